@@ -1,0 +1,86 @@
+/**
+ * Where a run's time went, per call and per turn, and what lay on the critical path. Plain data, made once when the run ends.
+ */
+import * as Schema from "effect/Schema"
+import { CancelReasonSchema } from "./CancelReason.ts"
+
+/**
+ * One call. `status` is `"success"`, `"failure"` (the tool's own), `"denied"`, or the tag of a `ToolFailure`. Milliseconds;
+ * `queuedMillis` from the seal to the handler's start (to the answer where it never started), `runMillis` from the start to
+ * the answer. `abandoned`: it was answered while its handler still ran.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const CallReport = Schema.Struct({
+  callId: Schema.String,
+  name: Schema.String,
+  step: Schema.Int,
+  status: Schema.String,
+  queuedMillis: Schema.Finite,
+  runMillis: Schema.Finite,
+  attempts: Schema.Int,
+  abandoned: Schema.Boolean,
+  service: Schema.optionalKey(Schema.String)
+})
+export type CallReport = typeof CallReport.Type
+
+/**
+ * One turn of the model, from the request to the end of its stream, in milliseconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const StepReport = Schema.Struct({
+  step: Schema.Int,
+  modelMillis: Schema.Finite,
+  calls: Schema.Int,
+  finishReason: Schema.String
+})
+export type StepReport = typeof StepReport.Type
+
+/**
+ * One stretch of the critical path: the model's turn, or the last call of a decision to end (its wait, then its run).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Segment = Schema.Struct({
+  kind: Schema.Literals(["model", "queue", "tool"]),
+  step: Schema.Int,
+  millis: Schema.Finite,
+  callId: Schema.optionalKey(Schema.String),
+  name: Schema.optionalKey(Schema.String)
+})
+export type Segment = typeof Segment.Type
+
+/**
+ * A handler that was still running when its grace was over.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Abandoned = Schema.Struct({ callId: Schema.String, name: Schema.String, reason: CancelReasonSchema })
+export type Abandoned = typeof Abandoned.Type
+
+/**
+ * A run's report.
+ *
+ * **Units** `sequentialMillis` is what the same handlers would have cost one after the other (the sum of `runMillis`);
+ * `peakConcurrency` the most handlers running at one moment.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Report = Schema.Struct({
+  runId: Schema.String,
+  totalMillis: Schema.Finite,
+  modelMillis: Schema.Finite,
+  sequentialMillis: Schema.Finite,
+  peakConcurrency: Schema.Int,
+  calls: Schema.Array(CallReport),
+  steps: Schema.Array(StepReport),
+  criticalPath: Schema.Array(Segment),
+  abandoned: Schema.Array(Abandoned)
+})
+export type Report = typeof Report.Type

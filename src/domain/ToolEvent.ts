@@ -1,0 +1,181 @@
+/**
+ * The stream's parts: Effect's own, unchanged, and ours, additive, told apart by `type`. Ours name the call (`callId`) where
+ * there is one and carry `time`, milliseconds since 1970 from Effect's `Clock`.
+ *
+ * Only data. The engine makes them; `toJson` writes any part as one JSON value.
+ */
+import type * as Prompt from "effect/ai/Prompt"
+import type * as Response from "effect/ai/Response"
+import type * as Tool from "effect/ai/Tool"
+import type { CancelReason } from "./CancelReason.ts"
+import type { Report } from "./Report.ts"
+import type { ToolFailure } from "./ToolFailure.ts"
+
+/** The run began. `policies` are the active ones, `tools` the names offered. @category models @since 0.1.0 */
+export interface RunStart {
+  readonly type: "run-start"
+  readonly runId: string
+  readonly policies: ReadonlyArray<string>
+  readonly tools: ReadonlyArray<string>
+  readonly time: number
+}
+
+/** A turn of the model begins. Steps count from 1; approved calls of an earlier run are step 0. @category models @since 0.1.0 */
+export interface StepStart {
+  readonly type: "step-start"
+  readonly step: number
+  readonly time: number
+}
+
+/** A call is complete and waits for its place. @category models @since 0.1.0 */
+export interface ToolQueued {
+  readonly type: "tool-queued"
+  readonly callId: string
+  readonly name: string
+  readonly step: number
+  readonly time: number
+}
+
+/** A call's handler starts. `attempt` counts from 1. @category models @since 0.1.0 */
+export interface ToolStarted {
+  readonly type: "tool-started"
+  readonly callId: string
+  readonly name: string
+  readonly attempt: number
+  readonly time: number
+}
+
+/** A handler reported progress (`preliminary`). A slow reader gets the newest 64 of each call. @category models @since 0.1.0 */
+export interface ToolProgress {
+  readonly type: "tool-progress"
+  readonly callId: string
+  readonly name: string
+  readonly result: unknown
+  readonly encodedResult: unknown
+  readonly time: number
+}
+
+/** A call was asked to stop. Its `tool-result` follows when its handler has ended or its grace is over. @category models @since 0.1.0 */
+export interface ToolCancelled {
+  readonly type: "tool-cancelled"
+  readonly callId: string
+  readonly name: string
+  readonly reason: CancelReason
+  readonly executionStarted: boolean
+  readonly time: number
+}
+
+/** A stopped handler outlived its grace; its call is answered without it. @category models @since 0.1.0 */
+export interface ToolAbandoned {
+  readonly type: "tool-abandoned"
+  readonly callId: string
+  readonly name: string
+  readonly reason: CancelReason
+  readonly graceMillis: number
+  readonly time: number
+}
+
+/** A turn is over and every call of it is answered. @category models @since 0.1.0 */
+export interface StepFinish {
+  readonly type: "step-finish"
+  readonly step: number
+  readonly finishReason: Response.FinishReason
+  readonly usage: Response.Usage
+  readonly time: number
+}
+
+/** The run is over; always the last part of a stream that did not fail. @category models @since 0.1.0 */
+export interface RunFinish {
+  readonly type: "run-finish"
+  readonly runId: string
+  readonly text: string
+  readonly finishReason: Response.FinishReason
+  readonly usage: Response.Usage
+  readonly report: Report
+  readonly pendingApprovals: ReadonlyArray<PendingApproval>
+  /** The whole history, ready for the next run. Not part of the JSON form. */
+  readonly prompt: Prompt.Prompt
+  readonly time: number
+}
+
+/** A call that waits for a person's answer. @category models @since 0.1.0 */
+export interface PendingApproval {
+  readonly approvalId: string
+  readonly callId: string
+  readonly name: string
+  readonly params: unknown
+}
+
+/** Every part that is ours. @category models @since 0.1.0 */
+export type ToolEvent =
+  | RunStart
+  | StepStart
+  | ToolQueued
+  | ToolStarted
+  | ToolProgress
+  | ToolCancelled
+  | ToolAbandoned
+  | StepFinish
+  | RunFinish
+
+type ResultOf<Tools extends Record<string, Tool.Any>, Name extends keyof Tools> = Name extends string
+  ? Response.ToolResultPart<Name, Tool.Success<Tools[Name]>, Tool.Failure<Tools[Name]> | ToolFailure>
+  : never
+
+/**
+ * A call's final result, typed by its tool: its success, its own failure, or a `ToolFailure`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ToolResult<Tools extends Record<string, Tool.Any>> =
+  | ResultOf<Tools, keyof Tools>
+  | Response.ToolResultPart<string, never, ToolFailure>
+
+/**
+ * Every part of a run's stream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Part<Tools extends Record<string, Tool.Any>> =
+  | Exclude<Response.StreamPart<Tools, "deferred">, { readonly type: "tool-result" }>
+  | ToolResult<Tools>
+  | ToolEvent
+
+/** Any part at all. @category models @since 0.1.0 */
+export type AnyPart = Response.AnyPart | ToolEvent
+
+/**
+ * Any part as a JSON value, for one line of NDJSON: ours as they are (`run-finish` without `prompt`), a `tool-result` with its
+ * encoded result, Effect's without their type ids, bytes as base64.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const toJson = (part: AnyPart): unknown => {
+  switch (part.type) {
+    case "run-finish": {
+      const { prompt: _, ...rest } = part
+      return rest
+    }
+    case "tool-progress": {
+      const { encodedResult, ...rest } = part
+      return { ...rest, result: encodedResult }
+    }
+    case "tool-result": {
+      const { encodedResult, ...rest } = part
+      return { ...rest, result: encodedResult }
+    }
+    case "file":
+      return { type: part.type, mediaType: part.mediaType, data: base64(part.data), metadata: part.metadata }
+    default:
+      return { ...part }
+  }
+}
+
+const base64 = (bytes: Uint8Array): string => {
+  let text = ""
+  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192))
+  return btoa(text)
+}

@@ -1,0 +1,331 @@
+/**
+ * What a tool may cost, block and be trusted with, written on the tool itself as annotations; the engine reads them once per
+ * tool and run. And `tool` / `define`: definition and handler in one piece, for people who come from a decorator.
+ *
+ * Effect's own annotations keep their meaning: `Tool.Readonly` and `Tool.Idempotent` calls may be interrupted when a turn
+ * breaks; an explicit `Tool.Destructive: true` makes a tool wait for the end of the turn.
+ */
+import * as Tool from "effect/ai/Tool"
+import * as Toolkit from "effect/ai/Toolkit"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import type * as Schema from "effect/Schema"
+
+const reference = <A>(name: string, defaultValue: A): Context.Reference<A> =>
+  Context.Reference<A>(`effect-toolformer/ToolPolicy/${name}`, { defaultValue: () => defaultValue })
+
+/**
+ * How long one attempt may run, from the handler's start. Unset: the run's `timeout.tool`, else no limit. When it is over the
+ * handler is interrupted and the call answered `TimedOut`.
+ *
+ * **Example** (A tool with a limit)
+ *
+ * ```ts
+ * import { Tool } from "effect/ai"
+ * import { ToolPolicy } from "effect-toolformer"
+ *
+ * const WebSearch = Tool.make("web_search").annotate(ToolPolicy.Timeout, "5 seconds")
+ * ToolPolicy.read(WebSearch).timeoutMillis // => 5000
+ * ```
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Timeout = reference<Duration.Input | undefined>("Timeout", undefined)
+
+/**
+ * How long the whole call may take, from the moment its arguments are complete: waiting and retries included. Unset: no limit.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Deadline = reference<Duration.Input | undefined>("Deadline", undefined)
+
+/**
+ * How long a stopped handler may clean up before its call is answered without it. Default 250 milliseconds.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Grace = reference<Duration.Input>("Grace", "250 millis")
+
+/**
+ * How many calls of this tool run at once in this process, over all runs. An integer of at least 1. Unset: no limit of its own.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Concurrency = reference<number | undefined>("Concurrency", undefined)
+
+/**
+ * A thing a call reads or writes, under a key of the user's choice.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Resource = { readonly read: string } | { readonly write: string }
+
+/**
+ * What a call touches, from its decoded parameters. Two calls of one run that name the same key, one of them to write, run
+ * one after the other in the order the model made them; readers share.
+ *
+ * **Example** (Writes to one file keep their order)
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Tool } from "effect/ai"
+ * import { ToolPolicy } from "effect-toolformer"
+ *
+ * const WriteFile = Tool.make("write_file", { parameters: Schema.Struct({ path: Schema.String }) })
+ *   .annotate(ToolPolicy.Resources, (params: { readonly path: string }) => [{ write: `file:${params.path}` }])
+ * ToolPolicy.read(WriteFile).resources !== undefined // => true
+ * ```
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Resources = reference<((params: never) => ReadonlyArray<Resource>) | undefined>("Resources", undefined)
+
+/**
+ * When a call starts: `"sealed"` as soon as its arguments are complete, while the model still streams; `"after-finish"` only
+ * when the turn has ended well. Unset: `"sealed"`, or `"after-finish"` for a tool explicitly annotated `Destructive: true`.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Eager = reference<"sealed" | "after-finish" | undefined>("Eager", undefined)
+
+/**
+ * The group a tool's calls belong to, for `Orchestrator.cancel({ runId, group })`.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Group = reference<string | undefined>("Group", undefined)
+
+/**
+ * The service whose limits a tool's calls pay; it names the calls in the report and in spans.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Service = reference<string | undefined>("Service", undefined)
+
+/**
+ * A tool's policies, read and checked once. All durations in milliseconds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Policies {
+  readonly timeoutMillis: number | undefined
+  readonly deadlineMillis: number | undefined
+  readonly graceMillis: number
+  readonly concurrency: number | undefined
+  readonly resources: ((params: never) => ReadonlyArray<Resource>) | undefined
+  readonly eager: "sealed" | "after-finish"
+  readonly group: string | undefined
+  readonly service: string | undefined
+  /** May be interrupted, or run again, without harm: `Readonly` or `Idempotent`. */
+  readonly repeatable: boolean
+}
+
+/**
+ * Reads a tool's annotations.
+ *
+ * **Errors** A constant that makes no sense (a concurrency of 0, a negative duration) dies with the tool and the value.
+ *
+ * @category reading
+ * @since 0.1.0
+ */
+export const read = (tool: Tool.Any): Policies => {
+  const get = <A>(key: Context.Reference<A>): A => Context.get(tool.annotations, key)
+  const concurrency = get(Concurrency)
+  if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency >= 1)) {
+    die(tool, "Concurrency", concurrency, "an integer of at least 1")
+  }
+  return {
+    timeoutMillis: millis(tool, "Timeout", get(Timeout)),
+    deadlineMillis: millis(tool, "Deadline", get(Deadline)),
+    graceMillis: millis(tool, "Grace", get(Grace)) ?? 250,
+    concurrency,
+    resources: get(Resources),
+    eager: get(Eager) ?? (explicitlyDestructive(tool) ? "after-finish" : "sealed"),
+    group: get(Group),
+    service: get(Service),
+    repeatable: get(Tool.Readonly) || get(Tool.Idempotent)
+  }
+}
+
+// Effect's default for `Destructive` is true, so a tool that says nothing must not count.
+const explicitlyDestructive = (tool: Tool.Any): boolean => tool.annotations.mapUnsafe.get(Tool.Destructive.key) === true
+
+const millis = (tool: Tool.Any, name: string, input: Duration.Input | undefined): number | undefined => {
+  if (input === undefined) return undefined
+  const value = Duration.toMillis(Duration.fromInputUnsafe(input))
+  return value >= 0 ? value : die(tool, name, value, "a duration of at least 0")
+}
+
+const die = (tool: Tool.Any, name: string, value: unknown, wanted: string): never => {
+  throw new RangeError(`ToolPolicy.${name} of tool "${tool.name}" is ${String(value)}; it must be ${wanted}`)
+}
+
+/**
+ * Annotations as one object, for {@link tool}. Every key is the annotation of the same name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Annotations<Parameters> {
+  readonly title?: string
+  readonly readonly?: boolean
+  readonly destructive?: boolean
+  readonly idempotent?: boolean
+  readonly openWorld?: boolean
+  readonly strict?: boolean
+  readonly timeout?: Duration.Input
+  readonly deadline?: Duration.Input
+  readonly grace?: Duration.Input
+  readonly concurrency?: number
+  readonly resources?: (params: Parameters) => ReadonlyArray<Resource>
+  readonly eager?: "sealed" | "after-finish"
+  readonly group?: string
+  readonly service?: string
+}
+
+const keys: { readonly [K in keyof Required<Annotations<never>>]: Context.Key<never, never> } = {
+  title: Tool.Title,
+  readonly: Tool.Readonly,
+  destructive: Tool.Destructive,
+  idempotent: Tool.Idempotent,
+  openWorld: Tool.OpenWorld,
+  strict: Tool.Strict,
+  timeout: Timeout,
+  deadline: Deadline,
+  grace: Grace,
+  concurrency: Concurrency,
+  resources: Resources,
+  eager: Eager,
+  group: Group,
+  service: Service
+} as never
+
+/**
+ * A tool and its handler in one piece; what {@link define} takes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Definition<
+  Parameters extends Schema.Top,
+  Success extends Schema.Top,
+  Failure extends Schema.Top,
+  R
+> {
+  readonly description?: string | undefined
+  readonly parameters?: Parameters | undefined
+  readonly success?: Success | undefined
+  readonly failure?: Failure | undefined
+  readonly annotations?: Annotations<Parameters["Type"]> | Context.Context<never> | undefined
+  readonly needsApproval?: Tool.NeedsApproval<Parameters> | undefined
+  readonly toModelOutput?: ((result: Success["Type"]) => ReadonlyArray<ModelOutputPart>) | undefined
+  readonly handler: (
+    params: Parameters["Type"],
+    context: HandlerContext<Success["Type"]>
+  ) => Effect.Effect<Success["Type"], Failure["Type"], R>
+}
+
+type ModelOutputPart = ReturnType<NonNullable<Tool.Any["toModelOutput"]>>[number]
+
+/**
+ * What a handler gets beside its parameters: the call's id, and `preliminary` to report progress (a `tool-progress` part).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HandlerContext<Success> {
+  readonly toolCallId?: string | undefined
+  readonly preliminary: (result: Success) => Effect.Effect<void>
+}
+
+/**
+ * A tool and its handler in one piece, everything inferred: a result that does not fit `success` does not compile.
+ *
+ * @see {@link define} to make a toolkit and a Layer of such tools
+ * @category constructors
+ * @since 0.1.0
+ */
+export const tool = <
+  Parameters extends Schema.Top = typeof Tool.EmptyParams,
+  Success extends Schema.Top = typeof Schema.Void,
+  Failure extends Schema.Top = typeof Schema.Never,
+  R = never
+>(definition: Definition<Parameters, Success, Failure, R>): Definition<Parameters, Success, Failure, R> => definition
+
+interface AnyDefinition {
+  readonly annotations?: object | undefined
+  readonly handler: (params: never, context: never) => Effect.Effect<unknown, unknown, unknown>
+}
+
+type ToolOf<Name extends string, D> = D extends Definition<infer P, infer S, infer F, infer _R>
+  ? Tool.Tool<Name, { readonly parameters: P; readonly success: S; readonly failure: F; readonly failureMode: "error" }>
+  : never
+
+type ToolsOf<Definitions> = { readonly [Name in keyof Definitions & string]: ToolOf<Name, Definitions[Name]> }
+
+type RequirementsOf<Definitions> = {
+  [Name in keyof Definitions]: Definitions[Name] extends Definition<infer _P, infer _S, infer _F, infer R> ? R : never
+}[keyof Definitions]
+
+/**
+ * Makes a toolkit and the Layer of its handlers from tools written in one piece.
+ *
+ * **Shape** The record's keys are the tools' names. What the handlers need (`R`) is what the Layer needs.
+ *
+ * **Example** (Definition and handler together)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Executor, ToolPolicy } from "effect-toolformer"
+ *
+ * const { toolkit, layer } = ToolPolicy.define({
+ *   add: ToolPolicy.tool({
+ *     description: "Adds two numbers.",
+ *     parameters: Schema.Struct({ a: Schema.Finite, b: Schema.Finite }),
+ *     success: Schema.Finite,
+ *     annotations: { readonly: true },
+ *     handler: ({ a, b }) => Effect.succeed(a + b)
+ *   })
+ * })
+ * const sum = Executor.call(toolkit.tools.add, { a: 1, b: 2 }).pipe(Effect.provide(layer))
+ * await Effect.runPromise(sum) // => 3
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const define = <const Definitions extends Record<string, AnyDefinition>>(
+  definitions: Definitions
+): {
+  readonly toolkit: Toolkit.Toolkit<ToolsOf<Definitions>>
+  readonly layer: Layer.Layer<Tool.HandlersFor<ToolsOf<Definitions>>, never, RequirementsOf<Definitions>>
+} => {
+  const entries = Object.entries(definitions)
+  const toolkit = Toolkit.make(...entries.map(([name, definition]) => annotated(name, definition)))
+  const handlers = Object.fromEntries(entries.map(([name, definition]) => [name, definition.handler]))
+  return { toolkit, layer: toolkit.toLayer(handlers as never) } as never
+}
+
+const annotated = (name: string, definition: AnyDefinition): Tool.Any => {
+  const { annotations, handler: _, ...options } = definition
+  const made: Tool.Any = Tool.make(name, options as never)
+  if (annotations === undefined) return made
+  if (Context.isContext(annotations)) return made.annotateMerge(annotations)
+  return Object.entries(annotations).reduce<Tool.Any>(
+    (tool, [key, value]) =>
+      value === undefined || !Object.hasOwn(keys, key) ? tool : tool.annotate(keys[key as keyof typeof keys], value as never),
+    made
+  )
+}
