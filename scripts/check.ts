@@ -94,8 +94,7 @@ const steps: ReadonlyArray<Step> = [
     name: "effect",
     run: tool(
       "effect-tsgo",
-      "diagnostics",
-      ...["--project", "tsconfig.json", "--format", "text", "--severity", "error,warning", "--strict"]
+      ..."diagnostics --project tsconfig.json --format text --severity error,warning --strict".split(" ")
     )
   },
   { name: "lint", run: tool("oxlint", "--deny-warnings", "--format", "unix") },
