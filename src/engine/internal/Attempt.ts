@@ -83,7 +83,6 @@ const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
     if (call.abandoned && Exit.isSuccess(exit)) countLate(call)
     return settleIfEnded(call)
   }
-  if (call.attemptTimer !== undefined) call.environment.timers.remove(call.attemptTimer)
   const outcome = outcomeOf(call, exit)
   const known = exitOf(outcome)
   if (known !== undefined && Exit.isSuccess(known)) {
