@@ -3,8 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Tracer from "effect/Tracer"
 import { TestClock } from "effect/testing"
+import * as Tracer from "effect/Tracer"
 import { Orchestrator, Report, ToolPolicy } from "../../src/index.ts"
 import { aiError, call, calls, finish, says, scripted, text } from "../model.ts"
 
@@ -14,7 +14,8 @@ const sleeper = (annotations: ToolPolicy.Annotations<{ readonly millis: number }
     success: Schema.Finite,
     failure: Schema.Literal("odd"),
     annotations,
-    handler: ({ millis }) => Effect.andThen(Effect.sleep(millis), millis % 2 === 0 ? Effect.succeed(millis) : Effect.fail("odd" as const))
+    handler: ({ millis }) =>
+      Effect.andThen(Effect.sleep(millis), millis % 2 === 0 ? Effect.succeed(millis) : Effect.fail("odd" as const))
   })
 
 const { layer, toolkit } = ToolPolicy.define({
@@ -132,7 +133,12 @@ class Spans {
 }
 
 describe("spans", () => {
-  const script = calls(sleep("a", 10), sleep("b", 1), call("c", "broken"), call("d", "sleep", { millis: "secret argument" }))
+  const script = calls(
+    sleep("a", 10),
+    sleep("b", 1),
+    call("c", "broken"),
+    call("d", "sleep", { millis: "secret argument" })
+  )
 
   it.effect("are invoke_agent > step > execute_tool, each with its outcome, all ended", () => {
     const spans = new Spans()
@@ -206,9 +212,10 @@ describe("spans", () => {
     let parent: unknown = "unset"
     const traced = ToolPolicy.define({
       work: ToolPolicy.tool({
-        handler: () => Effect.map(Effect.context<never>(), (context) => {
-          parent = context.mapUnsafe.get(Tracer.ParentSpan.key)
-        })
+        handler: () =>
+          Effect.map(Effect.context<never>(), (context) => {
+            parent = context.mapUnsafe.get(Tracer.ParentSpan.key)
+          })
       })
     })
     return Effect.gen(function*() {
