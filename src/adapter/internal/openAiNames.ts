@@ -29,6 +29,8 @@ export const make = (declared: ReadonlyArray<string>): Names => {
     const known = wires.get(name)
     if (known !== undefined) return known
     if (fitting.test(name) && !originals.has(name)) return take(name, name)
+    const plain = name.replace(/[^a-zA-Z0-9_-]/g, "_")
+    if (fitting.test(plain) && !originals.has(plain)) return take(name, plain)
     for (let n = 0;; n++) {
       const wire = shorten(name, 64, n)
       if (!originals.has(wire)) return take(name, wire)
