@@ -11,6 +11,8 @@ export interface Clause {
   readonly stage: number
   /** Begins a new sentence: it is an instruction of its own, never a tail of the clause before. */
   readonly opens: boolean
+  /** The clause before others were joined to it: what it is about. */
+  readonly head?: Clause
 }
 
 export const splitClauses = (tokens: ReadonlyArray<Token>): ReadonlyArray<Clause> => {

@@ -159,10 +159,14 @@ export const score = (clause: Clause, tool: PlannedTool, similarity: Situation["
   return near + 0.25 * inName + 0.2 * inAbout + 0.15 * readable(clause, tool)
 }
 
+// What is joined to a clause adds values; it must not blur what the clause is about.
+const scoreOf = (clause: Clause, tool: PlannedTool, similarity: Situation["similarity"]): number =>
+  Math.max(score(clause, tool, similarity), clause.head === undefined ? 0 : score(clause.head, tool, similarity))
+
 const best = (clause: Clause, situation: Situation): { readonly tool: PlannedTool; readonly score: number } | undefined => {
   let found: { readonly tool: PlannedTool; readonly score: number } | undefined
   for (const tool of situation.tools) {
-    const value = score(clause, tool, situation.similarity)
+    const value = scoreOf(clause, tool, situation.similarity)
     if (found === undefined || value > found.score) found = { tool, score: value }
   }
   return found
@@ -178,7 +182,7 @@ const joinOrphans = (clauses: ReadonlyArray<Clause>, situation: Situation): Read
     const previous = joined.at(-1)
     const orphan = previous !== undefined && !clause.opens && clause.stage === previous.stage &&
       (best(clause, situation)?.score ?? 0) < situation.threshold
-    if (orphan) joined[joined.length - 1] = { ...previous, tokens: [...previous.tokens, ...clause.tokens] }
+    if (orphan) joined[joined.length - 1] = { ...previous, head: previous.head ?? previous, tokens: [...previous.tokens, ...clause.tokens] }
     else joined.push(clause)
   }
   return joined

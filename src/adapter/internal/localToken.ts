@@ -31,7 +31,7 @@ const pattern = new RegExp(
     String.raw`(?<path>(?:\.{1,2}|~)?\/[\w@.*{},+\/-]*[\w*}\/]|(?:[\w@.*+-]+\/)+(?:[\w@.*{}+-]*[\w*}])?|\*+\.[\w{},*]*[\w}]|[\w@-]+(?:[.*]+[\w-]+)*\.(?:` +
     extension + String.raw`)(?![\w])|\.(?:gitignore|env|npmrc|eslintrc|editorconfig)(?![\w]))`,
     String.raw`(?<time>\d{1,2}:\d{2}(?:\s?[ap]m)?|\d{1,2}\s?[ap]m(?![\w]))`,
-    String.raw`(?<identifier>#\d+|[A-Z][A-Z0-9]*-\d[\w-]*|(?=[\w$]*[\d_])[A-Za-z$][\w$]*_[\w$]*|[a-z$][a-z0-9$]*[A-Z][\w$]*|(?:[A-Z][a-z0-9]+){2,}|[A-Za-z_$][\w$.]*\(\)|(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,40}(?![\w])|[A-Za-z]+\d+[\w-]*)`,
+    String.raw`(?<identifier>[A-Za-z_$][\w$.]*\(\)|#\d+|[A-Z][A-Z0-9]*-\d[\w-]*|(?=[\w$]*[\d_])[A-Za-z$][\w$]*_[\w$]*|[a-z$][a-z0-9$]*[A-Z][\w$]*|(?:[A-Z][a-z0-9]+){2,}|(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,40}(?![\w])|[A-Za-z]+\d+[\w-]*)`,
     String.raw`(?<number>(?<![\w])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)`,
     String.raw`(?<word>[\p{L}\p{N}_]+(?:['’.-](?=[\p{L}\p{N}])[\p{L}\p{N}_]+)*)`,
     String.raw`(?<mark>\n+|[.!?;:]+|[-+=*#@~\/\\]{2,}|[^\s])`
