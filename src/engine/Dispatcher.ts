@@ -8,7 +8,6 @@
  */
 import type * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
-import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scheduler from "effect/Scheduler"
@@ -17,6 +16,7 @@ import * as ToolFailure from "../domain/ToolFailure.ts"
 import * as Attempt from "./internal/Attempt.ts"
 import { fault } from "./internal/Call.ts"
 import type { Admission, Call, Runner } from "./internal/Call.ts"
+import { exitOf } from "./internal/exitOf.ts"
 import { openSpan, prepare } from "./internal/Pipeline.ts"
 import { ResourceLocks } from "./internal/ResourceLocks.ts"
 import { release as releasePermit, wake } from "./internal/ToolPermits.ts"
@@ -81,14 +81,15 @@ export class Dispatcher implements Admission {
   }
 
   /** Takes a sealed call. `approved`: a person has already said yes. */
-  submit(call: Call, approved: boolean): void {
+  submit(call: Call, approved: boolean, codec: "decode" | "check" = "decode"): void {
     this.outstanding++
     this.live.add(call)
     openSpan(call, call.environment)
     const ordered = call.tool.compiled.policies.resources !== undefined ? { call, ready: false } : undefined
     if (ordered !== undefined) this.intake.push(ordered)
-    const prepared = this.prepare(call, approved)
-    if (Exit.isExit(prepared)) return this.prepared(call, prepared, ordered)
+    const prepared = this.prepare(call, approved, codec)
+    const exit = exitOf(prepared)
+    if (exit !== undefined) return this.prepared(call, exit, ordered)
     call.fiberEnded = false
     const fiber = Effect.runForkWith(call.tool.context)(prepared)
     call.fiber = fiber
@@ -199,8 +200,12 @@ export class Dispatcher implements Admission {
 
   // ---- on the way in --------------------------------------------------------------------------------------------------
 
-  private prepare(call: Call, approved: boolean): Effect.Effect<"ask" | "run" | "answered"> {
-    const prepared = prepare(call, "decode")
+  private prepare(
+    call: Call,
+    approved: boolean,
+    codec: "decode" | "check"
+  ): Effect.Effect<"ask" | "run" | "answered"> {
+    const prepared = prepare(call, codec)
     const ask = approved ? undefined : call.tool.compiled.tool.needsApproval
     return Effect.flatMapEager(prepared, (failure) => {
       if (failure !== undefined) {
@@ -364,7 +369,3 @@ const inherits = (call: Call, permits: ToolPermits): boolean => {
   }
   return false
 }
-
-/** The caller's dispatcher of scheduled work; what lets long bursts of starts yield to the event loop. @internal */
-export const schedulerOf = (context: Context.Context<never>, scheduler: Context.Reference<Scheduler.Scheduler>) =>
-  (context.mapUnsafe.get(scheduler.key) as Scheduler.Scheduler | undefined ?? scheduler.defaultValue()).makeDispatcher()

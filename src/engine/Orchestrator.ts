@@ -16,7 +16,6 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -39,6 +38,7 @@ import { Timers } from "./internal/Timers.ts"
 import * as Tracing from "./internal/Tracing.ts"
 import type { Turn } from "./internal/Turn.ts"
 import { gaveUp } from "./internal/Turn.ts"
+import * as usage from "./internal/usage.ts"
 
 export { Config, hasToolCall, isStepCount, layerConfig } from "./internal/options.ts"
 export type { Defaults, Options, StepResult, StopCondition } from "./internal/options.ts"
@@ -185,7 +185,7 @@ const execute = Effect.fnUntraced(function*<Tools extends Record<string, Tool.An
   return yield* loop(run, settings, model, tracing).pipe(
     // The run's own door for a stop by name, and its last act: nothing it started outlives it.
     Effect.tap((result) => Effect.sync(() => finish(run, result))),
-    Effect.onExit((exit) => close(run, settings, timers, tracing, exit)),
+    Effect.onExit((exit) => close(run, timers, tracing, exit)),
     (effect) => registry.register(run, effect)
   ) as Effect.Effect<RunResult<Tools>, OrchestratorError | AiError.AiError>
 })
@@ -197,7 +197,6 @@ const finish = (run: Run, result: RunResult<Record<string, Tool.Any>>): void => 
 
 const close = (
   run: Run,
-  settings: Resolved,
   timers: Timers,
   tracing: Tracing.RunTracing | undefined,
   exit: Exit.Exit<unknown, unknown>
@@ -208,7 +207,7 @@ const close = (
     return run.dispatcher.awaitIdle
   }).pipe(Effect.andThen(Effect.sync(() => {
     timers.close()
-    tracing?.close(exit, settings.runId)
+    tracing?.close(exit)
   })))
 
 const loop = Effect.fnUntraced(function*(
@@ -276,7 +275,7 @@ const readTurn = (
   model: LanguageModel.LanguageModel,
   tracing: Tracing.RunTracing | undefined
 ): Effect.Effect<void, AiError.AiError> => {
-  const { sink, timers, tools } = run.settings
+  const { sink, tools } = run.settings
   const toolkit = {
     tools: Object.fromEntries([...tools].map(([name, tool]) => [name, tool.compiled.tool])),
     // Stock would run approved calls of the prompt itself; they have been answered before this turn.
@@ -297,7 +296,7 @@ const readTurn = (
   )
   const { model: limit } = settings.timeout
   if (limit !== undefined) watchModel(run, turn, limit)
-  return tracing === undefined ? read : tracing.inStep(read, timers)
+  return tracing === undefined ? read : tracing.inStep(read)
 }
 
 // A forced choice would force a call in every turn; it is meant for the first.
@@ -328,7 +327,7 @@ const stepResult = (turn: Turn, finishReason: Response.FinishReason): StepResult
   toolCalls: turn.calls.map(({ id, name, params }) => ({ id, name, params })),
   toolResults: turn.calls.flatMap((call) => call.result === undefined ? [] : [call.result]) as never,
   finishReason,
-  usage: turn.finish?.usage ?? Reporter.noUsage
+  usage: turn.finish?.usage ?? usage.empty
 })
 
 const isOver = (
@@ -384,4 +383,3 @@ const modelFailure = (run: Run, turn: Turn, cause: Cause.Cause<AiError.AiError>)
       incomplete
     })
 }
-void Duration

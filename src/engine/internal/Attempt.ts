@@ -15,6 +15,7 @@ import * as ToolFailure from "../../domain/ToolFailure.ts"
 import { Call, CurrentCall, fault } from "./Call.ts"
 import type { Outcome } from "./Call.ts"
 import { countAbandoned, countEnded, countLate } from "./counters.ts"
+import { exitOf } from "./exitOf.ts"
 
 /** Starts the handler of an admitted call. */
 export const start = (call: Call): void => {
@@ -84,9 +85,10 @@ const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
   }
   if (call.attemptTimer !== undefined) call.environment.timers.remove(call.attemptTimer)
   const outcome = outcomeOf(call, exit)
-  if (Exit.isExit(outcome)) {
+  const known = exitOf(outcome)
+  if (known !== undefined && Exit.isSuccess(known)) {
     call.fiberEnded = true
-    return Exit.isSuccess(outcome) ? settleWith(call, outcome.value, exit) : undefined
+    return settleWith(call, known.value, exit)
   }
   // The tool's result schema is effectful: encoding is part of the call, and can be stopped like it.
   const fiber = Effect.runForkWith(call.tool.context)(outcome)
@@ -213,8 +215,9 @@ const outcomeOf = (call: Call, exit: Exit.Exit<unknown, unknown>): Effect.Effect
 const success = (call: Call, result: unknown): Effect.Effect<Outcome> => {
   const { encodeSuccess, tool } = call.tool.compiled
   const encoded = encodeSuccess(result)
-  if (Exit.isExit(encoded) && Exit.isSuccess(encoded) && tool.toModelOutput === undefined) {
-    return Exit.succeed({ status: "success", isFailure: false, result, encodedResult: encoded.value })
+  const exit = exitOf(encoded)
+  if (exit !== undefined && Exit.isSuccess(exit) && tool.toModelOutput === undefined) {
+    return Exit.succeed({ status: "success", isFailure: false, result, encodedResult: exit.value })
   }
   return Effect.matchEager(encoded, {
     onFailure: (error) => fault(ToolFailure.invalidOutput(call.name, call.id, error.message)),

@@ -20,6 +20,7 @@ import { fault } from "./Call.ts"
 import type { BoundTool, Call, Environment, Outcome, Runner } from "./Call.ts"
 import { compile } from "./CompiledTool.ts"
 import type { CompiledTool } from "./CompiledTool.ts"
+import { exitOf } from "./exitOf.ts"
 
 type Step = (tool: Omit<BoundTool, "run">, next: Runner) => Runner
 
@@ -85,7 +86,8 @@ export const prepare = (call: Call, codec: "decode" | "check"): Effect.Effect<un
     if (codec === "decode") return Effect.succeed(invalid(call, compiled, "they are not one JSON object"))
   }
   const decoded = compiled[codec](call.params)
-  if (Exit.isExit(decoded)) return Exit.succeed(prepared(call, compiled, decoded))
+  const exit = exitOf(decoded)
+  if (exit !== undefined) return Exit.succeed(prepared(call, compiled, exit))
   return Effect.exit(Effect.provideContext(decoded, call.tool.context)).pipe(
     Effect.map((exit) => prepared(call, compiled, exit))
   )

@@ -35,11 +35,14 @@ export interface RunSettings {
   readonly timers: Timers
   readonly tracing: Tracing | undefined
   readonly parent: Call | undefined
-  readonly sink: PartQueue<AnyPart, unknown> | undefined
+  readonly sink: Sink | undefined
   readonly toolCallConcurrency: number
   readonly maxToolCalls: number
   readonly maxRepeats: number
 }
+
+/** Where parts go when somebody reads them. */
+export type Sink = Pick<PartQueue<AnyPart, never>, "offer" | "offerProgress" | "forget" | "gate" | "blockedMillis">
 
 export class Run implements Listener {
   prompt: Prompt.Prompt
@@ -55,7 +58,7 @@ export class Run implements Listener {
   private readonly taken: Set<string>
   private readonly repeats: Repeats
   private readonly unknownTool: BoundTool
-  private readonly sink: PartQueue<AnyPart, unknown> | undefined
+  private readonly sink: Sink | undefined
   private turn: Turn
 
   constructor(settings: RunSettings) {

@@ -4,7 +4,6 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import type { Run } from "./Run.ts"
@@ -143,4 +142,3 @@ export const cancel = (
  */
 export const drain = (options?: { readonly grace?: Duration.Input | undefined }): Effect.Effect<void> =>
   Effect.flatMap(Runs, (runs) => runs.drain(options?.grace ?? "5 seconds"))
-void Exit
