@@ -2,6 +2,8 @@
  * The picture of a run: one line a call, with its state, its times and a bar on the run's time axis. Pure: parts in, a state;
  * a state in, lines out, never wider or taller than the terminal. `Screen` puts the lines where a person sees them.
  */
+import * as HashMap from "effect/HashMap"
+import * as Option from "effect/Option"
 import type { AnyPart } from "../domain/ToolEvent.ts"
 
 /**
@@ -20,6 +22,8 @@ export type CallState = "waiting" | "running" | "done" | "failed" | "cancelled"
  */
 export interface Row {
   readonly callId: string
+  /** Its place in the order of the calls. */
+  readonly index: number
   readonly name: string
   readonly hint: string
   readonly state: CallState
@@ -37,19 +41,16 @@ export interface Row {
 export interface State {
   readonly startedAt: number
   readonly step: number
-  readonly rows: ReadonlyMap<string, Row>
-  readonly hints: ReadonlyMap<string, string>
+  readonly rows: HashMap.HashMap<string, Row>
+  readonly hints: HashMap.HashMap<string, string>
   readonly text: string
 }
 
-/** Nothing has happened yet. @category constructors @since 0.1.0 */
-export const empty: State = { startedAt: 0, step: 0, rows: new Map(), hints: new Map(), text: "" }
+/** A run that begins at `startedAt`; nothing has happened yet. @category constructors @since 0.1.0 */
+export const start = (startedAt: number): State => ({ startedAt, step: 0, rows: HashMap.empty(), hints: HashMap.empty(), text: "" })
 
 /**
  * The state after one more part. `now` dates the parts that carry no time of their own.
- *
- * **Gotchas** The maps are updated in place and shared between states: a run of ten thousand calls must not copy them at every
- * part. Keep only the newest state.
  *
  * @category folding
  * @since 0.1.0
@@ -67,8 +68,9 @@ export const advance = (state: State, part: AnyPart, now: number): State => {
     case "tool-queued":
       return withRow(state, {
         callId: part.callId,
+        index: HashMap.size(state.rows),
         name: part.name,
-        hint: state.hints.get(part.callId) ?? "",
+        hint: Option.getOrElse(HashMap.get(state.hints, part.callId), () => ""),
         state: "waiting",
         queuedAt: part.time,
         startedAt: undefined,
@@ -89,23 +91,20 @@ export const advance = (state: State, part: AnyPart, now: number): State => {
   }
 }
 
-const withRow = (state: State, row: Row): State => {
-  ;(state.rows as Map<string, Row>).set(row.callId, row)
-  return { ...state }
-}
+const withRow = (state: State, row: Row): State => ({ ...state, rows: HashMap.set(state.rows, row.callId, row) })
 
-const withHint = (state: State, id: string, hint: string): State => {
-  ;(state.hints as Map<string, string>).set(id, hint)
-  return change({ ...state }, id, (row) => ({ ...row, hint }))
-}
+const withHint = (state: State, id: string, hint: string): State =>
+  change({ ...state, hints: HashMap.set(state.hints, id, hint) }, id, (row) => ({ ...row, hint }))
+
+const rowOf = (state: State, id: string): Row | undefined => Option.getOrUndefined(HashMap.get(state.rows, id))
 
 const change = (state: State, id: string, f: (row: Row) => Row): State => {
-  const row = state.rows.get(id)
+  const row = rowOf(state, id)
   return row === undefined ? state : withRow(state, f(row))
 }
 
-/** A fresh state; `empty` must not be folded into, its maps are shared. @category constructors @since 0.1.0 */
-export const start = (now: number): State => ({ ...empty, startedAt: now, rows: new Map(), hints: new Map() })
+/** The calls in the order in which they were made. @category reading @since 0.1.0 */
+export const rowsOf = (state: State): ReadonlyArray<Row> => [...HashMap.values(state.rows)].sort((a, b) => a.index - b.index)
 
 // The first short argument says which call this is.
 const hintOf = (params: unknown): string => {
@@ -134,7 +133,7 @@ export interface Frame {
 /** How many calls are in each state. @category reading @since 0.1.0 */
 export const counts = (state: State): Readonly<Record<CallState, number>> => {
   const all = { waiting: 0, running: 0, done: 0, failed: 0, cancelled: 0 }
-  for (const row of state.rows.values()) all[row.state]++
+  for (const row of HashMap.values(state.rows)) all[row.state]++
   return all
 }
 
@@ -159,7 +158,7 @@ export const render = (state: State, now: number, frame: Frame): ReadonlyArray<s
   const columns = Math.max(20, frame.columns)
   const span = Math.max(1, lastMoment(state, now) - state.startedAt)
   const room = Math.max(0, frame.rows - 1)
-  const rows = chosen([...state.rows.values()], room)
+  const rows = chosen(rowsOf(state), room)
   const name = Math.min(34, Math.floor(columns * 0.4), Math.max(8, ...rows.map((row) => width(label(row)))))
   const lines = rows.map((row) => line(row, state, now, span, name, columns, frame.color))
   return frame.rows <= 0 ? [] : [headline(state, now, rows.length, columns), ...lines]
@@ -169,7 +168,7 @@ const lastMoment = (state: State, now: number): number => {
   const counted = counts(state)
   if (counted.waiting + counted.running > 0) return now
   let last = state.startedAt
-  for (const row of state.rows.values()) last = Math.max(last, row.endedAt ?? now)
+  for (const row of HashMap.values(state.rows)) last = Math.max(last, row.endedAt ?? now)
   return last
 }
 
@@ -189,7 +188,7 @@ const order: ReadonlyArray<CallState> = ["running", "waiting", "done", "failed",
 const headline = (state: State, now: number, shown: number, columns: number): string => {
   const all = counts(state)
   const listed = order.filter((each) => all[each] > 0).map((each) => `${all[each]} ${each}`)
-  const total = state.rows.size
+  const total = HashMap.size(state.rows)
   const calls = total === 0 ? "waiting for the model" : `${total} ${total === 1 ? "call" : "calls"}: ${listed.join(", ")}`
   const hidden = total > shown && shown > 0 ? ` (${shown} shown)` : ""
   return fit(`step ${Math.max(1, state.step)} · ${millis(lastMoment(state, now) - state.startedAt)} · ${calls}${hidden}`, columns)
@@ -202,7 +201,7 @@ const line = (row: Row, state: State, now: number, span: number, name: number, c
   const time = row.startedAt === undefined
     ? row.state === "waiting" ? "waiting" : row.state
     : millis((row.endedAt ?? now) - row.startedAt)
-  const left = `${mark} ${pad(fit(label(row), name), name)} ${time.padStart(8)} `
+  const left = `${mark} ${pad(fitLabel(row, name), name)} ${time.padStart(8)} `
   const room = columns - width(left) - 1
   return paint(left, code, color) + (room >= 8 ? paint(bar(row, state, now, span, room), code, color) : "")
 }
@@ -226,7 +225,7 @@ const bar = (row: Row, state: State, now: number, span: number, room: number): s
 export const plain = (state: State, part: AnyPart): string | undefined => {
   if (part.type === "step-start") return part.step > 0 ? `step ${part.step}` : undefined
   if (part.type !== "tool-result") return undefined
-  const row = state.rows.get(part.id)
+  const row = rowOf(state, part.id)
   if (row === undefined) return undefined
   const took = row.startedAt === undefined ? "not started" : millis((row.endedAt ?? row.startedAt) - row.startedAt)
   return `${row.state.padEnd(9)} ${took.padStart(8)}  ${label(row)}`
@@ -258,6 +257,17 @@ const fit = (text: string, columns: number): string => {
     used += columnsOf(character)
   }
   return `${kept}…`
+}
+
+// What tells two calls of one tool apart is the end of a path, so a long hint loses its beginning.
+const fitLabel = (row: Row, columns: number): string => {
+  if (width(label(row)) <= columns || row.hint === "") return fit(label(row), columns)
+  const room = columns - width(row.name) - 2
+  if (room < 6) return fit(label(row), columns)
+  const characters = [...row.hint]
+  let kept = ""
+  while (characters.length > 0 && width(characters.at(-1)! + kept) <= room) kept = characters.pop()! + kept
+  return `${row.name} …${kept}`
 }
 
 const pad = (text: string, columns: number): string => text + " ".repeat(Math.max(0, columns - width(text)))

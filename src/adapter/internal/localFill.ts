@@ -15,7 +15,8 @@ export interface Filling {
   readonly elsewhere: ReadonlyArray<ReadonlyArray<Token>>
   /** Whether the clause speaks of what another tool finds ("each of them"). */
   readonly refersBack: boolean
-  readonly answers: ReadonlyArray<Answer>
+  /** Earlier results by where they came from, the nearest first. */
+  readonly sources: ReadonlyArray<ReadonlyArray<Answer>>
   readonly toolStems: ReadonlySet<string>
   readonly today: number
   readonly similar: (phrase: string, choice: string) => number
@@ -38,14 +39,22 @@ export const fill = (filling: Filling): Filled => {
   const taken = new Set<number>()
   const values = new Map<Slot, ReadonlyArray<unknown>>()
   const missing: Array<Slot> = []
-  for (const slot of [...filling.slots].sort(byCertainty)) {
+  for (const slot of bound(filling).sort(byCertainty)) {
     const found = pair(slot, filling, extract(slot, reading(filling, filling.clause, taken)))
     for (const { at } of found) at.forEach((index) => taken.add(index))
     const all = found.length > 0 ? found.map(({ value }) => value) : slot.required ? borrowed(slot, filling) : []
     if (all.length > 0) values.set(slot, slot.required || slot.many ? all : all.slice(0, 1))
     else if (slot.required) missing.push(slot)
   }
-  return missing.length > 0 ? { _tag: "missing", slots: missing } : { _tag: "calls", params: combine(filling.slots, values) }
+  return missing.length > 0 ? { _tag: "missing", slots: missing } : { _tag: "calls", params: combine([...values.keys()], values) }
+}
+
+// "The log of each of them" binds the one optional file: a clause that refers back must bind something.
+const bound = (filling: Filling): Array<Slot> => {
+  const needed = filling.slots.some((slot) => slot.required)
+  const file = filling.slots.find((slot) => slot.kind === "file" && !slot.many)
+  const binds = filling.refersBack && !needed && file !== undefined
+  return filling.slots.map((slot) => binds && slot === file ? { ...slot, required: true } : slot)
 }
 
 const byCertainty = (a: Slot, b: Slot): number =>
@@ -84,7 +93,7 @@ const movable: ReadonlySet<SlotKind> = new Set([
 ])
 
 const borrowed = (slot: Slot, filling: Filling): ReadonlyArray<unknown> => {
-  const fromAnswers = valuesFor(slot, filling.answers)
+  const fromAnswers = filling.sources.map((answers) => valuesFor(slot, answers)).find((values) => values.length > 0) ?? []
   if (filling.refersBack && (fromAnswers.length > 0 || slot.kind === "file")) return fromAnswers
   if (movable.has(slot.kind)) {
     for (const tokens of filling.elsewhere) {

@@ -221,11 +221,18 @@ const fillChoice = (
     clause: choice.clause.tokens,
     elsewhere: [...before, ...others.filter((clause) => !before.includes(clause))].map((clause) => clause.tokens),
     refersBack: back && (situation.answers.some((answer) => answer.name !== choice.tool.name) || choices.some((other) => other.tool !== choice.tool)),
-    answers: situation.answers.filter((answer) => answer.name !== choice.tool.name),
+    sources: sourcesOf(choice, choices, situation),
     toolStems: new Set([...nameStems(choice.tool), ...wordsOf(firstSentence(choice.tool.description)).map(stem)]),
     today: situation.today,
     similar: situation.similarity
   })
+}
+
+// "Each of them" means what the clause before found; a tool's own results are never its input.
+const sourcesOf = (choice: Choice, choices: ReadonlyArray<Choice>, situation: Situation): ReadonlyArray<ReadonlyArray<Answer>> => {
+  const others = situation.answers.filter((answer) => answer.name !== choice.tool.name)
+  const before = choices.filter((other) => other.index < choice.index && other.tool !== choice.tool).map((other) => other.tool.name).reverse()
+  return [...before.map((name) => others.filter((answer) => answer.name === name)), others]
 }
 
 const finders: ReadonlySet<string> = new Set(["find", "list", "search", "glob", "lookup", "discover"].map(stem))

@@ -48,15 +48,15 @@ const line = (text: string, length: number): string => {
 
 const compact = (value: unknown, length: number): string => {
   if (typeof value === "string") return line(value, length)
-  if (Array.isArray(value)) return line(listed(value, length), length)
+  if (Array.isArray(value)) return line(listed(value), length)
   if (typeof value === "object" && value !== null) {
-    return line(entries(value).map(([key, item]) => `${key} ${compact(item, 40)}`).join(", "), length)
+    return line(entries(value).map(([key, item]) => `${key} ${compact(item, 120)}`).join(", "), length)
   }
   return describe(value)
 }
 
-const listed = (items: ReadonlyArray<unknown>, length: number): string =>
-  items.length === 0 ? "none" : `${items.length}: ${items.slice(0, 5).map((item) => compact(item, Math.max(20, length / 5))).join("; ")}${items.length > 5 ? "; …" : ""}`
+const listed = (items: ReadonlyArray<unknown>): string =>
+  items.length === 0 ? "none" : `${items.length}: ${items.slice(0, 5).map((item) => compact(item, 60)).join("; ")}${items.length > 5 ? "; …" : ""}`
 
 const show = (result: unknown): string => compact(result, 400)
 
@@ -73,7 +73,7 @@ const totals = (answers: ReadonlyArray<Answer>): ReadonlyArray<string> => {
     }
   }
   const rows = [...fields].filter(([, field]) => field.count > 1)
-    .map(([key, field]) => `  ${key}: ${number(field.sum)} in all, at most ${number(field.most)}${field.at === "" ? "" : ` (${field.at})`}`)
+    .map(([key, field]) => `  ${key}: ${number(field.sum)} in all, at most ${number(field.most)}${field.at === "" || field.most === 0 ? "" : ` (${field.at})`}`)
   return rows.length > 0 ? rows : [`  ${answers.length} results`]
 }
 
