@@ -1,0 +1,29 @@
+/**
+ * Our side: `Orchestrator.run` and `Orchestrator.stream`, with a timeout per call and one turn of the model, as the peers.
+ */
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
+import { Orchestrator } from "../../../src/index.ts"
+import { toolkit } from "./scripted.ts"
+
+const options = (toolCallConcurrency: number) => ({
+  prompt: "work",
+  toolkit,
+  toolCallConcurrency,
+  maxSteps: 1,
+  timeout: { tool: "30 seconds" as const }
+})
+
+/** One decision under a cap; returns how many tool results came out. Spans are made with whatever tracer there is. */
+export const decide = (concurrency: number) =>
+  Effect.map(Orchestrator.run(options(concurrency)), (result) => result.toolResults.length)
+
+/** The same as a stream, read to its end. */
+export const decideStreaming = (concurrency: number) =>
+  Orchestrator.stream(options(concurrency)).pipe(
+    Stream.runFold(() => 0, (count, part) => part.type === "tool-result" ? count + 1 : count)
+  )
+
+/** A tracer that makes real spans and exports nothing, so that only the cost of making them shows. */
+export const tracer = Tracer.make({ span: (span) => new Tracer.NativeSpan(span) })
