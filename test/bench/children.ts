@@ -40,7 +40,8 @@ export const measureInChild = async (scenario: string, peer: string, n: number):
   try {
     const { code, signal, output } = await ended(child)
     if (code !== 0) throw new Error(`ended with ${signal ?? `exit code ${code}`}`)
-    return JSON.parse(output) as ReadonlyArray<Reading>
+    // Whatever a peer logs comes before the last line.
+    return JSON.parse(output.trimEnd().split("\n").at(-1)!) as ReadonlyArray<Reading>
   } finally {
     clearTimeout(timer)
     live.delete(child)

@@ -17,8 +17,10 @@ export interface Job {
 export const jobs = (scenario: Scenario): ReadonlyArray<Job> => {
   const peers = Object.keys(scenario.peers)
   return scenario.sizes.flatMap((n) =>
-    Array.from({ length: scenario.repetitions }, (_, repetition) =>
-      peers.map((_, i): Job => ({ scenario, n, repetition, peer: peers[(i + repetition) % peers.length]! }))
+    Array.from(
+      { length: scenario.repetitions },
+      (_, repetition) =>
+        peers.map((_, i): Job => ({ scenario, n, repetition, peer: peers[(i + repetition) % peers.length]! }))
     ).flat()
   )
 }
@@ -49,7 +51,12 @@ export const figures = (
   n: number,
   readings: ReadonlyArray<Reading>
 ): ReadonlyArray<Figure> =>
-  [...Map.groupBy(readings, ({ unit }) => unit).values()].map((ofUnit) => ({ scenario, peer, n, ...foldReadings(ofUnit) }))
+  [...Map.groupBy(readings, ({ unit }) => unit).values()].map((ofUnit) => ({
+    scenario,
+    peer,
+    n,
+    ...foldReadings(ofUnit)
+  }))
 
 /** A bound, what was measured for it, and whether it holds. */
 export interface Verdict {

@@ -75,7 +75,8 @@ const runScenario = async (scenario: Scenario): Promise<ReadonlyArray<Figure>> =
   )
 }
 
-const versionOf = (file: string): string => (JSON.parse(readFileSync(fromRoot(file), "utf8")) as { version: string }).version
+const versionOf = (file: string): string =>
+  (JSON.parse(readFileSync(fromRoot(file), "utf8")) as { version: string }).version
 
 const setting = (): Setting => ({
   machine: `${cpus()[0]?.model.trim() ?? "unknown processor"}, ${cpus().length} cores, `

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { median, reading, repeat } from "../measure.ts"
 import { Crowd } from "../probes.ts"
-import { absolute, type Bound, type Measure, type Reading, ratio, type Scenario } from "../scenario.ts"
+import { absolute, type Bound, type Measure, ratio, type Reading, type Scenario } from "../scenario.ts"
 import type { Services } from "../sides/scripted.ts"
 
 /** Starts a run; the returned function stops it and waits for its end. */
@@ -81,14 +81,20 @@ const sample = async (size: number, start: Start, next: (crowd: Crowd) => void):
   return { signalled: crowd.signalledAt - stopped, over }
 }
 
-const measure = (prepare: Prepare, pick: (sample: Sample) => number): Measure => async (n): Promise<ReadonlyArray<Reading>> => {
-  let crowd = new Crowd(n)
-  const start = await prepare(n, () => crowd)
-  const samples = await repeat(() => sample(n, start, (next) => crowd = next), { warmUps: 5, samples: 11 })
-  return [reading("ms", median(samples.map(pick)), 0)]
-}
+const measure =
+  (prepare: Prepare, pick: (sample: Sample) => number): Measure => async (n): Promise<ReadonlyArray<Reading>> => {
+    let crowd = new Crowd(n)
+    const start = await prepare(n, () => crowd)
+    const samples = await repeat(() => sample(n, start, (next) => crowd = next), { warmUps: 5, samples: 11 })
+    return [reading("ms", median(samples.map(pick)), 0)]
+  }
 
-const scenario = (name: string, about: string, pick: (sample: Sample) => number, bounds: ReadonlyArray<Bound>): Scenario => ({
+const scenario = (
+  name: string,
+  about: string,
+  pick: (sample: Sample) => number,
+  bounds: ReadonlyArray<Bound>
+): Scenario => ({
   name,
   about,
   sizes: [1000],

@@ -67,13 +67,20 @@ const measure = (prepare: (calls: number, gauge: Gauge) => Promise<Run>): Measur
 /** Makespan and peak of calls in flight under a cap. */
 export const capped: Scenario = {
   name: "cap",
-  about: `N calls of ${workMillis} ms under a cap of ${cap}: makespan (ms) and the most handlers ever in flight (calls). `
+  about:
+    `N calls of ${workMillis} ms under a cap of ${cap}: makespan (ms) and the most handlers ever in flight (calls). `
     + "The semaphores run the same handlers with no model around them; ours has its timeout per call on.",
   sizes: [1000],
   repetitions: 5,
   peers: Object.fromEntries(Object.entries(runs).map(([peer, prepare]) => [peer, measure(prepare)])),
   bounds: [
-    ratio("makespan against a plain semaphore with the same handler", "ms", ["ours", 1000], ["effect-semaphore", 1000], 1.05),
+    ratio(
+      "makespan against a plain semaphore with the same handler",
+      "ms",
+      ["ours", 1000],
+      ["effect-semaphore", 1000],
+      1.05
+    ),
     absolute("most handlers in flight", { peer: "ours", n: 1000, unit: "calls" }, "at most", cap)
   ]
 }

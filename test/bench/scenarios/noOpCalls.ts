@@ -1,8 +1,8 @@
 /**
  * The cost of a call that does nothing: one decision of N calls, cap 30, a timeout per call where the peer has one.
  */
-import * as Effect from "effect/Effect"
 import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import { median, reading, repeat, type Run, time } from "../measure.ts"
 import { absolute, type Measure, ratio, type Scenario } from "../scenario.ts"
 import type { Services } from "../sides/scripted.ts"
@@ -63,7 +63,8 @@ const onSizes = <A>(of: (n: number) => A): ReadonlyArray<A> => [1000, 10_000].ma
 /** Microseconds per no-op call. */
 export const noOpCalls: Scenario = {
   name: "no-op-calls",
-  about: `One decision of N no-op calls, cap ${cap}, timeout per call on, tracing off (but for ours-spans), model Layer built `
+  about:
+    `One decision of N no-op calls, cap ${cap}, timeout per call on, tracing off (but for ours-spans), model Layer built `
     + "once. promise-all has no cap, no timeout, no model; effect-ai has no timeout.",
   sizes: [1000, 10_000],
   repetitions: 5,

@@ -3,9 +3,9 @@
  * starts after its call is sealed, and how long it all takes when the first call is the long pole. A seal is the moment the
  * server wrote the call's end mark, so sockets and decoding are in the delay.
  */
+import type * as LanguageModel from "effect/ai/LanguageModel"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
-import type * as LanguageModel from "effect/ai/LanguageModel"
 import { median, reading, repeat, type Run, sleep } from "../measure.ts"
 import { absolute, type Measure, type Reading, type Scenario, toIdeal } from "../scenario.ts"
 import { type Script, serve, type Server, type Timeline } from "../server.ts"
@@ -81,7 +81,8 @@ const sample = async (server: Server, run: Run, state: Handlers, durations: Read
   return { timeline: await server.timeline(), startedAt: state.startedAt, durations, overAt }
 }
 
-const measure = (peer: string, durationsOf: (n: number) => ReadonlyArray<number>, samples: number, read: Read): Measure =>
+const measure =
+  (peer: string, durationsOf: (n: number) => ReadonlyArray<number>, samples: number, read: Read): Measure =>
   async (n) => {
     const state: Handlers = { durations: [], startedAt: [] }
     const server = await serve({ ...warmUp, calls: n })
@@ -103,7 +104,8 @@ const duringStream = ({ startedAt, timeline }: Sample) => startedAt.filter((at) 
 
 // Nothing can end before the stream does, nor before any call's seal plus its work.
 const idealMillis = ({ timeline, durations }: Sample): number =>
-  Math.max(timeline.finishedAt, ...durations.map((millis, index) => timeline.sealedAt[index]! + millis)) - timeline.openedAt
+  Math.max(timeline.finishedAt, ...durations.map((millis, index) => timeline.sealedAt[index]! + millis)) -
+  timeline.openedAt
 
 const readStarts: Read = (samples) => [
   reading("ms", median(samples.flatMap(delays)), 0),
@@ -125,12 +127,14 @@ const longFirst = (n: number): ReadonlyArray<number> => even(n).with(0, longPole
 const peers = (durationsOf: (n: number) => ReadonlyArray<number>, samples: number, read: Read) =>
   Object.fromEntries(Object.keys(prepares).map((peer) => [peer, measure(peer, durationsOf, samples, read)]))
 
-const wire = `N calls streamed over HTTP on the Responses API, one every ${paceMillis} ms, then ${textMillis} ms of text`
+const wire =
+  `N calls streamed over HTTP on the Responses API, one every ${paceMillis} ms, then ${textMillis} ms of text`
 
 /** Milliseconds from a call's seal to its handler's start, and how many handlers started while the model still streamed. */
 export const streamedStart: Scenario = {
   name: "streamed-start",
-  about: `${wire}; ${workMillis} ms of work each. From the server's end mark of a call to the start of its handler (ms, median), `
+  about:
+    `${wire}; ${workMillis} ms of work each. From the server's end mark of a call to the start of its handler (ms, median), `
     + "and the fewest handlers that started during the stream (calls). effect-ai uses our adapter: it has none for this Effect.",
   sizes: [20],
   repetitions: 3,
@@ -144,7 +148,8 @@ export const streamedStart: Scenario = {
 /** Milliseconds from the first byte to the end of the run, the first call being the longest. */
 export const longPole: Scenario = {
   name: "long-pole",
-  about: `${wire}; the first call takes ${longPoleMillis} ms, the others ${workMillis}. From the first byte to the end of the run. `
+  about:
+    `${wire}; the first call takes ${longPoleMillis} ms, the others ${workMillis}. From the first byte to the end of the run. `
     + "The ideal is the latest of: a call's seal plus its work, the end of the stream.",
   sizes: [20],
   repetitions: 3,

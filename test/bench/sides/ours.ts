@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import { Orchestrator } from "../../../src/index.ts"
+import { Executor, Orchestrator } from "../../../src/index.ts"
 import { toolkit } from "./scripted.ts"
 
 const options = (toolCallConcurrency: number) => ({
@@ -27,3 +27,7 @@ export const decideStreaming = (concurrency: number) =>
 
 /** A tracer that makes real spans and exports nothing, so that only the cost of making them shows. */
 export const tracer = Tracer.make({ span: (span) => new Tracer.NativeSpan(span) })
+
+/** A handler around a promise whose signal carries the reason; a promise that rejects is a defect, as in the other peers. */
+export const promise = (make: (signal: AbortSignal) => Promise<number>): Effect.Effect<number> =>
+  Effect.orDie(Executor.promise(make))
