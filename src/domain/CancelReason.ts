@@ -10,7 +10,10 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 
 const schema = Schema.Union([
-  Schema.TaggedStruct("Timeout", { clock: Schema.Literals(["attempt", "deadline", "total"]), afterMillis: Schema.Finite }),
+  Schema.TaggedStruct("Timeout", {
+    clock: Schema.Literals(["attempt", "deadline", "total"]),
+    afterMillis: Schema.Finite
+  }),
   Schema.TaggedStruct("Superseded", { by: Schema.String }),
   Schema.TaggedStruct("BranchCancelled", { note: Schema.optionalKey(Schema.String) }),
   Schema.TaggedStruct("CallerGone", {}),

@@ -109,20 +109,23 @@ export const canonical = (value: unknown): string => {
   if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`
   if (typeof value === "object" && value !== null) {
     const keys = Object.keys(value).sort()
-    return `{${keys.map((key) => `${JSON.stringify(key)}:${canonical((value as Record<string, unknown>)[key])}`).join(",")}}`
+    return `{${
+      keys.map((key) => `${JSON.stringify(key)}:${canonical((value as Record<string, unknown>)[key])}`).join(",")
+    }}`
   }
   return typeof value === "bigint" ? `${value}n` : JSON.stringify(value) ?? "null"
 }
 
 /**
- * An id for a call whose wire id is empty or already taken: the wire id with the first free number behind it.
+ * An id for a call whose wire id is empty or already taken: the wire id with the first free number behind it, in letters every
+ * provider accepts in an id.
  *
  * **Example** (A duplicate gets an id of its own)
  *
  * ```ts
  * import { ToolCall } from "effect-toolformer"
  *
- * ToolCall.deriveId("call_1", (id) => id === "call_1" || id === "call_1#2") // => "call_1#3"
+ * ToolCall.deriveId("call_1", (id) => id === "call_1" || id === "call_1_2") // => "call_1_3"
  * ```
  *
  * @category ids
@@ -132,7 +135,7 @@ export const deriveId = (wireId: string, taken: (id: string) => boolean): string
   const base = wireId === "" ? "call" : wireId
   if (wireId !== "" && !taken(wireId)) return wireId
   for (let n = wireId === "" ? 1 : 2;; n++) {
-    const id = `${base}#${n}`
+    const id = `${base}_${n}`
     if (!taken(id)) return id
   }
 }

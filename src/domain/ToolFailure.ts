@@ -129,7 +129,9 @@ export const cut = (text: string, length: number = maxMessageLength): string =>
 export const describe = (thrown: unknown): string => {
   const text = attempt(() => {
     if (thrown instanceof Error) {
-      const text = typeof thrown.message === "string" && thrown.message.length > 0 ? `${thrown.name}: ${thrown.message}` : thrown.name
+      const text = typeof thrown.message === "string" && thrown.message.length > 0
+        ? `${thrown.name}: ${thrown.message}`
+        : thrown.name
       return typeof text === "string" ? text : "Error"
     }
     if (typeof thrown === "object" && thrown !== null) {
@@ -151,7 +153,9 @@ const attempt = (f: () => string): string | undefined => {
 }
 
 const list = (names: ReadonlyArray<string>): string =>
-  names.length === 0 ? "none" : cut(names.slice(0, 64).join(", "), 2048) + (names.length > 64 ? ` and ${names.length - 64} more` : "")
+  names.length === 0
+    ? "none"
+    : cut(names.slice(0, 64).join(", "), 2048) + (names.length > 64 ? ` and ${names.length - 64} more` : "")
 
 /** @category constructors */
 export const unknownTool = (
@@ -184,9 +188,9 @@ export const invalidInput = (
   expected,
   received,
   isRetryable: true,
-  message: `The arguments of ${tool} are not valid: ${cut(issue, 4096)}. Expected keys: ${list(expected)}. Received keys: ${
-    list(received)
-  }.`
+  message: `The arguments of ${tool} are not valid: ${cut(issue, 4096)}. Expected keys: ${
+    list(expected)
+  }. Received keys: ${list(received)}.`
 })
 
 /** @category constructors */
@@ -225,7 +229,8 @@ export const truncated = (tool: string, callId: string): ToolFailure => ({
   tool,
   callId,
   isRetryable: true,
-  message: `The call of ${tool} was cut off in the middle of its arguments, because the answer reached its length limit. It was not run. Make it again, with shorter arguments or fewer calls at once.`
+  message:
+    `The call of ${tool} was cut off in the middle of its arguments, because the answer reached its length limit. It was not run. Make it again, with shorter arguments or fewer calls at once.`
 })
 
 /** @category constructors */

@@ -320,12 +320,14 @@ export const define = <const Definitions extends Record<string, AnyDefinition>>(
 
 const annotated = (name: string, definition: AnyDefinition): Tool.Any => {
   const { annotations, handler: _, ...options } = definition
-  const made: Tool.Any = Tool.make(name, options as never)
+  const made: Tool.Any = Tool.make(name, options)
   if (annotations === undefined) return made
   if (Context.isContext(annotations)) return made.annotateMerge(annotations)
   return Object.entries(annotations).reduce<Tool.Any>(
     (tool, [key, value]) =>
-      value === undefined || !Object.hasOwn(keys, key) ? tool : tool.annotate(keys[key as keyof typeof keys], value as never),
+      value === undefined || !Object.hasOwn(keys, key)
+        ? tool
+        : tool.annotate(keys[key as keyof typeof keys], value as never),
     made
   )
 }

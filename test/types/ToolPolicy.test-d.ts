@@ -3,7 +3,9 @@ import type { Context, Layer } from "effect"
 import type { Tool } from "effect/ai"
 import { ToolPolicy } from "../../src/index.ts"
 
-interface Db { readonly _: unique symbol }
+interface Db {
+  readonly _: unique symbol
+}
 declare const Db: Context.Service<Db, { readonly get: (n: number) => number }>
 
 const { layer, toolkit } = ToolPolicy.define({
@@ -17,11 +19,12 @@ const { layer, toolkit } = ToolPolicy.define({
     parameters: Schema.Struct({ id: Schema.String }),
     success: Schema.String,
     failure: Schema.Struct({ missing: Schema.String }),
-    handler: ({ id }) => Effect.gen(function*() {
-      const db = yield* Db
-      if (db.get(1) > 1) return yield* Effect.fail({ missing: id })
-      return id
-    })
+    handler: ({ id }) =>
+      Effect.gen(function*() {
+        const db = yield* Db
+        if (db.get(1) > 1) return yield* Effect.fail({ missing: id })
+        return id
+      })
   })
 })
 

@@ -1,0 +1,77 @@
+/**
+ * A scripted model for engine tests: Effect's own `LanguageModel.make` over encoded parts, one array per network chunk. Each
+ * turn of the run takes the next script; a script may see the prompt it was asked with.
+ */
+import * as LanguageModel from "effect/ai/LanguageModel"
+import type * as Prompt from "effect/ai/Prompt"
+import type * as Response from "effect/ai/Response"
+import type * as AiError from "effect/ai/AiError"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+
+export type Chunk =
+  | ReadonlyArray<Response.StreamPartEncoded>
+  | { readonly after: Duration.Input; readonly parts: ReadonlyArray<Response.StreamPartEncoded> }
+  | { readonly fail: AiError.AiError }
+
+export type Script = ReadonlyArray<Chunk> | ((prompt: Prompt.Prompt) => ReadonlyArray<Chunk>)
+
+export const call = (id: string, name: string, params: unknown = {}): ReadonlyArray<Response.StreamPartEncoded> => [
+  { type: "tool-params-start", id, name },
+  { type: "tool-params-delta", id, delta: JSON.stringify(params) ?? "" },
+  { type: "tool-params-end", id },
+  { type: "tool-call", id, name, params }
+]
+
+export const text = (value: string): ReadonlyArray<Response.StreamPartEncoded> => [
+  { type: "text-start", id: "t" },
+  { type: "text-delta", id: "t", delta: value },
+  { type: "text-end", id: "t" }
+]
+
+export const finish = (
+  reason: Response.FinishReason = "tool-calls",
+  tokens?: number
+): ReadonlyArray<Response.StreamPartEncoded> => [{
+  type: "finish",
+  reason,
+  response: undefined,
+  usage: {
+    inputTokens: { uncached: undefined, total: tokens, cacheRead: undefined, cacheWrite: undefined },
+    outputTokens: { total: tokens, text: undefined, reasoning: undefined }
+  }
+}]
+
+/** A turn that only says something. */
+export const says = (value: string): Script => [[...text(value), ...finish("stop")]]
+
+/** A turn of calls in one chunk. */
+export const calls = (...all: ReadonlyArray<ReadonlyArray<Response.StreamPartEncoded>>): Script => [[...all.flat(), ...finish()]]
+
+const play = (chunks: ReadonlyArray<Chunk>): Stream.Stream<Response.StreamPartEncoded, AiError.AiError> =>
+  Stream.fromIterable(chunks).pipe(
+    Stream.flatMap((chunk) => {
+      if ("fail" in chunk) return Stream.fail(chunk.fail)
+      if ("after" in chunk) return Stream.unwrap(Effect.as(Effect.sleep(chunk.after), Stream.fromArray([...chunk.parts])))
+      return Stream.fromArray([...chunk])
+    })
+  )
+
+/** A model that plays the scripts in order, one a turn, and keeps saying "done" after the last. */
+export const scripted = (...scripts: ReadonlyArray<Script>): Layer.Layer<LanguageModel.LanguageModel> =>
+  Layer.effect(
+    LanguageModel.LanguageModel,
+    Effect.suspend(() => {
+      let turn = 0
+      return LanguageModel.make({
+        generateText: () => Effect.succeed([]),
+        streamText: ({ prompt }) =>
+          Stream.suspend(() => {
+            const script = scripts[turn++] ?? says("done")
+            return play(typeof script === "function" ? script(prompt) : script)
+          })
+      })
+    })
+  )
