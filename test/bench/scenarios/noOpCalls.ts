@@ -34,7 +34,7 @@ export const runs: Readonly<Record<string, (calls: number) => Promise<Run>>> = {
   },
   "ours-spans": async (calls) => {
     const ours = await import("../sides/ours.ts")
-    return inProcess(calls, Effect.withTracer(ours.decide(cap), ours.tracer))
+    return inProcess(calls, ours.decideTraced(cap))
   },
   "effect-ai": async (calls) => {
     const stock = await import("../sides/stock.ts")

@@ -25,8 +25,26 @@ export const decideStreaming = (concurrency: number) =>
     Stream.runFold(() => 0, (count, part) => part.type === "tool-result" ? count + 1 : count)
   )
 
-/** A tracer that makes real spans and exports nothing, so that only the cost of making them shows. */
-export const tracer = Tracer.make({ span: (span) => new Tracer.NativeSpan(span) })
+/**
+ * The same with a tracer that makes real spans and exports nothing, so that only the cost of making them shows. Fails if a
+ * result came without its span.
+ */
+export const decideTraced = (concurrency: number) =>
+  Effect.suspend(() => {
+    let spans = 0
+    const tracer = Tracer.make({
+      span: (span) => {
+        if (span.name.startsWith("execute_tool")) spans++
+        return new Tracer.NativeSpan(span)
+      }
+    })
+    return decide(concurrency).pipe(
+      Effect.withTracer(tracer),
+      Effect.flatMap((results) =>
+        spans === results ? Effect.succeed(results) : Effect.die(new Error(`${spans} spans for ${results} results`))
+      )
+    )
+  })
 
 /** A handler around a promise whose signal carries the reason; a promise that rejects is a defect, as in the other peers. */
 export const promise = (make: (signal: AbortSignal) => Promise<number>): Effect.Effect<number> =>
