@@ -72,13 +72,14 @@ const functionCall = (index: number, status: string, text: string) => ({
 
 const until = (at: number): Promise<void> => sleep(Math.max(0, at - performance.now()))
 
-// Opens the call, streams its arguments in two pieces, and seals it at `sealAt`.
+// Three tokens a call, evenly spaced: it opens, its arguments go on, it is sealed at `sealAt`.
 const writeCall = async (send: Send, index: number, sealAt: number, paceMillis: number): Promise<unknown> => {
   const text = `{"index":${index}}`
   const position = { item_id: `fc_${index}`, output_index: index }
+  await until(sealAt - (paceMillis * 2) / 3)
   send({ type: "response.output_item.added", output_index: index, item: functionCall(index, "in_progress", "") })
   send({ type: "response.function_call_arguments.delta", ...position, delta: text.slice(0, 5) })
-  await until(sealAt - paceMillis / 2)
+  await until(sealAt - paceMillis / 3)
   send({ type: "response.function_call_arguments.delta", ...position, delta: text.slice(5) })
   await until(sealAt)
   send({ type: "response.function_call_arguments.done", ...position, name: "work", arguments: text })

@@ -16,7 +16,7 @@ export const firstRun: Scenario = {
   name: "first-run",
   about: "Peak resident memory of a fresh process that runs one decision of N no-op calls, once, cold.",
   sizes: [10_000],
-  repetitions: 5,
+  repetitions: 3,
   peers: Object.fromEntries(Object.keys(runs).map((peer) => [peer, measure(peer)])),
   bounds: [absolute("run, N = 10,000", { peer: "ours", n: 10_000, unit: "MB" }, "at most", 250)]
 }

@@ -54,7 +54,7 @@ export const runs: Readonly<Record<string, (calls: number) => Promise<Run>>> = {
 
 const measure = (prepare: (calls: number) => Promise<Run>): Measure => async (n) => {
   const run = await prepare(n)
-  const millis = await repeat(() => time(run, n), { warmUps: Math.max(5, 20_000 / n), samples: n > 1000 ? 5 : 21 })
+  const millis = await repeat(() => time(run, n), { warmUps: Math.max(5, 20_000 / n), samples: n > 1000 ? 3 : 21 })
   return [reading("us/call", (median(millis) * 1000) / n)]
 }
 
@@ -70,11 +70,11 @@ export const noOpCalls: Scenario = {
   repetitions: 5,
   peers: Object.fromEntries(Object.entries(runs).map(([peer, prepare]) => [peer, measure(prepare)])),
   bounds: [
-    ...onSizes((n) => absolute(`run, N = ${n}`, { peer: "ours", n, unit: "us/call" }, "at most", 10)),
-    ...onSizes((n) => absolute(`stream, N = ${n}`, { peer: "ours-stream", n, unit: "us/call" }, "at most", 10)),
-    ...onSizes((n) => absolute(`run with spans, N = ${n}`, { peer: "ours-spans", n, unit: "us/call" }, "at most", 25)),
-    ...onSizes((n) => ratio(`run against ai 7, N = ${n}`, "us/call", ["ours", n], ["ai", n], 0.4)),
-    ...onSizes((n) => ratio(`run against stock effect/ai, N = ${n}`, "us/call", ["ours", n], ["effect-ai", n], 0.2)),
+    ...onSizes((n) => absolute(`run, N = ${n.toLocaleString("en-US")}`, { peer: "ours", n, unit: "us/call" }, "at most", 10)),
+    ...onSizes((n) => absolute(`stream, N = ${n.toLocaleString("en-US")}`, { peer: "ours-stream", n, unit: "us/call" }, "at most", 10)),
+    ...onSizes((n) => absolute(`run with spans, N = ${n.toLocaleString("en-US")}`, { peer: "ours-spans", n, unit: "us/call" }, "at most", 25)),
+    ...onSizes((n) => ratio(`run against ai 7, N = ${n.toLocaleString("en-US")}`, "us/call", ["ours", n], ["ai", n], 0.4)),
+    ...onSizes((n) => ratio(`run against stock effect/ai, N = ${n.toLocaleString("en-US")}`, "us/call", ["ours", n], ["effect-ai", n], 0.2)),
     ratio("grows linearly: a call at N = 10,000 against one at 1,000", "us/call", ["ours", 10_000], ["ours", 1000], 1.5)
   ]
 }
