@@ -12,7 +12,13 @@ export interface Setting {
 }
 
 const number = (value: number): string =>
-  Number.isInteger(value) ? String(value) : Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2)
+  Number.isInteger(value)
+    ? String(value)
+    : Math.abs(value) >= 100
+    ? value.toFixed(0)
+    : Math.abs(value) >= 10
+    ? value.toFixed(1)
+    : value.toFixed(2)
 
 const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
   [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n")

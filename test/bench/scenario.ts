@@ -26,7 +26,7 @@ export interface Figure {
 }
 
 /** Finds a figure of the scenario that asks. */
-export type Find = (peer: string, n: number, unit: Unit) => Figure | undefined
+type Find = (peer: string, n: number, unit: Unit) => Figure | undefined
 
 /** A promise about the figures: `measure` is compared with `limit`. */
 export interface Bound {
@@ -96,5 +96,5 @@ export const toIdeal = (
 })
 
 /** `above / below`, when both are known. */
-export const quotient = (above: number | undefined, below: number | undefined): number | undefined =>
+const quotient = (above: number | undefined, below: number | undefined): number | undefined =>
   above === undefined || below === undefined || below === 0 ? undefined : above / below

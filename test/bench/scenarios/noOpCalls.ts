@@ -8,10 +8,10 @@ import { absolute, type Measure, ratio, type Scenario } from "../scenario.ts"
 import type { Services } from "../sides/scripted.ts"
 
 /** Calls in flight at most, in every peer that has a cap. */
-export const cap = 30
+const cap = 30
 
 /** The timeout per call in peers that have one: long enough to never fire. */
-export const timeoutMillis = 30_000
+const timeoutMillis = 30_000
 
 const noOp = (index: number): Promise<number> => Promise.resolve(index)
 
@@ -70,11 +70,32 @@ export const noOpCalls: Scenario = {
   repetitions: 5,
   peers: Object.fromEntries(Object.entries(runs).map(([peer, prepare]) => [peer, measure(prepare)])),
   bounds: [
-    ...onSizes((n) => absolute(`run, N = ${n.toLocaleString("en-US")}`, { peer: "ours", n, unit: "us/call" }, "at most", 10)),
-    ...onSizes((n) => absolute(`stream, N = ${n.toLocaleString("en-US")}`, { peer: "ours-stream", n, unit: "us/call" }, "at most", 10)),
-    ...onSizes((n) => absolute(`run with spans, N = ${n.toLocaleString("en-US")}`, { peer: "ours-spans", n, unit: "us/call" }, "at most", 25)),
-    ...onSizes((n) => ratio(`run against ai 7, N = ${n.toLocaleString("en-US")}`, "us/call", ["ours", n], ["ai", n], 0.4)),
-    ...onSizes((n) => ratio(`run against stock effect/ai, N = ${n.toLocaleString("en-US")}`, "us/call", ["ours", n], ["effect-ai", n], 0.2)),
+    ...onSizes((n) =>
+      absolute(`run, N = ${n.toLocaleString("en-US")}`, { peer: "ours", n, unit: "us/call" }, "at most", 10)
+    ),
+    ...onSizes((n) =>
+      absolute(`stream, N = ${n.toLocaleString("en-US")}`, { peer: "ours-stream", n, unit: "us/call" }, "at most", 10)
+    ),
+    ...onSizes((n) =>
+      absolute(
+        `run with spans, N = ${n.toLocaleString("en-US")}`,
+        { peer: "ours-spans", n, unit: "us/call" },
+        "at most",
+        25
+      )
+    ),
+    ...onSizes((n) =>
+      ratio(`run against ai 7, N = ${n.toLocaleString("en-US")}`, "us/call", ["ours", n], ["ai", n], 0.4)
+    ),
+    ...onSizes((n) =>
+      ratio(
+        `run against stock effect/ai, N = ${n.toLocaleString("en-US")}`,
+        "us/call",
+        ["ours", n],
+        ["effect-ai", n],
+        0.2
+      )
+    ),
     ratio("grows linearly: a call at N = 10,000 against one at 1,000", "us/call", ["ours", 10_000], ["ours", 1000], 1.5)
   ]
 }

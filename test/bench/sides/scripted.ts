@@ -14,7 +14,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 
 /** The one tool of the bench. */
-export const Work = Tool.make("work", {
+const Work = Tool.make("work", {
   description: "Does the scenario's work.",
   parameters: Schema.Struct({ index: Schema.Number }),
   success: Schema.Number
@@ -30,7 +30,7 @@ export type Services = LanguageModel.LanguageModel | Tool.HandlersFor<typeof too
 export type Handler = (index: number) => Effect.Effect<number>
 
 /** The handler's Layer. */
-export const handlers = (handler: Handler) => toolkit.toLayer({ work: ({ index }) => handler(index) })
+const handlers = (handler: Handler) => toolkit.toLayer({ work: ({ index }) => handler(index) })
 
 const usage = {
   inputTokens: { uncached: undefined, total: undefined, cacheRead: undefined, cacheWrite: undefined },
@@ -38,7 +38,7 @@ const usage = {
 }
 
 /** The encoded parts of one decision. */
-export const decision = (calls: number): ReadonlyArray<Response.StreamPartEncoded> => [
+const decision = (calls: number): ReadonlyArray<Response.StreamPartEncoded> => [
   ...Array.from({ length: calls }, (_, index): Response.StreamPartEncoded => ({
     type: "tool-call",
     id: `call_${index}`,
