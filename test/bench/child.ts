@@ -1,6 +1,6 @@
 /**
- * One process, one measurement: `node child.ts SCENARIO PEER N` prints its readings as one line of JSON. The parent starts one
- * for every repetition, so nothing is warm, loaded or leaked from another peer.
+ * One process, one measurement: `node child.ts SCENARIO PEER N` prints its readings as one line of JSON. The parent
+ * starts one for every repetition, so nothing is warm, loaded or leaked from another peer.
  */
 import { findScenario } from "./scenarios/index.ts"
 

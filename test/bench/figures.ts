@@ -1,6 +1,6 @@
 /**
- * From readings to figures: each scenario's peers take turns, repetition by repetition, so that a slow minute of the machine
- * hits them all; then the readings of one peer, size and unit are folded into one figure.
+ * From readings to figures: each scenario's peers take turns, repetition by repetition, so that a slow minute of the
+ * machine hits them all; then the readings of one peer, size and unit are folded into one figure.
  */
 import { median } from "./measure.ts"
 import type { Bound, Figure, Reading, Scenario } from "./scenario.ts"

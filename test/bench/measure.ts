@@ -1,6 +1,6 @@
 /**
- * Taking samples: warm up, time, take the median. Every run says how many results it produced, so that a peer which quietly
- * skips work fails instead of winning.
+ * Taking samples: warm up, time, take the median. Every run says how many results it produced, so that a peer which
+ * quietly skips work fails instead of winning.
  */
 import type { Reading, Unit } from "./scenario.ts"
 

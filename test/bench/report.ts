@@ -67,16 +67,16 @@ export const page = (
 ): string =>
   `# Benchmarks
 
-Written by \`npm run bench\`; do not edit. Each value is the median of several repetitions, each in a fresh process, the peers
-taking turns; counts of calls are the worst repetition. Compare values of one run only: another machine, another number.
+Written by \`npm run bench\`; do not edit. Each value is the median of several repetitions, each in a fresh process,
+the peers taking turns; counts of calls are the worst repetition. Compare values of one run only: another machine, another number.
 
 - Machine: ${setting.machine}
 - Versions: ${Object.entries(setting.versions).map(([name, version]) => `${name} ${version}`).join(", ")}
 - Date: ${setting.date}
 - Command: \`npm run bench\` (one scenario: \`npm run bench -- --only SCENARIO\`)
 
-Peers: *ours* is \`Orchestrator.run\`, *effect-ai* stock \`LanguageModel.streamText\` resolving the calls itself, *ai* \`streamText\`
-of \`ai\`; the rest are plain code without a model, as a floor.
+Peers: *ours* is \`Orchestrator.run\`, *effect-ai* stock \`LanguageModel.streamText\` resolving the calls itself, *ai*
+\`streamText\` of \`ai\`; the rest are plain code without a model, as a floor.
 
 ## Bounds
 

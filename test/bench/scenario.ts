@@ -1,6 +1,7 @@
 /**
- * The words of the benchmark: a scenario has peers and sizes, each measured in its own process; a child hands back readings,
- * the parent folds the readings of all repetitions into figures, and bounds are questions asked of the figures.
+ * The words of the benchmark: a scenario has peers and sizes, each measured in its own process; a child hands back
+ * readings, the parent folds the readings of all repetitions into figures, and bounds are questions asked of the
+ * figures.
  */
 
 /** What a value counts. Time is wall time. */

@@ -1,6 +1,6 @@
 /**
- * A loopback server that speaks the Responses API: it streams one decision of N function calls at a steady pace, goes on with
- * text, and remembers when it wrote what. It runs in the process of its client, so both read one clock.
+ * A loopback server that speaks the Responses API: it streams one decision of N function calls at a steady pace, goes
+ * on with text, and remembers when it wrote what. It runs in the process of its client, so both read one clock.
  */
 import { createServer, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"

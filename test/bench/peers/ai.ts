@@ -1,6 +1,7 @@
 /**
- * The `ai` side: `streamText` over its own mock model, or over `@ai-sdk/openai` for scenarios on the wire. The packages live in
- * this folder and are missing until the bench installs them, so only the few names used here are typed, by hand.
+ * The `ai` side: `streamText` over its own mock model, or over `@ai-sdk/openai` for scenarios on the wire. The
+ * packages live in this folder and are missing until the bench installs them, so only the few names used here are
+ * typed, by hand.
  */
 
 /** A tool's work: what its call asked for, and the signal that `ai` gives it. */

@@ -1,6 +1,6 @@
 /**
- * Stopping a crowd: N running handlers are interrupted at once. How long until every handler's signal has fired, and until the
- * run is over. Every peer runs the same promise, which obeys its signal at once.
+ * Stopping a crowd: N running handlers are interrupted at once. How long until every handler's signal has fired, and
+ * until the run is over. Every peer runs the same promise, which obeys its signal at once.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"

@@ -1,5 +1,6 @@
 /**
- * Memory of the first decision of a fresh process, nothing warmed up: the peak resident set, Node and all modules included.
+ * Memory of the first decision of a fresh process, nothing warmed up: the peak resident set, Node and all modules
+ * included.
  */
 import { reading, time } from "../measure.ts"
 import { absolute, type Measure, type Scenario } from "../scenario.ts"

@@ -1,7 +1,7 @@
 /**
- * Calls that arrive one by one over real HTTP, on the Responses API, while the model goes on streaming: how soon each handler
- * starts after its call is sealed, and how long it all takes when the first call is the long pole. A seal is the moment the
- * server wrote the call's end mark, so sockets and decoding are in the delay.
+ * Calls that arrive one by one over real HTTP, on the Responses API, while the model goes on streaming: how soon each
+ * handler starts after its call is sealed, and how long it all takes when the first call is the long pole. A seal is
+ * the moment the server wrote the call's end mark, so sockets and decoding are in the delay.
  */
 import type * as LanguageModel from "effect/ai/LanguageModel"
 import * as Effect from "effect/Effect"

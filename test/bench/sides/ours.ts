@@ -1,5 +1,6 @@
 /**
- * Our side: `Orchestrator.run` and `Orchestrator.stream`, with a timeout per call and one turn of the model, as the peers.
+ * Our side: `Orchestrator.run` and `Orchestrator.stream`, with a timeout per call and one turn of the model, as the
+ * peers.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -26,8 +27,8 @@ export const decideStreaming = (concurrency: number) =>
   )
 
 /**
- * The same with a tracer that makes real spans and exports nothing, so that only the cost of making them shows. Fails if a
- * result came without its span.
+ * The same with a tracer that makes real spans and exports nothing, so that only the cost of making them shows. Fails
+ * if a result came without its span.
  */
 export const decideTraced = (concurrency: number) =>
   Effect.suspend(() => {

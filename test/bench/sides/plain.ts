@@ -1,5 +1,6 @@
 /**
- * The plain sides: what one would write by hand, with no model, no schemas, no timeouts. They are the floor, not rivals.
+ * The plain sides: what one would write by hand, with no model, no schemas, no timeouts. They are the floor, not
+ * rivals.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"

@@ -1,6 +1,6 @@
 /**
- * The Effect side of every scenario: one tool, its handler, and a model that answers in process with one decision of `calls`
- * calls. Both Layers are built once per process.
+ * The Effect side of every scenario: one tool, its handler, and a model that answers in process with one decision of
+ * `calls` calls. Both Layers are built once per process.
  */
 import * as LanguageModel from "effect/ai/LanguageModel"
 import type * as Response from "effect/ai/Response"

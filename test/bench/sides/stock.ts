@@ -1,6 +1,6 @@
 /**
- * Stock `effect/ai`: `LanguageModel.streamText` resolves the calls itself. It has no timeout per call and is measured without
- * one, which favours it.
+ * Stock `effect/ai`: `LanguageModel.streamText` resolves the calls itself. It has no timeout per call and is measured
+ * without one, which favours it.
  */
 import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Effect from "effect/Effect"
