@@ -68,7 +68,8 @@ export const page = (
   `# Benchmarks
 
 Written by \`npm run bench\`; do not edit. Each value is the median of several repetitions, each in a fresh process,
-the peers taking turns; counts of calls are the worst repetition. Compare values of one run only: another machine, another number.
+the peers taking turns; counts of calls are the worst repetition. Compare values of
+one run only: another machine, another number.
 
 - Machine: ${setting.machine}
 - Versions: ${Object.entries(setting.versions).map(([name, version]) => `${name} ${version}`).join(", ")}

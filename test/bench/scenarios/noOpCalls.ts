@@ -64,8 +64,8 @@ const onSizes = <A>(of: (n: number) => A): ReadonlyArray<A> => [1000, 10_000].ma
 export const noOpCalls: Scenario = {
   name: "no-op-calls",
   about:
-    `One decision of N no-op calls, cap ${cap}, timeout per call on, tracing off (but for ours-spans), model Layer built `
-    + "once. promise-all has no cap, no timeout, no model; effect-ai has no timeout.",
+    `One decision of N no-op calls, cap ${cap}, timeout per call on, tracing off (but for ours-spans), model Layer `
+    + "built once. promise-all has no cap, no timeout, no model; effect-ai has no timeout.",
   sizes: [1000, 10_000],
   repetitions: 5,
   peers: Object.fromEntries(Object.entries(runs).map(([peer, prepare]) => [peer, measure(prepare)])),

@@ -130,12 +130,12 @@ const peers = (durationsOf: (n: number) => ReadonlyArray<number>, samples: numbe
 const wire =
   `N calls streamed over HTTP on the Responses API, one every ${paceMillis} ms, then ${textMillis} ms of text`
 
-/** Milliseconds from a call's seal to its handler's start, and how many handlers started while the model still streamed. */
+/** Milliseconds from a call's seal to its handler's start, and how many handlers started during the stream. */
 export const streamedStart: Scenario = {
   name: "streamed-start",
   about:
-    `${wire}; ${workMillis} ms of work each. From the server's end mark of a call to the start of its handler (ms, median), `
-    + "and the fewest handlers that started during the stream (calls). effect-ai uses our adapter: it has none for this Effect.",
+    `${wire}; ${workMillis} ms of work each. From the server's end mark of a call to the start of its handler (ms, `
+    + "median), and the fewest handlers that started during the stream (calls). effect-ai uses our adapter, having none.",
   sizes: [20],
   repetitions: 3,
   peers: peers(even, 3, readStarts),
@@ -149,8 +149,8 @@ export const streamedStart: Scenario = {
 export const longPole: Scenario = {
   name: "long-pole",
   about:
-    `${wire}; the first call takes ${longPoleMillis} ms, the others ${workMillis}. From the first byte to the end of the run. `
-    + "The ideal is the latest of: a call's seal plus its work, the end of the stream.",
+    `${wire}; the first call takes ${longPoleMillis} ms, the others ${workMillis}. From the first byte to the end of `
+    + "the run. The ideal is the latest of: a call's seal plus its work, the end of the stream.",
   sizes: [20],
   repetitions: 3,
   peers: peers(longFirst, 3, readMakespan),

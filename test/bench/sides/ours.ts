@@ -47,6 +47,6 @@ export const decideTraced = (concurrency: number) =>
     )
   })
 
-/** A handler around a promise whose signal carries the reason; a promise that rejects is a defect, as in the other peers. */
+/** A handler around a promise whose signal carries the reason; a rejection is a defect, as in the other peers. */
 export const promise = (make: (signal: AbortSignal) => Promise<number>): Effect.Effect<number> =>
   Effect.orDie(Executor.promise(make))
