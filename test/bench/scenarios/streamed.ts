@@ -135,7 +135,7 @@ export const streamedStart: Scenario = {
   name: "streamed-start",
   about:
     `${wire}; ${workMillis} ms of work each. From the server's end mark of a call to the start of its handler (ms, `
-    + "median), and the fewest handlers that started during the stream (calls). effect-ai uses our adapter, having none.",
+    + "median), and the fewest handlers that started during the stream (calls). effect-ai uses our adapter.",
   sizes: [20],
   repetitions: 3,
   peers: peers(even, 3, readStarts),
