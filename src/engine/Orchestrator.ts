@@ -307,12 +307,13 @@ const toolChoice = (settings: Resolved, step: number) => {
 }
 
 // Time in which the reader left our own parts unread is not the model's.
-const watchModel = (run: Run, turn: Turn, limit: number, blockedBefore = run.settings.sink?.blockedMillis ?? 0): void => {
+const watchModel = (run: Run, turn: Turn, limit: number, left = limit): void => {
   const { sink, timers } = run.settings
-  timers.add(limit, () => {
+  const blockedBefore = sink?.blockedMillis ?? 0
+  timers.add(left, () => {
     if (!Number.isNaN(turn.endedAt)) return
     const blocked = (sink?.blockedMillis ?? 0) - blockedBefore
-    if (blocked >= 1) return watchModel(run, turn, Math.ceil(blocked))
+    if (blocked >= 1) return watchModel(run, turn, limit, Math.ceil(blocked))
     run.fail(
       { _tag: "TimedOut", clock: "model", afterMillis: limit },
       "broken",
