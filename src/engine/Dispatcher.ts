@@ -119,7 +119,7 @@ export class Dispatcher implements Admission {
   stopAll(reason: CancelReason, which: (call: Call) => boolean = () => true): number {
     let stopped = 0
     this.withoutStarts(() => {
-      for (const call of [...this.live]) {
+      for (const call of this.live) {
         if (!which(call)) continue
         stopped++
         Attempt.stop(call, reason)
@@ -131,7 +131,7 @@ export class Dispatcher implements Admission {
   /** Answers what has not started with `NotStarted`. */
   refuseUnstarted(why: string, which: (call: Call) => boolean = () => true): void {
     this.withoutStarts(() => {
-      for (const call of [...this.live]) {
+      for (const call of this.live) {
         if (call.state === "running" || !which(call)) continue
         const { fiber } = call
         this.withdraw(call)
@@ -203,7 +203,7 @@ export class Dispatcher implements Admission {
       this.reject(waiting, `it waits for a resource held by ${call.name} (${call.id}), which did not stop when asked`)
     }
     if (permits !== undefined && permits.abandoned >= permits.limit) {
-      for (const waiter of [...permits.waiters]) {
+      for (const waiter of permits.waiters) {
         this.reject((waiter as WaitingCall).call, `all ${permits.limit} places of ${call.name} are held by calls that did not stop when asked`)
       }
     }
@@ -367,7 +367,7 @@ export class Dispatcher implements Admission {
   }
 
   private wakeBlocked(): void {
-    for (const permits of [...this.blockedTools]) {
+    for (const permits of this.blockedTools) {
       wake(permits)
       if (permits.waiters.length === 0) this.blockedTools.delete(permits)
     }
