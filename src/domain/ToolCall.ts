@@ -117,14 +117,15 @@ export const canonical = (value: unknown): string => {
 }
 
 /**
- * An id for a call whose wire id is empty or already taken: the wire id with the first free number behind it.
+ * An id for a call whose wire id is empty or already taken: the wire id with the first free number behind it, in letters every
+ * provider accepts in an id.
  *
  * **Example** (A duplicate gets an id of its own)
  *
  * ```ts
  * import { ToolCall } from "effect-toolformer"
  *
- * ToolCall.deriveId("call_1", (id) => id === "call_1" || id === "call_1#2") // => "call_1#3"
+ * ToolCall.deriveId("call_1", (id) => id === "call_1" || id === "call_1_2") // => "call_1_3"
  * ```
  *
  * @category ids
@@ -134,7 +135,7 @@ export const deriveId = (wireId: string, taken: (id: string) => boolean): string
   const base = wireId === "" ? "call" : wireId
   if (wireId !== "" && !taken(wireId)) return wireId
   for (let n = wireId === "" ? 1 : 2;; n++) {
-    const id = `${base}#${n}`
+    const id = `${base}_${n}`
     if (!taken(id)) return id
   }
 }

@@ -154,23 +154,27 @@ export type AnyPart = Response.AnyPart | ToolEvent
  * @since 0.1.0
  */
 export const toJson = (part: AnyPart): unknown => {
+  const { [PartTypeId]: _, ...json } = shape(part) as { readonly [PartTypeId]?: unknown }
+  return json
+}
+
+const PartTypeId = "~effect/ai/Response/Part"
+
+const shape = (part: AnyPart): object => {
   switch (part.type) {
     case "run-finish": {
       const { prompt: _, ...rest } = part
       return rest
     }
-    case "tool-progress": {
-      const { encodedResult, ...rest } = part
-      return { ...rest, result: encodedResult }
-    }
+    case "tool-progress":
     case "tool-result": {
       const { encodedResult, ...rest } = part
       return { ...rest, result: encodedResult }
     }
     case "file":
-      return { type: part.type, mediaType: part.mediaType, data: base64(part.data), metadata: part.metadata }
+      return { ...part, data: base64(part.data) }
     default:
-      return { ...part }
+      return part
   }
 }
 

@@ -1,0 +1,383 @@
+/**
+ * Sealed calls in, while the model still streams; answers out, each as it lands. One dispatcher per run holds the run's own
+ * places (`toolCallConcurrency`), the calls that wait, the locks on resources and the calls held back until the turn ended
+ * well. It decides *when* a call starts; what a started call goes through is the Executor's pipeline.
+ *
+ * An own queue and counters, no fiber per waiting call. A call blocked by its tool's cap or by a lock steps aside and holds up
+ * nobody behind it.
+ */
+import type * as Prompt from "effect/ai/Prompt"
+import type * as Tool from "effect/ai/Tool"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scheduler from "effect/Scheduler"
+import type { CancelReason } from "../domain/CancelReason.ts"
+import * as ToolFailure from "../domain/ToolFailure.ts"
+import * as Attempt from "./internal/Attempt.ts"
+import { fault } from "./internal/Call.ts"
+import type { Admission, Call, Runner } from "./internal/Call.ts"
+import { exitOf } from "./internal/exitOf.ts"
+import { openSpan, prepare } from "./internal/Pipeline.ts"
+import { ResourceLocks } from "./internal/ResourceLocks.ts"
+import { release as releasePermit, wake } from "./internal/ToolPermits.ts"
+import type { ToolPermits, Waiter } from "./internal/ToolPermits.ts"
+
+/** How many handlers are started in one go before the event loop gets its turn. */
+const startsPerTurn = 256
+
+/** What a dispatcher tells its owner. @internal */
+export interface Owner {
+  /** The call needs a person's answer; it will not run in this run. */
+  readonly awaitsApproval: (call: Call) => void
+  /** The call has its parameters and waits for its place. */
+  readonly queued: (call: Call) => void
+}
+
+class WaitingCall implements Waiter {
+  readonly dispatcher: Dispatcher
+  readonly call: Call
+  readonly next: Runner
+  constructor(dispatcher: Dispatcher, call: Call, next: Runner) {
+    this.dispatcher = dispatcher
+    this.call = call
+    this.next = next
+  }
+  canStart(): boolean {
+    return this.call.state === "answered" || this.dispatcher.hasPlace
+  }
+  start(): void {
+    this.dispatcher.startWaiting(this)
+  }
+}
+
+/** @internal */
+export class Dispatcher implements Admission {
+  /** Places taken, abandoned handlers included. */
+  running = 0
+  peak = 0
+  /** Calls submitted and not yet answered (nor turned into an approval request). */
+  outstanding = 0
+  private abandoned = 0
+  private queue: Array<WaitingCall> = []
+  private head = 0
+  private readonly live = new Set<Call>()
+  private readonly locks = new ResourceLocks<Call>()
+  private readonly locked = new Map<Call, () => void>()
+  private readonly blockedTools = new Set<ToolPermits>()
+  private held: Array<Call> = []
+  private readonly intake: Array<{ readonly call: Call; ready: boolean }> = []
+  private pumping = false
+  private stopping = 0
+  private idle: (() => void) | undefined
+  private readonly concurrency: number
+  private readonly scheduler: Scheduler.SchedulerDispatcher
+  private readonly owner: Owner
+  /** Messages of the turn, for `needsApproval`. */
+  messages: ReadonlyArray<Prompt.Message> = []
+
+  constructor(concurrency: number, scheduler: Scheduler.SchedulerDispatcher, owner: Owner) {
+    this.concurrency = concurrency
+    this.scheduler = scheduler
+    this.owner = owner
+  }
+
+  /** Takes a sealed call. `approved`: a person has already said yes. */
+  submit(call: Call, approved: boolean, codec: "decode" | "check" = "decode"): void {
+    this.outstanding++
+    this.live.add(call)
+    openSpan(call, call.environment)
+    const ordered = call.tool.compiled.policies.resources !== undefined ? { call, ready: false } : undefined
+    if (ordered !== undefined) this.intake.push(ordered)
+    const prepared = this.prepare(call, approved, codec)
+    const exit = exitOf(prepared)
+    if (exit !== undefined) return this.prepared(call, exit, ordered)
+    call.fiberEnded = false
+    const fiber = Effect.runForkWith(call.tool.context)(prepared)
+    call.fiber = fiber
+    fiber.addObserver((exit) => {
+      call.fiber = undefined
+      call.fiberEnded = true
+      this.prepared(call, exit, ordered)
+    })
+  }
+
+  /** An answer without running: an unknown name, a truncated call, a call over the decision's cap. */
+  answer(call: Call, failure: ToolFailure.ToolFailure): void {
+    this.outstanding++
+    this.live.add(call)
+    Attempt.settle(call, fault(failure))
+  }
+
+  /** The turn ended well: starts what was held back for that. */
+  releaseHeld(): void {
+    const held = this.held
+    this.held = []
+    for (const call of held) if (call.state !== "answered") this.enter(call)
+  }
+
+  /** Answers every call of the owner that has not started, and stops the started ones that `which` selects. */
+  stopAll(reason: CancelReason, which: (call: Call) => boolean = () => true): number {
+    let stopped = 0
+    this.withoutStarts(() => {
+      for (const call of this.live) {
+        if (!which(call)) continue
+        stopped++
+        Attempt.stop(call, reason)
+      }
+    })
+    return stopped
+  }
+
+  /** Answers what has not started with `NotStarted`. */
+  refuseUnstarted(why: string, which: (call: Call) => boolean = () => true): void {
+    this.withoutStarts(() => {
+      for (const call of this.live) {
+        if (call.state === "running" || !which(call)) continue
+        const { fiber } = call
+        this.withdraw(call)
+        Attempt.settle(call, fault(ToolFailure.notStarted(call.name, call.id, why)))
+        fiber?.interruptUnsafe()
+      }
+    })
+  }
+
+  // What one stopped call gives back must not start the next one that is about to be stopped.
+  private withoutStarts(stop: () => void): void {
+    this.stopping++
+    stop()
+    if (--this.stopping === 0) this.pump()
+  }
+
+  /** Ends when every call is answered. */
+  readonly awaitIdle: Effect.Effect<void> = Effect.suspend(() =>
+    this.outstanding === 0 ? Effect.void : Effect.callback<void>((resume) => {
+      this.idle = () => resume(Effect.void)
+      return Effect.sync(() => {
+        this.idle = undefined
+      })
+    })
+  )
+
+  /** To be called by the owner when a call is answered. */
+  answered(call: Call): void {
+    this.live.delete(call)
+    if (--this.outstanding === 0) {
+      const idle = this.idle
+      this.idle = undefined
+      idle?.()
+    }
+  }
+
+  // ---- admission ------------------------------------------------------------------------------------------------------
+
+  admit(call: Call, next: Runner): void {
+    this.queue.push(new WaitingCall(this, call, next))
+    this.pump()
+  }
+
+  withdraw(call: Call): void {
+    this.locked.delete(call)
+    this.freeLocks(call)
+    const permits = call.tool.compiled.permits
+    if (permits !== undefined) permits.waiters = permits.waiters.filter((waiter) => (waiter as WaitingCall).call !== call)
+  }
+
+  release(call: Call): void {
+    this.running--
+    if (call.abandoned) this.abandoned--
+    const permits = call.tool.compiled.permits
+    if (call.holdsToolPermit && permits !== undefined) {
+      call.holdsToolPermit = false
+      if (call.abandoned) permits.abandoned--
+      releasePermit(permits)
+    }
+    this.freeLocks(call)
+    this.pump()
+  }
+
+  abandon(call: Call): void {
+    this.abandoned++
+    const permits = call.holdsToolPermit ? call.tool.compiled.permits : undefined
+    if (permits !== undefined) permits.abandoned++
+    for (const waiting of this.locks.behind(call)) {
+      this.reject(waiting, `it waits for a resource held by ${call.name} (${call.id}), which did not stop when asked`)
+    }
+    if (permits !== undefined && permits.abandoned >= permits.limit) {
+      for (const waiter of permits.waiters) {
+        this.reject((waiter as WaitingCall).call, `all ${permits.limit} places of ${call.name} are held by calls that did not stop when asked`)
+      }
+    }
+    if (this.abandoned >= this.concurrency) this.pump()
+  }
+
+  // ---- on the way in --------------------------------------------------------------------------------------------------
+
+  private prepare(
+    call: Call,
+    approved: boolean,
+    codec: "decode" | "check"
+  ): Effect.Effect<"ask" | "run" | "answered"> {
+    const prepared = prepare(call, codec)
+    const ask = approved ? undefined : call.tool.compiled.tool.needsApproval
+    return Effect.flatMapEager(prepared, (failure) => {
+      if (failure !== undefined) {
+        return Effect.sync(() => {
+          Attempt.settle(call, failure)
+          return "answered" as const
+        })
+      }
+      return ask === undefined || ask === false ? Exit.succeed("run" as const) : this.askApproval(call, ask)
+    })
+  }
+
+  private askApproval(call: Call, ask: true | Tool.NeedsApprovalFunction<never>): Effect.Effect<"ask" | "run"> {
+    if (ask === true) return Exit.succeed("ask" as const)
+    const context = { toolCallId: call.id, messages: this.messages }
+    return Effect.suspend((): Effect.Effect<boolean> => {
+      const needed = ask(call.decoded as never, context)
+      return Effect.isEffect(needed) ? needed : Effect.succeed(needed)
+    }).pipe(Effect.map((needed) => needed ? "ask" as const : "run" as const))
+  }
+
+  private prepared(
+    call: Call,
+    exit: Exit.Exit<"ask" | "run" | "answered">,
+    ordered: { readonly call: Call; ready: boolean } | undefined
+  ): void {
+    // A call stopped while it was being prepared is answered by whoever stopped it.
+    if (call.state !== "answered" && call.reason === undefined) {
+      if (Exit.isFailure(exit)) {
+        Attempt.settle(call, fault(ToolFailure.handlerFailed(call.name, call.id, new Error("asking whether it needs approval failed"))))
+      } else if (exit.value === "ask") {
+        this.live.delete(call)
+        call.state = "answered"
+        this.owner.awaitsApproval(call)
+        this.answered(call)
+      }
+    }
+    if (ordered === undefined) return this.toQueue(call)
+    ordered.ready = true
+    while (this.intake[0]?.ready === true) this.toQueue(this.intake.shift()!.call)
+  }
+
+  private toQueue(call: Call): void {
+    if (call.state === "answered" || call.reason !== undefined) return
+    call.state = "waiting"
+    this.owner.queued(call)
+    if (call.tool.compiled.policies.eager === "after-finish" && !this.turnEndedWell) this.held.push(call)
+    else this.enter(call)
+  }
+
+  /** Set by the owner: whether `after-finish` calls need not wait any more (approved calls, calls after the finish). */
+  turnEndedWell = false
+
+  private enter(call: Call): void {
+    const { resources } = call.tool.compiled.policies
+    if (resources === undefined) return call.tool.run(call)
+    // A throwing `Resources` function is that call's failure.
+    const wanted = Effect.runSyncExit(Effect.sync(() => resources(call.decoded as never)))
+    if (Exit.isFailure(wanted)) {
+      return Attempt.settle(call, fault(ToolFailure.handlerFailed(call.name, call.id, new Error("ToolPolicy.Resources failed"))))
+    }
+    if (this.locks.request(call, wanted.value)) call.tool.run(call)
+    else this.locked.set(call, () => call.tool.run(call))
+  }
+
+  private freeLocks(call: Call): void {
+    for (const freed of this.locks.release(call)) {
+      const run = this.locked.get(freed)
+      this.locked.delete(freed)
+      run?.()
+    }
+  }
+
+  private reject(call: Call, limit: string): void {
+    if (call.state === "answered" || call.state === "running") return
+    this.withdraw(call)
+    Attempt.settle(call, fault(ToolFailure.rejected(call.name, call.id, limit)))
+  }
+
+  // ---- places ---------------------------------------------------------------------------------------------------------
+
+  private pump(): void {
+    if (this.pumping || this.stopping > 0) return
+    this.pumping = true
+    let starts = 0
+    while (this.head < this.queue.length && this.hasPlace) {
+      if (starts === startsPerTurn) {
+        this.scheduler.scheduleTask(() => {
+          this.pumping = false
+          this.pump()
+        }, 0)
+        return
+      }
+      const waiting = this.queue[this.head++]!
+      if (waiting.call.state === "answered") continue
+      starts++
+      this.startOrStepAside(waiting)
+    }
+    if (this.abandoned >= this.concurrency) this.rejectQueued()
+    if (this.head === this.queue.length) {
+      this.queue = []
+      this.head = 0
+    }
+    this.pumping = false
+    if (this.blockedTools.size > 0 && this.hasPlace) this.wakeBlocked()
+  }
+
+  private rejectQueued(): void {
+    for (; this.head < this.queue.length; this.head++) {
+      this.reject(
+        this.queue[this.head]!.call,
+        `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
+      )
+    }
+  }
+
+  private startOrStepAside(waiting: WaitingCall): void {
+    const permits = waiting.call.tool.compiled.permits
+    if (permits === undefined || inherits(waiting.call, permits)) return this.begin(waiting.call, waiting.next)
+    if (permits.used < permits.limit && permits.waiters.length === 0) {
+      permits.used++
+      waiting.call.holdsToolPermit = true
+      return this.begin(waiting.call, waiting.next)
+    }
+    if (permits.abandoned >= permits.limit) {
+      return this.reject(waiting.call, `all ${permits.limit} places of ${waiting.call.name} are held by calls that did not stop when asked`)
+    }
+    permits.waiters.push(waiting)
+    this.blockedTools.add(permits)
+  }
+
+  get hasPlace(): boolean {
+    return this.stopping === 0 && this.running < this.concurrency
+  }
+
+  startWaiting({ call, next }: WaitingCall): void {
+    if (call.state === "answered") return
+    call.tool.compiled.permits!.used++
+    call.holdsToolPermit = true
+    this.begin(call, next)
+  }
+
+  private begin(call: Call, next: Runner): void {
+    this.running++
+    if (this.running > this.peak) this.peak = this.running
+    next(call)
+  }
+
+  private wakeBlocked(): void {
+    for (const permits of this.blockedTools) {
+      wake(permits)
+      if (permits.waiters.length === 0) this.blockedTools.delete(permits)
+    }
+  }
+}
+
+// A nested run does not wait for a permit that the call it is part of already holds.
+const inherits = (call: Call, permits: ToolPermits): boolean => {
+  for (let parent = call.environment.parent; parent !== undefined; parent = parent.environment.parent) {
+    if (parent.holdsToolPermit && parent.tool.compiled.permits === permits) return true
+  }
+  return false
+}

@@ -1,0 +1,264 @@
+/**
+ * One call to exactly one outcome: lookup by own name, decode, deadline, admission, attempt with its timeout, handler, encode.
+ * The order is written down once (`internal/Pipeline`), the handler is taken from the context and codecs are compiled once per
+ * tool. The Orchestrator's calls go this way; this module opens it to ordinary code (`call`), to plain effect/ai (`govern`) and
+ * gives handlers a promise that can be told why to stop (`promise`).
+ *
+ * A call made here holds no place of a run and waits for none; the tool's own cap (`ToolPolicy.Concurrency`) counts.
+ */
+import type * as Tool from "effect/ai/Tool"
+import type * as Toolkit from "effect/ai/Toolkit"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Scheduler from "effect/Scheduler"
+import * as Stream from "effect/Stream"
+import * as CancelReason from "../domain/CancelReason.ts"
+import type { ToolFailure } from "../domain/ToolFailure.ts"
+import { unknownTool } from "../domain/ToolFailure.ts"
+import { nearNames } from "../domain/ToolCall.ts"
+import { Dispatcher } from "./Dispatcher.ts"
+import { hold, letGo, stop } from "./internal/Attempt.ts"
+import { Call, CurrentCall, fault } from "./internal/Call.ts"
+import type { BoundTool, Environment, Listener, Outcome } from "./internal/Call.ts"
+import { bind, bindAll } from "./internal/Pipeline.ts"
+import { Timers } from "./internal/Timers.ts"
+
+/**
+ * Calls a tool from ordinary code or from another tool's handler, governed as the model's calls are.
+ *
+ * **Shape** Takes the tool's typed parameters and gives its success.
+ *
+ * **Errors** The tool's own failure, or a `ToolFailure` (plain tagged data: `TimedOut`, `HandlerFailed`, `InvalidInput` …).
+ * Interruption stops the handler (reason `CallerGone`) and waits for it at most its grace.
+ *
+ * **Example** (A tool called from code)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Executor, ToolPolicy } from "effect-toolformer"
+ *
+ * const { toolkit, layer } = ToolPolicy.define({
+ *   shout: ToolPolicy.tool({
+ *     parameters: Schema.Struct({ text: Schema.String }),
+ *     success: Schema.String,
+ *     handler: ({ text }) => Effect.succeed(text.toUpperCase())
+ *   })
+ * })
+ * const program = Executor.call(toolkit.tools.shout, { text: "hi" })
+ * await Effect.runPromise(Effect.provide(program, layer)) // => "HI"
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const call = <T extends Tool.Any>(
+  tool: T,
+  params: Tool.Parameters<T>
+): Effect.Effect<
+  Tool.Success<T>,
+  Tool.Failure<T> | ToolFailure,
+  Tool.HandlersFor<{ readonly [Name in T["name"]]: T }> | Tool.HandlerServices<T>
+> =>
+  Effect.contextWith((context: Context.Context<never>) =>
+    Effect.callback<Tool.Success<T>, Tool.Failure<T> | ToolFailure>((resume) => {
+      const environment = environmentOf(context, undefined)
+      const running = submit(environment, bind(tool, context, undefined), tool.name, newCallId(tool.name), params, "check", ({ isFailure, result }) => {
+        resume(isFailure ? Effect.fail(result as Tool.Failure<T> | ToolFailure) : Effect.succeed(result as Tool.Success<T>))
+      })
+      return stopAndAwait(running)
+    })
+  ) as never
+
+let callCount = 0
+const newCallId = (name: string): string => `${name}_${++callCount}`
+
+/** A call on its way outside a run, with the dispatcher that admits it. */
+interface Running {
+  readonly call: Call
+  readonly dispatcher: Dispatcher
+}
+
+const environmentOf = (context: Context.Context<never>, listener: Listener | undefined) =>
+  (dispatcher: Dispatcher): Environment => ({
+    timers: new Timers(Context.get(context, Clock.Clock), context),
+    admission: dispatcher,
+    listener,
+    tracing: undefined,
+    parent: Context.get(context, CurrentCall)
+  })
+
+const submit = (
+  environmentFor: (dispatcher: Dispatcher) => Environment,
+  tool: BoundTool,
+  name: string,
+  id: string,
+  params: unknown,
+  codec: "decode" | "check",
+  onOutcome: (outcome: Outcome) => void
+): Running => {
+  const dispatcher: Dispatcher = new Dispatcher(
+    Infinity,
+    Context.get(tool.context, Scheduler.Scheduler).makeDispatcher(),
+    { awaitsApproval: () => {}, queued: () => {} }
+  )
+  const environment = environmentFor(dispatcher)
+  const call = new Call(id, name, params, 0, tool, environment, (call, outcome) => {
+    dispatcher.answered(call)
+    environment.timers.close()
+    onOutcome(outcome)
+  })
+  dispatcher.turnEndedWell = true
+  dispatcher.submit(call, true, codec)
+  return { call, dispatcher }
+}
+
+const stopAndAwait = ({ call, dispatcher }: Running): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    stop(call, CancelReason.callerGone)
+    return dispatcher.awaitIdle
+  })
+
+/**
+ * Gives a toolkit whose calls are governed, for `LanguageModel.generateText`, `streamText` and `Chat` of plain effect/ai.
+ *
+ * **Shape** What `yield* toolkit` gives, with our timeouts, caps and isolation in `handle`: a defect, a timeout or a typed
+ * failure is that call's failed result, and its siblings run on.
+ *
+ * **Gotchas** Unknown names and duplicate ids are answered by effect/ai before a handler is reached, and stay as they are there.
+ *
+ * **Example** (A defect stays with its call)
+ *
+ * ```ts
+ * import { Effect, Schema, Stream } from "effect"
+ * import { Executor, ToolPolicy } from "effect-toolformer"
+ *
+ * const { toolkit, layer } = ToolPolicy.define({
+ *   broken: ToolPolicy.tool({ success: Schema.String, handler: () => Effect.die("oops") })
+ * })
+ * const results = Effect.gen(function*() {
+ *   const governed = yield* Executor.govern(toolkit)
+ *   return yield* Stream.runCollect(Stream.unwrap(governed.handle("broken", {})))
+ * })
+ * const [result] = await Effect.runPromise(Effect.provide(results, layer))
+ * result?.isFailure // => true
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const govern = <Tools extends Record<string, Tool.Any>>(
+  toolkit: Toolkit.Toolkit<Tools>
+): Effect.Effect<Toolkit.WithHandler<Tools>, never, Tool.HandlersFor<Tools>> =>
+  Effect.map(
+    Effect.context<Tool.HandlersFor<Tools>>(),
+    (handlers) => ({
+      tools: toolkit.tools,
+      handle: (name: string, params: unknown, toolCallId?: string) =>
+        Effect.map(Effect.context(), (caller) => {
+          const context = Context.merge(handlers as Context.Context<never>, caller)
+          return handle(bindAll(toolkit, context, undefined, [name]).get(name), toolkit, context, name, params, toolCallId)
+        })
+    } as unknown as Toolkit.WithHandler<Tools>)
+  )
+
+const handle = (
+  tool: BoundTool | undefined,
+  toolkit: Toolkit.Any,
+  context: Context.Context<never>,
+  name: string,
+  params: unknown,
+  toolCallId: string | undefined
+): Stream.Stream<Tool.HandlerResult<Tool.Any>> => {
+  const id = toolCallId ?? newCallId(name)
+  if (tool === undefined) {
+    const available = Object.keys(toolkit.tools)
+    return Stream.succeed(handlerResult(fault(unknownTool(name, id, available, nearNames(name, available)))))
+  }
+  return Stream.callback((queue) =>
+    Effect.acquireRelease(
+      Effect.sync(() =>
+        submit(environmentOf(context, progressTo(queue)), tool, name, id, params, "decode", (outcome) => {
+          Queue.offerUnsafe(queue, handlerResult(outcome))
+          Queue.endUnsafe(queue)
+        })
+      ),
+      stopAndAwait
+    )
+  )
+}
+
+const handlerResult = ({ encodedResult, isFailure, modelOutput, result }: Outcome): Tool.HandlerResult<Tool.Any> => ({
+  result: result,
+  encodedResult,
+  isFailure,
+  preliminary: false,
+  ...(isFailure ? { failureOrigin: "handler" as const } : undefined),
+  ...(modelOutput === undefined ? undefined : { modelOutput })
+})
+
+const progressTo = (queue: Queue.Enqueue<Tool.HandlerResult<Tool.Any>, Cause.Done>): Listener => ({
+  started: () => {},
+  cancelled: () => {},
+  abandoned: () => {},
+  progress: (_call, result, encodedResult) => {
+    Queue.offerUnsafe(queue, { result: result, encodedResult, isFailure: false, preliminary: true })
+  }
+})
+
+/**
+ * `Effect.tryPromise` for handlers: the signal's `reason` is the typed `CancelReason`, and a promise that ignores its signal is
+ * seen: its call is answered when the grace is over and reported as abandoned, and its permit comes back when it settles.
+ *
+ * **Errors** A rejection or a throw fails with `Cause.UnknownError`, or with what `catch` makes of it. What a promise does after
+ * its call was stopped is ignored: no unhandled rejection, no second result.
+ *
+ * **Example** (A request that can be told why to stop)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Executor } from "effect-toolformer"
+ *
+ * const answer = Executor.promise((signal) => Promise.resolve(signal.aborted ? "stopped" : "fetched"))
+ * await Effect.runPromise(answer) // => "fetched"
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const promise: {
+  <A>(evaluate: (signal: AbortSignal) => PromiseLike<A>): Effect.Effect<A, Cause.UnknownError>
+  <A, E>(options: {
+    readonly try: (signal: AbortSignal) => PromiseLike<A>
+    readonly catch: (error: unknown) => E
+  }): Effect.Effect<A, E>
+} = <A, E>(
+  options: ((signal: AbortSignal) => PromiseLike<A>) | {
+    readonly try: (signal: AbortSignal) => PromiseLike<A>
+    readonly catch: (error: unknown) => E
+  }
+): Effect.Effect<A, E> => {
+  const evaluate = typeof options === "function" ? options : options.try
+  const onError = typeof options === "function"
+    ? (error: unknown) => new Cause.UnknownError(error) as E
+    : options.catch
+  return Effect.withFiber((fiber) => {
+    const call = Context.get(fiber.context, CurrentCall)
+    return Effect.callback<A, E>((resume) => {
+      const controller = new AbortController()
+      if (call !== undefined) hold(call, controller)
+      const settled = (effect: () => Effect.Effect<A, E>): void => {
+        if (call !== undefined) letGo(call, controller)
+        resume(Effect.suspend(effect))
+      }
+      // The promise's own executor turns a throwing `evaluate` into a rejection, and adopts any thenable once.
+      new Promise<A>((resolve) => resolve(evaluate(controller.signal))).then(
+        (value) => settled(() => Effect.succeed(value)),
+        (error) => settled(() => Effect.fail(onError(error)))
+      )
+      return Effect.sync(() => controller.abort(call?.reason ?? CancelReason.callerGone))
+    })
+  })
+}

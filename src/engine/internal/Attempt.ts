@@ -1,0 +1,245 @@
+/**
+ * One attempt: the handler on a fiber of its own, and the one door through which every stop goes (timeout, cancel, branch, end
+ * of the run). A root fiber per call, so no scope waits for a handler that will not stop: it is answered when it ends or when
+ * its grace is over, whichever is first, and its permit comes back when it really ends.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Tracer from "effect/Tracer"
+import * as CancelReason from "../../domain/CancelReason.ts"
+import * as ToolFailure from "../../domain/ToolFailure.ts"
+import { CurrentCall, fault } from "./Call.ts"
+import type { Call, Outcome } from "./Call.ts"
+import { countAbandoned, countEnded, countLate } from "./counters.ts"
+import { exitOf } from "./exitOf.ts"
+
+/** Starts the handler of an admitted call. */
+export const start = (call: Call): void => {
+  const { environment, tool } = call
+  call.state = "running"
+  call.attempts++
+  call.startedAt = environment.timers.now()
+  environment.listener?.started(call)
+  let context = Context.add(tool.context, CurrentCall, call)
+  if (call.span !== undefined) context = Context.add(context, Tracer.ParentSpan, call.span)
+  call.fiberEnded = false
+  const fiber = Effect.runForkWith(context)(Effect.suspend(() => handle(call)))
+  const exit = fiber.pollUnsafe()
+  if (exit !== undefined) {
+    ended(call, exit)
+    // Over at once, unless its result takes time to encode or a promise of it is still at work.
+    if (call.state as Call["state"] === "answered") return
+  } else {
+    call.fiber = fiber
+    fiber.addObserver((exit) => ended(call, exit))
+  }
+  // The handler's first steps may have stopped their own call before there was a fiber to interrupt.
+  if (call.reason !== undefined) return interrupt(call, call.reason)
+  if (tool.timeoutMillis !== undefined) {
+    const millis = tool.timeoutMillis
+    call.attemptTimer = environment.timers.add(millis, () => stop(call, CancelReason.timeout("attempt", millis)))
+  }
+}
+
+// A handler may return anything at run time; the runtime would stop the process on a value that is no effect.
+const handle = (call: Call): Effect.Effect<unknown, unknown> => {
+  const effect: unknown = call.tool.handler(call.decoded, new HandlerContext(call))
+  return Effect.isEffect(effect)
+    ? effect as Effect.Effect<unknown, unknown>
+    : Effect.die(new TypeError(`the handler returned ${ToolFailure.describe(effect)} instead of an Effect`))
+}
+
+// `preliminary` is made only for handlers that read it.
+class HandlerContext {
+  readonly #call: Call
+  constructor(call: Call) {
+    this.#call = call
+  }
+  get toolCallId(): string {
+    return this.#call.id
+  }
+  get preliminary(): (result: unknown) => Effect.Effect<void> {
+    const call = this.#call
+    return (result) => progress(call, result)
+  }
+}
+
+const progress = (call: Call, result: unknown): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const listener = call.environment.listener
+    if (listener === undefined || call.state !== "running") return Effect.void
+    // Progress that cannot be encoded is dropped; the final result is the one that must not be.
+    return Effect.match(call.tool.compiled.encodeSuccess(result), {
+      onFailure: () => {},
+      onSuccess: (encoded) => {
+        if (call.state === "running") listener.progress(call, result, encoded)
+      }
+    })
+  })
+
+const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
+  call.fiber = undefined
+  if (call.state === "answered" || call.reason !== undefined) {
+    call.fiberEnded = true
+    if (call.abandoned && Exit.isSuccess(exit)) countLate(call)
+    return settleIfEnded(call)
+  }
+  const outcome = outcomeOf(call, exit)
+  const known = exitOf(outcome)
+  if (known !== undefined && Exit.isSuccess(known)) {
+    call.fiberEnded = true
+    return settleWith(call, known.value, exit)
+  }
+  // The tool's result schema is effectful: encoding is part of the call, and can be stopped like it.
+  const fiber = Effect.runForkWith(call.tool.context)(outcome)
+  call.fiber = fiber
+  fiber.addObserver((encoded) => {
+    call.fiber = undefined
+    call.fiberEnded = true
+    if (call.reason !== undefined || call.state === "answered") settleIfEnded(call)
+    else if (Exit.isSuccess(encoded)) settleWith(call, encoded.value, exit)
+    else settleWith(call, fault(ToolFailure.invalidOutput(call.name, call.id, Cause.pretty(encoded.cause))), exit)
+  })
+}
+
+const settleWith = (call: Call, outcome: Outcome, exit: Exit.Exit<unknown, unknown>): void => {
+  settle(call, outcome, exit)
+  releaseIfEnded(call)
+}
+
+// A promise the handler left behind keeps the permit, not the answer.
+const releaseIfEnded = (call: Call): void => {
+  if (call.isActive || call.released) return
+  call.released = true
+  if (call.abandoned) countEnded(call)
+  call.environment.admission.release(call)
+}
+
+const settleIfEnded = (call: Call): void => {
+  if (call.isActive) return
+  if (call.reason !== undefined) settle(call, stopped(call, call.reason))
+  releaseIfEnded(call)
+}
+
+const stopped = (call: Call, reason: CancelReason.CancelReason): Outcome =>
+  fault(ToolFailure.stopped(call.name, call.id, reason, call.attempts > 0, call.abandoned))
+
+/** Answers a call, once. */
+export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, unknown>): void => {
+  if (call.state === "answered") return
+  const { timers } = call.environment
+  call.state = "answered"
+  call.outcome = outcome
+  call.answeredAt = timers.now()
+  if (call.attemptTimer !== undefined) timers.remove(call.attemptTimer)
+  if (call.deadlineTimer !== undefined) timers.remove(call.deadlineTimer)
+  if (call.graceTimer !== undefined) timers.remove(call.graceTimer)
+  if (call.span !== undefined) endSpan(call, call.span, outcome, exit)
+  call.done(call, outcome)
+}
+
+const endSpan = (call: Call, span: Tracer.Span, outcome: Outcome, exit: Exit.Exit<unknown, unknown> | undefined): void => {
+  if (outcome.isFailure) span.attribute("error.type", outcome.status)
+  span.attribute("toolformer.status", outcome.status)
+  span.end(
+    call.environment.timers.clock.currentTimeNanosUnsafe(),
+    exit ?? (outcome.isFailure ? Exit.fail(outcome.result) : Exit.void)
+  )
+}
+
+/**
+ * Stops a call for a typed reason. Idempotent. A call that has not started is answered at once; a running one when it ends or
+ * its grace is over.
+ */
+export const stop = (call: Call, reason: CancelReason.CancelReason): void => {
+  if (call.state === "answered" || call.reason !== undefined) return
+  call.reason = reason
+  const started = call.state === "running"
+  call.environment.listener?.cancelled(call, reason)
+  interrupt(call, reason)
+  if (!started) {
+    call.environment.admission.withdraw(call)
+    return settle(call, stopped(call, reason))
+  }
+  if (!call.isActive) return settleIfEnded(call)
+  if (call.attemptTimer !== undefined) call.environment.timers.remove(call.attemptTimer)
+  const { graceMillis } = call.tool.compiled.policies
+  if (graceMillis === 0) return abandon(call)
+  call.graceTimer = call.environment.timers.add(graceMillis, () => abandon(call))
+}
+
+// Signals first: a promise that listens has settled, or is settling, when its fiber is interrupted.
+const interrupt = (call: Call, reason: CancelReason.CancelReason): void => {
+  const fiber = call.fiber
+  if (call.controllers !== undefined) for (const controller of call.controllers) controller.abort(reason)
+  fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
+}
+
+const abandon = (call: Call): void => {
+  if (call.state === "answered") return
+  call.abandoned = true
+  countAbandoned(call)
+  const reason = call.reason!
+  call.environment.listener?.abandoned(call, reason)
+  settle(call, stopped(call, reason))
+  call.environment.admission.abandon(call)
+}
+
+/** A promise of the handler began; `controller` is told the reason when the call is stopped. */
+export const hold = (call: Call, controller: AbortController): void => {
+  call.held++
+  call.controllers ??= new Set()
+  call.controllers.add(controller)
+}
+
+/** A promise of the handler settled. */
+export const letGo = (call: Call, controller: AbortController): void => {
+  call.held--
+  call.controllers?.delete(controller)
+  if (call.abandoned && call.fiberEnded && !call.isActive) countLate(call)
+  if (call.fiberEnded && (call.state === "answered" || call.reason !== undefined)) settleIfEnded(call)
+}
+
+const outcomeOf = (call: Call, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Outcome> => {
+  if (Exit.isSuccess(exit)) return success(call, exit.value)
+  const failure = Cause.findErrorOption(exit.cause)
+  if (Option.isSome(failure)) return ownFailure(call, failure.value)
+  const defect = exit.cause.reasons.find(Cause.isDieReason)
+  return Effect.succeed(fault(ToolFailure.handlerFailed(
+    call.name,
+    call.id,
+    defect === undefined ? new Error("the handler interrupted itself") : defect.defect
+  )))
+}
+
+const success = (call: Call, result: unknown): Effect.Effect<Outcome> => {
+  const { encodeSuccess, tool } = call.tool.compiled
+  const encoded = encodeSuccess(result)
+  const exit = exitOf(encoded)
+  if (exit !== undefined && Exit.isSuccess(exit) && tool.toModelOutput === undefined) {
+    return Exit.succeed({ status: "success", isFailure: false, result, encodedResult: exit.value })
+  }
+  return Effect.matchEager(encoded, {
+    onFailure: (error) => fault(ToolFailure.invalidOutput(call.name, call.id, error.message)),
+    onSuccess: (encodedResult) => withModelOutput(call, { status: "success", isFailure: false, result, encodedResult })
+  })
+}
+
+const withModelOutput = (call: Call, outcome: Outcome): Outcome => {
+  const { toModelOutput } = call.tool.compiled.tool
+  if (toModelOutput === undefined) return outcome
+  return Result.match(Result.try(() => toModelOutput(outcome.result)), {
+    onFailure: (error) => fault(ToolFailure.invalidOutput(call.name, call.id, ToolFailure.describe(error))),
+    onSuccess: (modelOutput) => ({ ...outcome, modelOutput })
+  })
+}
+
+const ownFailure = (call: Call, error: unknown): Effect.Effect<Outcome> =>
+  Effect.matchEager(call.tool.compiled.encodeFailure(error), {
+    onFailure: () => fault(ToolFailure.handlerFailed(call.name, call.id, error)),
+    onSuccess: (encodedResult) => ({ status: "failure", isFailure: true, result: error, encodedResult })
+  })

@@ -1,0 +1,147 @@
+/**
+ * One call on its way to exactly one outcome: the mutable record the engine's steps pass along. A class only so that every
+ * record has one shape; nothing outside the engine sees it.
+ *
+ * sealed → (prepared) → waiting → running → answered, and *ended* when the handler has really stopped, which an abandoned
+ * one may do long after its answer, or never.
+ */
+import type * as Prompt from "effect/ai/Prompt"
+import type * as Response from "effect/ai/Response"
+import type * as Tool from "effect/ai/Tool"
+import * as Context from "effect/Context"
+import type * as Fiber from "effect/Fiber"
+import type * as Tracer from "effect/Tracer"
+import type { CancelReason } from "../../domain/CancelReason.ts"
+import type { ToolFailure } from "../../domain/ToolFailure.ts"
+import type { CompiledTool } from "./CompiledTool.ts"
+import type { Timer, Timers } from "./Timers.ts"
+
+/** What a call ends with. `status` is `"success"`, `"failure"` (the tool's own), `"denied"`, or a `ToolFailure`'s tag. */
+export interface Outcome {
+  readonly status: string
+  readonly isFailure: boolean
+  readonly result: unknown
+  readonly encodedResult: unknown
+  readonly modelOutput?: ReadonlyArray<Prompt.ToolModelOutputPart> | undefined
+}
+
+/** The outcome that is one of our failures: the same plain data for the program and for the model. */
+export const fault = (failure: ToolFailure): Outcome => ({
+  status: failure._tag,
+  isFailure: true,
+  result: failure,
+  encodedResult: failure
+})
+
+/** A step of the pipeline: takes the call onward, now or later. */
+export type Runner = (call: Call) => void
+
+/** A tool as one owner (a run, a governed toolkit, one call) sees it: with its handler and the context that handler gets. */
+export interface BoundTool {
+  readonly compiled: CompiledTool
+  readonly handler: Tool.Handler<string>["handler"]
+  readonly context: Context.Context<never>
+  readonly timeoutMillis: number | undefined
+  readonly run: Runner
+}
+
+/** Who lets a call start. */
+export interface Admission {
+  /** Calls `next` once the call has its permits; forgets it when it is withdrawn first. */
+  admit(call: Call, next: Runner): void
+  /** A call that was admitted or waits is stopped before its handler started. */
+  withdraw(call: Call): void
+  /** The handler of an admitted call has really ended. */
+  release(call: Call): void
+  /** The handler outlived its grace; its permits stay with it. */
+  abandon(call: Call): void
+}
+
+/** Who wants to know. Absent where nobody listens, and then nothing is made for it. */
+export interface Listener {
+  started(call: Call): void
+  progress(call: Call, result: unknown, encodedResult: unknown): void
+  cancelled(call: Call, reason: CancelReason): void
+  abandoned(call: Call, reason: CancelReason): void
+}
+
+/** What the calls of one owner share. */
+export interface Environment {
+  readonly timers: Timers
+  readonly admission: Admission
+  readonly listener: Listener | undefined
+  readonly tracing: Tracing | undefined
+  /** The call whose handler started this owner: a nested run does not wait for a permit its own ancestor holds. */
+  readonly parent: Call | undefined
+}
+
+export interface Tracing {
+  readonly tracer: Tracer.Tracer
+  parent: Tracer.AnySpan | undefined
+}
+
+export class Call {
+  decoded: unknown = undefined
+  state: "sealed" | "waiting" | "running" | "answered" = "sealed"
+  reason: CancelReason | undefined = undefined
+  outcome: Outcome | undefined = undefined
+  /** The final `tool-result`, once there is one. */
+  result: Response.ToolResultPart<string, unknown, unknown> | undefined = undefined
+  abandoned = false
+  released = false
+  attempts = 0
+  /** The handler's fiber, or the fiber that prepares the call; whichever a stop must interrupt now. */
+  fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  fiberEnded = true
+  /** Promises of `Executor.promise` that have not settled. */
+  held = 0
+  controllers: Set<AbortController> | undefined = undefined
+  holdsToolPermit = false
+  startedAt = Number.NaN
+  answeredAt = Number.NaN
+  attemptTimer: Timer | undefined = undefined
+  deadlineTimer: Timer | undefined = undefined
+  graceTimer: Timer | undefined = undefined
+  span: Tracer.Span | undefined = undefined
+  /** The wire's id, where the call got one of its own. */
+  readonly wireId: string | undefined
+  readonly id: string
+  readonly name: string
+  readonly params: unknown
+  readonly step: number
+  readonly tool: BoundTool
+  readonly environment: Environment
+  readonly sealedAt: number
+  readonly done: (call: Call, outcome: Outcome) => void
+
+  constructor(
+    id: string,
+    name: string,
+    params: unknown,
+    step: number,
+    tool: BoundTool,
+    environment: Environment,
+    done: (call: Call, outcome: Outcome) => void,
+    wireId?: string
+  ) {
+    this.id = id
+    this.name = name
+    this.params = params
+    this.step = step
+    this.tool = tool
+    this.environment = environment
+    this.done = done
+    this.wireId = wireId
+    this.sealedAt = environment.timers.now()
+  }
+
+  /** Whether the handler of the current attempt may still be at work. */
+  get isActive(): boolean {
+    return !this.fiberEnded || this.held > 0
+  }
+}
+
+/** The call whose handler is running, for whatever that handler starts. */
+export const CurrentCall = Context.Reference<Call | undefined>("effect-toolformer/Executor/CurrentCall", {
+  defaultValue: () => undefined
+})

@@ -1,0 +1,78 @@
+/**
+ * What a tool costs only once: its policies read, its codecs compiled, its JSON Schema turned into a check. Kept by tool
+ * object for the life of the process; a call then pays a function call for each.
+ *
+ * Decoders and encoders answer with an `Exit` at once unless the tool's schema is effectful.
+ */
+import * as Tool from "effect/ai/Tool"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as ToolPolicy from "../../domain/ToolPolicy.ts"
+import * as JsonSchema from "./jsonSchema.ts"
+import { makePermits } from "./ToolPermits.ts"
+import type { ToolPermits } from "./ToolPermits.ts"
+
+type Codec = (value: unknown) => Effect.Effect<unknown, Schema.SchemaError>
+
+export interface CompiledTool {
+  readonly tool: Tool.Any
+  readonly policies: ToolPolicy.Policies
+  /** Process-wide permits of `ToolPolicy.Concurrency`, where the tool has a cap. */
+  readonly permits: ToolPermits | undefined
+  /** From what the model sent. */
+  readonly decode: Codec
+  /** From typed parameters, for calls from code: the same checks on the decoded side. */
+  readonly check: Codec
+  /** To JSON; fails on what is not JSON. */
+  readonly encodeSuccess: Codec
+  readonly encodeFailure: Codec
+  readonly expectedKeys: () => ReadonlyArray<string>
+}
+
+const compiled = new WeakMap<Tool.Any, CompiledTool>()
+
+/**
+ * Compiles a tool, once. Dies on annotations that make no sense and on a raw JSON Schema with a keyword we do not check
+ * (silently ignoring it would let bad arguments through).
+ */
+export const compile = (tool: Tool.Any): CompiledTool => {
+  const known = compiled.get(tool)
+  if (known !== undefined) return known
+  const policies = ToolPolicy.read(tool)
+  const made: CompiledTool = {
+    tool,
+    policies,
+    permits: policies.concurrency === undefined ? undefined : makePermits(policies.concurrency),
+    ...parameterCodecs(tool),
+    encodeSuccess: Schema.encodeUnknownEffect(Schema.toCodecJson(tool.successSchema)) as Codec,
+    encodeFailure: Schema.encodeUnknownEffect(Schema.toCodecJson(tool.failureSchema)) as Codec,
+    expectedKeys: () => expectedKeys(tool)
+  }
+  compiled.set(tool, made)
+  return made
+}
+
+const parameterCodecs = (tool: Tool.Any): Pick<CompiledTool, "decode" | "check"> => {
+  if (Tool.isDynamic(tool) && tool.jsonSchema !== undefined) {
+    const decode = jsonSchemaCodec(tool.name, tool.jsonSchema)
+    return { decode, check: decode }
+  }
+  const decode: unknown = Schema.decodeUnknownEffect(tool.parametersSchema)
+  const check: unknown = Schema.decodeUnknownEffect(Schema.toType(tool.parametersSchema))
+  return { decode: decode as Codec, check: check as Codec }
+}
+
+const jsonSchemaCodec = (name: string, schema: object): Codec => {
+  const validate = Result.getOrThrowWith(
+    JsonSchema.compile(schema),
+    (unsupported) => new TypeError(`The JSON Schema of tool "${name}" cannot be checked: ${unsupported.message}`)
+  )
+  return (value) => {
+    const invalid = validate(value)
+    return invalid === undefined ? Effect.succeed(value) : Effect.fail({ message: invalid.issue } as Schema.SchemaError)
+  }
+}
+
+const expectedKeys = (tool: Tool.Any): ReadonlyArray<string> =>
+  Result.getOrElse(Result.try(() => JsonSchema.expectedKeys(Tool.getJsonSchema(tool))), () => [])

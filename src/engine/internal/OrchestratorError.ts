@@ -1,0 +1,98 @@
+/**
+ * Why a run failed: one error, many reasons. `prompt` is the history so far with every result that is known, ready for the
+ * next run, so nothing that was done has to be done again.
+ */
+import * as AiError from "effect/ai/AiError"
+import * as Prompt from "effect/ai/Prompt"
+import type * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+import * as CancelReason from "../../domain/CancelReason.ts"
+
+/** An option that makes no sense; nothing was started. @category errors @since 0.1.0 */
+export const InvalidOptions = Schema.TaggedStruct("InvalidOptions", { option: Schema.String, issue: Schema.String })
+
+/** The model made the same call (name and arguments) in more than `times` turns. @category errors @since 0.1.0 */
+export const LoopDetected = Schema.TaggedStruct("LoopDetected", {
+  tool: Schema.String,
+  callId: Schema.String,
+  times: Schema.Int
+})
+
+/** `timeout.model` or `timeout.total` ran out. @category errors @since 0.1.0 */
+export const TimedOut = Schema.TaggedStruct("TimedOut", {
+  clock: Schema.Literals(["model", "total"]),
+  afterMillis: Schema.Finite
+})
+
+/** `Orchestrator.cancel` or `drain` ended the whole run. @category errors @since 0.1.0 */
+export const Cancelled = Schema.TaggedStruct("Cancelled", { reason: CancelReason.CancelReasonSchema })
+
+/** The registry of runs is draining and takes no new one. @category errors @since 0.1.0 */
+export const ShuttingDown = Schema.TaggedStruct("ShuttingDown", {})
+
+/**
+ * The model failed in a run that already had calls. `completed` are the calls whose arguments had arrived whole (each has a
+ * result in `prompt`), `incomplete` those that were cut off and never run. Both speak of the turn that failed.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const TurnBroken = Schema.TaggedStruct("TurnBroken", {
+  error: AiError.AiError,
+  completed: Schema.Array(Schema.String),
+  incomplete: Schema.Array(Schema.String)
+})
+
+const Reason = Schema.Union([InvalidOptions, LoopDetected, TimedOut, Cancelled, ShuttingDown, TurnBroken])
+
+/** @category errors @since 0.1.0 */
+export type Reason = typeof Reason.Type
+
+/**
+ * A run failed for a reason of ours; failures of the model before any call was made stay `AiError`s.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class OrchestratorError extends Schema.TaggedError<OrchestratorError>()("OrchestratorError", {
+  runId: Schema.String,
+  reason: Reason,
+  prompt: Prompt.Prompt
+}) {
+  /** One sentence: what happened and what to try. */
+  override get message(): string {
+    return messageOf(this.reason)
+  }
+  /** Whether running again, from `prompt`, can help. */
+  get isRetryable(): boolean {
+    return this.reason._tag === "TimedOut" || (this.reason._tag === "TurnBroken" && this.reason.error.isRetryable)
+  }
+  /** How long the model's provider asks to wait, where it said so. */
+  get retryAfter(): Duration.Duration | undefined {
+    return this.reason._tag === "TurnBroken" ? this.reason.error.retryAfter : undefined
+  }
+}
+
+const messageOf = (reason: Reason): string => {
+  switch (reason._tag) {
+    case "InvalidOptions":
+      return `Invalid option ${reason.option}: ${reason.issue}`
+    case "LoopDetected":
+      return `The model made the same call of ${reason.tool} in more than ${reason.times} turns. Change the prompt or the tool, or raise maxRepeats in Orchestrator.Config.`
+    case "TimedOut":
+      return reason.clock === "model"
+        ? `A turn of the model took longer than timeout.model (${reason.afterMillis} ms)`
+        : `The run took longer than timeout.total (${reason.afterMillis} ms)`
+    case "Cancelled":
+      return `The run was cancelled: ${CancelReason.message(reason.reason)}`
+    case "ShuttingDown":
+      return "No new run is taken: the process is shutting down"
+    case "TurnBroken":
+      return `The model's answer broke off (${reason.error.message}). Calls that had arrived whole: ${names(reason.completed)}; cut off and not run: ${
+        names(reason.incomplete)
+      }. The history with their results is in the error's prompt.`
+  }
+}
+
+const names = (ids: ReadonlyArray<string>): string =>
+  ids.length === 0 ? "none" : ids.slice(0, 16).join(", ") + (ids.length > 16 ? ` and ${ids.length - 16} more` : "")

@@ -1,0 +1,134 @@
+/**
+ * The order of a governed call, in one place. Lookup and decoding come first, at the seal (approvals and resource locks need
+ * typed parameters); then the steps below, outermost first; encoding the result is the end of an attempt.
+ *
+ * A step takes a tool and the rest of the way and returns its own way, or the rest unchanged where its policy is absent: the
+ * chain is built once per tool and owner, and a call pays only for the steps its tool has. A later policy is one line here.
+ */
+import type * as Tool from "effect/ai/Tool"
+import type * as Toolkit from "effect/ai/Toolkit"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as CancelReason from "../../domain/CancelReason.ts"
+import * as ToolFailure from "../../domain/ToolFailure.ts"
+import * as Attempt from "./Attempt.ts"
+import { fault } from "./Call.ts"
+import type { BoundTool, Call, Environment, Outcome, Runner } from "./Call.ts"
+import { compile } from "./CompiledTool.ts"
+import type { CompiledTool } from "./CompiledTool.ts"
+import { exitOf } from "./exitOf.ts"
+
+type Step = (tool: Omit<BoundTool, "run">, next: Runner) => Runner
+
+/** Outermost first. One line per policy. */
+const order: ReadonlyArray<Step> = [
+  (tool, next) => deadline(tool.compiled.policies.deadlineMillis, next),
+  (_, next) => (call) => call.environment.admission.admit(call, next),
+  () => Attempt.start
+]
+
+const deadline = (millis: number | undefined, next: Runner): Runner =>
+  millis === undefined ? next : (call) => {
+    const { timers } = call.environment
+    // From the seal: what decoding and approval took is part of it.
+    const left = Math.max(millis - (timers.now() - call.sealedAt), 0)
+    const reason = CancelReason.timeout("deadline", millis)
+    if (left === 0) return Attempt.stop(call, reason)
+    call.deadlineTimer = timers.add(Math.ceil(left), () => Attempt.stop(call, reason))
+    next(call)
+  }
+
+/**
+ * Binds a tool to its handler in `context`. The handler's own context is merged with the caller's once; the caller's values
+ * win, as in stock effect/ai. Without a handler, or with policies that make no sense, every call is answered with that defect.
+ */
+export const bind = (
+  tool: Tool.Any,
+  context: Context.Context<never>,
+  defaultTimeout: Duration.Input | undefined
+): BoundTool => {
+  const compiled = compile(tool)
+  const handler = context.mapUnsafe.get(tool.id) as Tool.Handler<string> | undefined
+  const bound = {
+    compiled,
+    handler: handler?.handler ?? (() => Effect.die(new Error(`no handler for "${tool.name}": provide its toolkit's layer`))),
+    context: handler === undefined ? context : Context.merge(handler.context, context),
+    timeoutMillis: compiled.policies.timeoutMillis ??
+      (defaultTimeout === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(defaultTimeout)))
+  }
+  return { ...bound, run: order.reduceRight<Runner>((next, step) => step(bound, next), () => {}) }
+}
+
+/** The tools of a toolkit, by own name only: no name a model invents reaches a prototype. */
+export const bindAll = (
+  toolkit: Toolkit.Any,
+  context: Context.Context<never>,
+  defaultTimeout: Duration.Input | undefined,
+  active?: ReadonlyArray<string>
+): ReadonlyMap<string, BoundTool> =>
+  new Map(
+    Object.entries(toolkit.tools)
+      .filter(([name]) => active === undefined || active.includes(name))
+      .map(([name, tool]) => [name, bind(tool, context, defaultTimeout)])
+  )
+
+/**
+ * Reads a call's parameters, from what a model sent (`decode`) or from typed ones (`check`). Answers at once with an `Exit`
+ * unless the tool's schema is effectful.
+ */
+export const prepare = (call: Call, codec: "decode" | "check"): Effect.Effect<undefined | Outcome> => {
+  const { compiled } = call.tool
+  if (typeof call.params !== "object" || call.params === null || Array.isArray(call.params)) {
+    if (codec === "decode") return Effect.succeed(invalid(call, compiled, "they are not one JSON object"))
+  }
+  const decoded = compiled[codec](call.params)
+  const exit = exitOf(decoded)
+  if (exit !== undefined) return Exit.succeed(prepared(call, compiled, exit))
+  return Effect.exit(Effect.provideContext(decoded, call.tool.context)).pipe(
+    Effect.map((exit) => prepared(call, compiled, exit))
+  )
+}
+
+const prepared = (call: Call, compiled: CompiledTool, exit: Exit.Exit<unknown, { readonly message: string }>) => {
+  if (Exit.isSuccess(exit)) {
+    call.decoded = exit.value
+    return undefined
+  }
+  const error = Cause.findErrorOption(exit.cause)
+  return Option.isSome(error)
+    ? invalid(call, compiled, error.value.message)
+    : fault(ToolFailure.handlerFailed(call.name, call.id, Cause.squash(exit.cause)))
+}
+
+const invalid = (call: Call, compiled: CompiledTool, issue: string): Outcome =>
+  fault(ToolFailure.invalidInput(call.name, call.id, issue, compiled.expectedKeys(), receivedKeys(call.params)))
+
+const receivedKeys = (params: unknown): ReadonlyArray<string> =>
+  typeof params === "object" && params !== null && !Array.isArray(params)
+    ? Object.keys(params).slice(0, 64).map((key) => ToolFailure.cut(key, 128))
+    : []
+
+/** Opens the span of a call, where somebody traces. */
+export const openSpan = (call: Call, environment: Environment): void => {
+  const { tracing } = environment
+  if (tracing === undefined) return
+  const span = tracing.tracer.span({
+    name: `execute_tool ${call.name}`,
+    parent: Option.fromUndefinedOr(tracing.parent),
+    annotations: Context.empty(),
+    links: [],
+    startTime: environment.timers.clock.currentTimeNanosUnsafe(),
+    kind: "internal",
+    root: false,
+    sampled: tracing.parent?.sampled ?? true
+  })
+  span.attribute("gen_ai.operation.name", "execute_tool")
+  span.attribute("gen_ai.tool.name", call.name)
+  span.attribute("gen_ai.tool.call.id", call.id)
+  span.attribute("gen_ai.tool.type", "function")
+  call.span = span
+}

@@ -1,0 +1,44 @@
+/**
+ * Sees a model going round in circles: how many earlier turns made the same call (name and canonical arguments). Several equal
+ * calls of one turn count once. Nothing is compared before enough turns have passed for a loop to be possible.
+ */
+import { canonical } from "../../domain/ToolCall.ts"
+
+interface Seen {
+  readonly name: string
+  readonly params: unknown
+}
+
+export class Repeats {
+  private readonly turns: Array<Array<Seen>> = []
+  private readonly counts = new Map<string, number>()
+  private counted = 0
+  private readonly allowed: number
+
+  /** `allowed`: in how many turns one call may be made. */
+  constructor(allowed: number) {
+    this.allowed = allowed
+  }
+
+  nextTurn(): void {
+    this.turns.push([])
+  }
+
+  /** Notes a call; says whether it has now been made in more turns than allowed. */
+  isLoop(name: string, params: unknown): boolean {
+    this.turns[this.turns.length - 1]!.push({ name, params })
+    if (this.turns.length <= this.allowed) return false
+    this.countFinishedTurns()
+    return (this.counts.get(keyOf(name, params)) ?? 0) >= this.allowed
+  }
+
+  private countFinishedTurns(): void {
+    for (; this.counted < this.turns.length - 1; this.counted++) {
+      const keys = new Set(this.turns[this.counted]!.map(({ name, params }) => keyOf(name, params)))
+      for (const key of keys) this.counts.set(key, (this.counts.get(key) ?? 0) + 1)
+      this.turns[this.counted] = []
+    }
+  }
+}
+
+const keyOf = (name: string, params: unknown): string => `${name} ${canonical(params)}`

@@ -1,0 +1,86 @@
+/**
+ * Turns the records of a finished run into its report: pure arithmetic over times the engine took anyway.
+ */
+import type { CallReport, Report, Segment, StepReport } from "../../domain/Report.ts"
+import type { Call } from "./Call.ts"
+
+/** One finished turn. */
+export interface TurnRecord {
+  readonly step: number
+  readonly modelMillis: number
+  readonly finishReason: string
+  readonly calls: ReadonlyArray<Call>
+}
+
+export const report = (
+  runId: string,
+  totalMillis: number,
+  peakConcurrency: number,
+  turns: ReadonlyArray<TurnRecord>
+): Report => {
+  const calls: Array<CallReport> = []
+  const steps: Array<StepReport> = []
+  const criticalPath: Array<Segment> = []
+  let modelMillis = 0
+  let sequentialMillis = 0
+  for (const turn of turns) {
+    modelMillis += turn.modelMillis
+    if (turn.step > 0) {
+      steps.push({
+        step: turn.step,
+        modelMillis: turn.modelMillis,
+        calls: turn.calls.length,
+        finishReason: turn.finishReason
+      })
+      criticalPath.push({ kind: "model", step: turn.step, millis: turn.modelMillis })
+    }
+    let last: Call | undefined
+    for (const call of turn.calls) {
+      const one = callReport(call)
+      calls.push(one)
+      sequentialMillis += one.runMillis
+      if (last === undefined || call.answeredAt > last.answeredAt) last = call
+    }
+    if (last !== undefined) criticalPath.push(...segments(last))
+  }
+  return {
+    runId,
+    totalMillis,
+    modelMillis,
+    sequentialMillis,
+    peakConcurrency,
+    calls,
+    steps,
+    criticalPath,
+    abandoned: turns.flatMap((turn) =>
+      turn.calls.flatMap((call) =>
+        call.abandoned ? [{ callId: call.id, name: call.name, reason: call.reason! }] : []
+      )
+    )
+  }
+}
+
+const callReport = (call: Call): CallReport => {
+  const started = call.attempts > 0
+  const { service } = call.tool.compiled.policies
+  return {
+    callId: call.id,
+    name: call.name,
+    step: call.step,
+    status: call.outcome?.status ?? "pending",
+    queuedMillis: (started ? call.startedAt : call.answeredAt) - call.sealedAt,
+    runMillis: started ? call.answeredAt - call.startedAt : 0,
+    attempts: call.attempts,
+    abandoned: call.abandoned,
+    ...(service === undefined ? undefined : { service })
+  }
+}
+
+const segments = (call: Call): ReadonlyArray<Segment> => {
+  const { queuedMillis, runMillis } = callReport(call)
+  const about = { step: call.step, callId: call.id, name: call.name }
+  return [
+    { kind: "queue", millis: queuedMillis, ...about },
+    { kind: "tool", millis: runMillis, ...about }
+  ]
+}

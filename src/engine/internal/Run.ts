@@ -1,0 +1,321 @@
+/**
+ * One run: what its turns share, and what happens to every part the model sends and every answer a call gives. Synchronous
+ * throughout; the loop that drives it, and everything that waits, is in `Orchestrator`.
+ */
+import * as Prompt from "effect/ai/Prompt"
+import * as Response from "effect/ai/Response"
+import * as Tool from "effect/ai/Tool"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Scheduler from "effect/Scheduler"
+import * as CancelReason from "../../domain/CancelReason.ts"
+import type { AnyPart, PendingApproval } from "../../domain/ToolEvent.ts"
+import * as ToolFailure from "../../domain/ToolFailure.ts"
+import { nearNames } from "../../domain/ToolCall.ts"
+import { Dispatcher } from "../Dispatcher.ts"
+import * as Approvals from "./Approvals.ts"
+import { settle } from "./Attempt.ts"
+import { Call } from "./Call.ts"
+import type { BoundTool, Environment, Listener, Outcome, Tracing } from "./Call.ts"
+import type { Reason } from "./OrchestratorError.ts"
+import type { PartQueue } from "./PartQueue.ts"
+import { bind } from "./Pipeline.ts"
+import { Repeats } from "./Repeats.ts"
+import type { TurnRecord } from "./Reporter.ts"
+import type { Timers } from "./Timers.ts"
+import { endedWell, gaveUp, Turn } from "./Turn.ts"
+import * as usage from "./usage.ts"
+
+export interface RunSettings {
+  readonly runId: string
+  readonly prompt: Prompt.Prompt
+  readonly tools: ReadonlyMap<string, BoundTool>
+  readonly context: Context.Context<never>
+  readonly timers: Timers
+  readonly tracing: Tracing | undefined
+  readonly parent: Call | undefined
+  readonly sink: Sink | undefined
+  readonly toolCallConcurrency: number
+  readonly maxToolCalls: number
+  readonly maxRepeats: number
+}
+
+/** Where parts go when somebody reads them. */
+export type Sink = Pick<PartQueue<AnyPart, never>, "offer" | "offerProgress" | "forget" | "gate" | "blockedMillis">
+
+export class Run implements Listener {
+  prompt: Prompt.Prompt
+  usage: Response.Usage = usage.empty
+  /** Why the run must end now, once something has said so. */
+  fatal: Reason | undefined = undefined
+  readonly fatalSignal = Deferred.makeUnsafe<void>()
+  readonly turns: Array<TurnRecord> = []
+  readonly startedAt: number
+  readonly dispatcher: Dispatcher
+  readonly settings: RunSettings
+  private readonly environment: Environment
+  private readonly taken: Set<string>
+  private readonly repeats: Repeats
+  private readonly unknownTool: BoundTool
+  private readonly sink: Sink | undefined
+  private turn: Turn
+
+  constructor(settings: RunSettings) {
+    this.settings = settings
+    this.prompt = settings.prompt
+    this.sink = settings.sink
+    this.startedAt = settings.timers.now()
+    this.taken = callIds(settings.prompt)
+    this.repeats = new Repeats(settings.maxRepeats)
+    this.dispatcher = new Dispatcher(
+      settings.toolCallConcurrency,
+      Context.get(settings.context, Scheduler.Scheduler).makeDispatcher(),
+      { awaitsApproval: (call) => this.awaitsApproval(call), queued: (call) => this.queued(call) }
+    )
+    this.environment = {
+      timers: settings.timers,
+      admission: this.dispatcher,
+      listener: this,
+      tracing: settings.tracing,
+      parent: settings.parent
+    }
+    this.unknownTool = bind(unknown, settings.context, undefined)
+    this.turn = new Turn(0, this.startedAt, this.taken)
+  }
+
+  get time(): number {
+    return this.settings.timers.clock.currentTimeMillisUnsafe()
+  }
+
+  emit(part: AnyPart): void {
+    this.sink?.offer(part)
+  }
+
+  /** Ends the run: `"all"` stops every call; `"broken"` lets calls finish whose outcome must be known. */
+  fail(reason: Reason, calls: "all" | "broken", why: CancelReason.CancelReason): void {
+    if (this.fatal !== undefined) return
+    this.fatal = reason
+    if (calls === "all") this.dispatcher.stopAll(why)
+    else this.breakTurn(why)
+    Deferred.doneUnsafe(this.fatalSignal, Effect.void)
+  }
+
+  // ---- approvals ------------------------------------------------------------------------------------------------------
+
+  /** Sends the prompt's approved calls through the dispatcher and denies the denied ones. */
+  resolveApprovals(resolved: ReadonlyArray<Approvals.Resolved>): Turn {
+    const turn = this.turn = new Turn(0, this.settings.timers.now(), this.taken)
+    this.dispatcher.turnEndedWell = true
+    for (const { approved, call: part, reason } of resolved) {
+      const call = this.makeCall(turn, part.id, part.name, part.params)
+      if (call.tool === this.unknownTool) this.dispatcher.answer(call, this.unknown(call))
+      else if (approved) this.dispatcher.submit(call, true)
+      else this.deny(call, reason)
+    }
+    return turn
+  }
+
+  private deny(call: Call, reason: string | undefined): void {
+    const result = Approvals.denial(reason)
+    this.dispatcher.outstanding++
+    settle(call, { status: "denied", isFailure: true, result, encodedResult: result })
+  }
+
+  // ---- a turn ---------------------------------------------------------------------------------------------------------
+
+  beginTurn(step: number): Turn {
+    this.repeats.nextTurn()
+    this.dispatcher.turnEndedWell = false
+    this.dispatcher.messages = this.prompt.content
+    this.turn = new Turn(step, this.settings.timers.now(), this.taken)
+    this.emit({ type: "step-start", step, time: this.time })
+    return this.turn
+  }
+
+  /** Takes what the model sent. */
+  readonly route = (part: Response.AnyPart): void => {
+    const { turn } = this
+    switch (part.type) {
+      case "tool-params-start":
+        if (part.providerExecuted) break
+        return this.emit({ ...part, id: turn.open(part.id, part.name).id })
+      case "tool-params-delta":
+      case "tool-params-end":
+        return this.emit({ ...part, id: turn.idOf(part.id) })
+      case "tool-call":
+        if (part.providerExecuted) break
+        return this.seal(turn, part)
+      case "text-delta":
+        turn.text.push(part.delta)
+        break
+      case "finish":
+        turn.finish = part
+        this.usage = usage.sum(this.usage, part.usage)
+        if (endedWell(part.reason)) this.endedWell()
+        break
+      default:
+    }
+    turn.parts.push(part)
+    this.emit(part)
+  }
+
+  private endedWell(): void {
+    this.dispatcher.turnEndedWell = true
+    this.dispatcher.releaseHeld()
+  }
+
+  private seal(turn: Turn, part: Response.ToolCallPart<string, unknown>): void {
+    const id = turn.seal(part.id)
+    const sealed = id === part.id ? part : {
+      ...part,
+      id,
+      metadata: { ...part.metadata, toolformer: { wireId: part.id } }
+    }
+    turn.parts.push(sealed)
+    this.emit(sealed)
+    const call = this.makeCall(turn, id, part.name, part.params, id === part.id ? undefined : part.id)
+    const refusal = this.refusal(turn, call)
+    if (refusal !== undefined) this.dispatcher.answer(call, refusal)
+    else this.dispatcher.submit(call, false)
+  }
+
+  private refusal(turn: Turn, call: Call): ToolFailure.ToolFailure | undefined {
+    const { maxRepeats, maxToolCalls } = this.settings
+    if (this.fatal !== undefined) return ToolFailure.notStarted(call.name, call.id, "the run is ending")
+    if (call.tool === this.unknownTool) return this.unknown(call)
+    if (turn.calls.length > maxToolCalls) {
+      return ToolFailure.rejected(call.name, call.id, `at most ${maxToolCalls} calls are run of one answer (maxToolCalls)`)
+    }
+    if (!this.repeats.isLoop(call.name, call.params)) return undefined
+    this.fail(
+      { _tag: "LoopDetected", tool: call.name, callId: call.id, times: maxRepeats },
+      "broken",
+      CancelReason.budgetSpent("maxRepeats")
+    )
+    return ToolFailure.notStarted(call.name, call.id, `the same call was made in more than ${maxRepeats} turns`)
+  }
+
+  private unknown(call: Call): ToolFailure.ToolFailure {
+    const available = [...this.settings.tools.keys()]
+    return ToolFailure.unknownTool(call.name, call.id, available, nearNames(call.name, available))
+  }
+
+  private makeCall(turn: Turn, id: string, name: string, params: unknown, wireId?: string): Call {
+    const tool = this.settings.tools.get(name) ?? this.unknownTool
+    const call = new Call(id, name, params, turn.step, tool, this.environment, this.answered, wireId)
+    turn.calls.push(call)
+    return call
+  }
+
+  /** The model's stream is over, well or not. What is still unsealed or held back gets its answer. */
+  endReading(turn: Turn, broken: boolean): void {
+    turn.endedAt = this.settings.timers.now()
+    const reason = turn.finish?.reason ?? "unknown"
+    if (broken || gaveUp(reason)) return this.breakTurn(CancelReason.branchCancelled("the model's answer broke off"))
+    for (const opened of turn.unsealed) this.truncate(turn, opened)
+    if (!endedWell(reason)) {
+      this.dispatcher.refuseUnstarted(
+        `it waits for the end of the model's answer, which ended early (${reason})`,
+        (call) => call.tool.compiled.policies.eager === "after-finish"
+      )
+    }
+  }
+
+  private truncate(turn: Turn, { id, name, wireId }: { readonly id: string; readonly name: string; readonly wireId: string }): void {
+    const part = Response.makePart("tool-call", {
+      id,
+      name,
+      params: {},
+      providerExecuted: false,
+      metadata: { toolformer: id === wireId ? { truncated: true } : { truncated: true, wireId } }
+    })
+    turn.parts.push(part)
+    this.emit(part)
+    const call = this.makeCall(turn, id, name, {})
+    this.dispatcher.answer(call, ToolFailure.truncated(name, id))
+  }
+
+  private breakTurn(why: CancelReason.CancelReason): void {
+    this.dispatcher.refuseUnstarted("the model's answer broke off before it could start")
+    this.dispatcher.stopAll(why, (call) => call.tool.compiled.policies.repeatable)
+  }
+
+  /** Every call of the turn is answered: the history grows by the turn and its results, in call order. */
+  endTurn(turn: Turn): void {
+    if (Number.isNaN(turn.endedAt)) turn.endedAt = this.settings.timers.now()
+    const results = turn.calls.flatMap((call) => call.result === undefined ? [] : [call.result])
+    this.prompt = Prompt.concat(this.prompt, Prompt.fromResponseParts([...turn.parts, ...results]))
+    this.turns.push({
+      step: turn.step,
+      modelMillis: turn.step === 0 ? 0 : turn.endedAt - turn.startedAt,
+      finishReason: turn.finish?.reason ?? "unknown",
+      calls: turn.calls
+    })
+  }
+
+  get pendingApprovals(): ReadonlyArray<PendingApproval> {
+    return this.turn.approvals
+  }
+
+  // ---- what calls say -------------------------------------------------------------------------------------------------
+
+  private readonly answered = (call: Call, outcome: Outcome): void => {
+    const { encodedResult, isFailure, modelOutput, result } = outcome
+    call.result = Response.makePart("tool-result", {
+      id: call.id,
+      name: call.name,
+      result,
+      encodedResult,
+      isFailure: isFailure,
+      providerExecuted: false,
+      preliminary: false,
+      ...(modelOutput === undefined ? undefined : { modelOutput })
+    }) as Response.ToolResultPart<string, unknown, unknown>
+    this.sink?.forget(call.id)
+    this.emit(call.result)
+    this.dispatcher.answered(call)
+  }
+
+  private awaitsApproval(call: Call): void {
+    const approvalId = `approval_${call.id}`
+    const part = Response.makePart("tool-approval-request", { approvalId, toolCallId: call.id })
+    this.turn.parts.push(part)
+    this.turn.approvals.push({ approvalId, callId: call.id, name: call.name, params: call.params })
+    call.span?.end(this.settings.timers.clock.currentTimeNanosUnsafe(), Effect.runSyncExit(Effect.void))
+    this.emit(part)
+  }
+
+  private queued({ id, name, step }: Call): void {
+    this.sink?.offer({ type: "tool-queued", callId: id, name, step, time: this.time })
+  }
+
+  started({ attempts, id, name }: Call): void {
+    this.sink?.offer({ type: "tool-started", callId: id, name, attempt: attempts, time: this.time })
+  }
+
+  progress({ id, name }: Call, result: unknown, encodedResult: unknown): void {
+    this.sink?.offerProgress(id, { type: "tool-progress", callId: id, name, result, encodedResult, time: this.time })
+  }
+
+  cancelled({ attempts, id, name }: Call, reason: CancelReason.CancelReason): void {
+    this.emit({ type: "tool-cancelled", callId: id, name, reason, executionStarted: attempts > 0, time: this.time })
+  }
+
+  abandoned({ id, name, tool }: Call, reason: CancelReason.CancelReason): void {
+    const { graceMillis } = tool.compiled.policies
+    this.emit({ type: "tool-abandoned", callId: id, name, reason, graceMillis, time: this.time })
+  }
+}
+
+// Stands in for a tool that does not exist; its calls are answered before anything of it is used.
+const unknown: Tool.Any = Tool.make("unknown")
+
+const callIds = (prompt: Prompt.Prompt): Set<string> => {
+  const ids = new Set<string>()
+  for (const message of prompt.content) {
+    if (message.role !== "assistant") continue
+    for (const part of message.content) if (part.type === "tool-call") ids.add(part.id)
+  }
+  return ids
+}
