@@ -63,6 +63,8 @@ export class Dispatcher implements Admission {
   private readonly live = new Set<Call>()
   private readonly locks = new ResourceLocks<Call>()
   private readonly locked = new Map<Call, () => void>()
+  /** Abandoned calls that still hold resources. */
+  private readonly stuck = new Set<Call>()
   private readonly blockedTools = new Set<ToolPermits>()
   private held: Array<Call> = []
   private readonly intake: Array<{ readonly call: Call; ready: boolean }> = []
@@ -184,6 +186,7 @@ export class Dispatcher implements Admission {
 
   release(call: Call): void {
     this.running--
+    this.stuck.delete(call)
     if (call.abandoned) this.abandoned--
     const permits = call.tool.compiled.permits
     if (call.holdsToolPermit && permits !== undefined) {
@@ -199,9 +202,8 @@ export class Dispatcher implements Admission {
     this.abandoned++
     const permits = call.holdsToolPermit ? call.tool.compiled.permits : undefined
     if (permits !== undefined) permits.abandoned++
-    for (const waiting of this.locks.behind(call)) {
-      this.reject(waiting, `it waits for a resource held by ${call.name} (${call.id}), which did not stop when asked`)
-    }
+    if (call.tool.compiled.policies.resources !== undefined) this.stuck.add(call)
+    for (const waiting of this.locks.behind(call)) this.rejectBehind(call, waiting)
     if (permits !== undefined && permits.abandoned >= permits.limit) {
       for (const waiter of permits.waiters) {
         this.reject((waiter as WaitingCall).call, `all ${permits.limit} places of ${call.name} are held by calls that did not stop when asked`)
@@ -280,7 +282,10 @@ export class Dispatcher implements Admission {
       return Attempt.settle(call, fault(ToolFailure.handlerFailed(call.name, call.id, new Error("ToolPolicy.Resources failed"))))
     }
     if (this.locks.request(call, wanted.value)) call.tool.run(call)
-    else this.locked.set(call, () => call.tool.run(call))
+    else {
+      this.locked.set(call, () => call.tool.run(call))
+      for (const holder of this.stuck) if (this.locks.behind(holder).includes(call)) this.rejectBehind(holder, call)
+    }
   }
 
   private freeLocks(call: Call): void {
@@ -289,6 +294,10 @@ export class Dispatcher implements Admission {
       this.locked.delete(freed)
       run?.()
     }
+  }
+
+  private rejectBehind(holder: Call, call: Call): void {
+    this.reject(call, `it waits for a resource held by ${holder.name} (${holder.id}), which did not stop when asked`)
   }
 
   private reject(call: Call, limit: string): void {
@@ -325,13 +334,16 @@ export class Dispatcher implements Admission {
     if (this.blockedTools.size > 0 && this.hasPlace) this.wakeBlocked()
   }
 
+  // What waits in the queue, and what stepped aside for its tool's cap: no place of this run will come for either.
   private rejectQueued(): void {
-    for (; this.head < this.queue.length; this.head++) {
-      this.reject(
-        this.queue[this.head]!.call,
-        `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
-      )
+    const limit = `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
+    for (; this.head < this.queue.length; this.head++) this.reject(this.queue[this.head]!.call, limit)
+    for (const permits of this.blockedTools) {
+      for (const waiter of permits.waiters) {
+        if (waiter instanceof WaitingCall && waiter.dispatcher === this) this.reject(waiter.call, limit)
+      }
     }
+    this.blockedTools.clear()
   }
 
   private startOrStepAside(waiting: WaitingCall): void {
