@@ -67,6 +67,7 @@ export class Dispatcher implements Admission {
   private held: Array<Call> = []
   private readonly intake: Array<{ readonly call: Call; ready: boolean }> = []
   private pumping = false
+  private stopping = 0
   private idle: (() => void) | undefined
   private readonly concurrency: number
   private readonly scheduler: Scheduler.SchedulerDispatcher
@@ -117,23 +118,34 @@ export class Dispatcher implements Admission {
   /** Answers every call of the owner that has not started, and stops the started ones that `which` selects. */
   stopAll(reason: CancelReason, which: (call: Call) => boolean = () => true): number {
     let stopped = 0
-    for (const call of [...this.live]) {
-      if (!which(call)) continue
-      stopped++
-      Attempt.stop(call, reason)
-    }
+    this.withoutStarts(() => {
+      for (const call of this.live) {
+        if (!which(call)) continue
+        stopped++
+        Attempt.stop(call, reason)
+      }
+    })
     return stopped
   }
 
   /** Answers what has not started with `NotStarted`. */
   refuseUnstarted(why: string, which: (call: Call) => boolean = () => true): void {
-    for (const call of [...this.live]) {
-      if (call.state === "running" || !which(call)) continue
-      const { fiber } = call
-      this.withdraw(call)
-      Attempt.settle(call, fault(ToolFailure.notStarted(call.name, call.id, why)))
-      fiber?.interruptUnsafe()
-    }
+    this.withoutStarts(() => {
+      for (const call of this.live) {
+        if (call.state === "running" || !which(call)) continue
+        const { fiber } = call
+        this.withdraw(call)
+        Attempt.settle(call, fault(ToolFailure.notStarted(call.name, call.id, why)))
+        fiber?.interruptUnsafe()
+      }
+    })
+  }
+
+  // What one stopped call gives back must not start the next one that is about to be stopped.
+  private withoutStarts(stop: () => void): void {
+    this.stopping++
+    stop()
+    if (--this.stopping === 0) this.pump()
   }
 
   /** Ends when every call is answered. */
@@ -191,7 +203,7 @@ export class Dispatcher implements Admission {
       this.reject(waiting, `it waits for a resource held by ${call.name} (${call.id}), which did not stop when asked`)
     }
     if (permits !== undefined && permits.abandoned >= permits.limit) {
-      for (const waiter of [...permits.waiters]) {
+      for (const waiter of permits.waiters) {
         this.reject((waiter as WaitingCall).call, `all ${permits.limit} places of ${call.name} are held by calls that did not stop when asked`)
       }
     }
@@ -288,10 +300,10 @@ export class Dispatcher implements Admission {
   // ---- places ---------------------------------------------------------------------------------------------------------
 
   private pump(): void {
-    if (this.pumping) return
+    if (this.pumping || this.stopping > 0) return
     this.pumping = true
     let starts = 0
-    while (this.head < this.queue.length && this.running < this.concurrency) {
+    while (this.head < this.queue.length && this.hasPlace) {
       if (starts === startsPerTurn) {
         this.scheduler.scheduleTask(() => {
           this.pumping = false
@@ -310,7 +322,7 @@ export class Dispatcher implements Admission {
       this.head = 0
     }
     this.pumping = false
-    if (this.blockedTools.size > 0 && this.running < this.concurrency) this.wakeBlocked()
+    if (this.blockedTools.size > 0 && this.hasPlace) this.wakeBlocked()
   }
 
   private rejectQueued(): void {
@@ -338,7 +350,7 @@ export class Dispatcher implements Admission {
   }
 
   get hasPlace(): boolean {
-    return this.running < this.concurrency
+    return this.stopping === 0 && this.running < this.concurrency
   }
 
   startWaiting({ call, next }: WaitingCall): void {
@@ -355,7 +367,7 @@ export class Dispatcher implements Admission {
   }
 
   private wakeBlocked(): void {
-    for (const permits of [...this.blockedTools]) {
+    for (const permits of this.blockedTools) {
       wake(permits)
       if (permits.waiters.length === 0) this.blockedTools.delete(permits)
     }

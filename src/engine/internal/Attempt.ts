@@ -12,8 +12,8 @@ import * as Result from "effect/Result"
 import * as Tracer from "effect/Tracer"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
-import { Call, CurrentCall, fault } from "./Call.ts"
-import type { Outcome } from "./Call.ts"
+import { CurrentCall, fault } from "./Call.ts"
+import type { Call, Outcome } from "./Call.ts"
 import { countAbandoned, countEnded, countLate } from "./counters.ts"
 import { exitOf } from "./exitOf.ts"
 
@@ -29,9 +29,14 @@ export const start = (call: Call): void => {
   call.fiberEnded = false
   const fiber = Effect.runForkWith(context)(Effect.suspend(() => handle(call)))
   const exit = fiber.pollUnsafe()
-  if (exit !== undefined) return ended(call, exit)
-  call.fiber = fiber
-  fiber.addObserver((exit) => ended(call, exit))
+  if (exit !== undefined) {
+    ended(call, exit)
+    // Over at once, unless its result takes time to encode or a promise of it is still at work.
+    if (call.state as Call["state"] === "answered") return
+  } else {
+    call.fiber = fiber
+    fiber.addObserver((exit) => ended(call, exit))
+  }
   // The handler's first steps may have stopped their own call before there was a fiber to interrupt.
   if (call.reason !== undefined) return interrupt(call, call.reason)
   if (tool.timeoutMillis !== undefined) {
@@ -83,7 +88,6 @@ const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
     if (call.abandoned && Exit.isSuccess(exit)) countLate(call)
     return settleIfEnded(call)
   }
-  if (call.attemptTimer !== undefined) call.environment.timers.remove(call.attemptTimer)
   const outcome = outcomeOf(call, exit)
   const known = exitOf(outcome)
   if (known !== undefined && Exit.isSuccess(known)) {

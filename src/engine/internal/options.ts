@@ -216,7 +216,7 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     const value = Option.map(Duration.fromInput(input), Duration.toMillis)
     return Option.isSome(value) && value.value > 0
       ? value.value
-      : yield* refuse(`timeout.${name}`, `${String(input)} is not a duration above 0`)
+      : yield* refuse(`timeout.${name}`, `${JSON.stringify(input)} is not a duration above 0`)
   })
   const timeout = { total: yield* millis("total"), model: yield* millis("model"), tool: yield* millis("tool") }
   for (const tool of Object.values(options.toolkit.tools)) {
@@ -234,7 +234,7 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     runId,
     prompt,
     activeTools: options.activeTools,
-    toolChoice: (options.toolChoice ?? "auto") as LanguageModel.ToolChoice<string>,
+    toolChoice: (options.toolChoice ?? "auto"),
     stopWhen: typeof stopWhen === "function" ? [stopWhen] : stopWhen,
     timeout,
     ...integers

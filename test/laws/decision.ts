@@ -1,0 +1,283 @@
+/**
+ * Random decisions for the laws: a seed gives 1 to 200 calls with a behaviour each, a cap, the way the turn ends and the way
+ * the run is disturbed. Everything runs on TestClock; the clock and the handlers are watched from outside.
+ */
+import * as AiError from "effect/ai/AiError"
+import type * as Response from "effect/ai/Response"
+import * as Tool from "effect/ai/Tool"
+import * as Toolkit from "effect/ai/Toolkit"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { Executor, ToolPolicy } from "../../src/index.ts"
+import type { Chunk } from "../model.ts"
+import { call, finish } from "../model.ts"
+
+/** A small seeded generator (mulberry32). */
+export const random = (seed: number) => {
+  let state = seed >>> 0
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = state
+    t = Math.imul(t ^ (t >>> 15), t | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+  return {
+    next,
+    int: (low: number, high: number) => low + Math.floor(next() * (high - low + 1)),
+    pick: <A>(items: ReadonlyArray<A>): A => items[Math.floor(next() * items.length)]!,
+    chance: (p: number) => next() < p
+  }
+}
+
+export const behaviours = [
+  "success",
+  "slow",
+  "failure",
+  "defect",
+  "throws",
+  "never",
+  "listening",
+  "deaf",
+  "deafForAWhile",
+  "uninterruptible",
+  "stuckFinalizer",
+  "slowFinalizer",
+  "notAnEffect",
+  "badResult",
+  "write",
+  "capped",
+  "readonly",
+  "afterFinish"
+] as const
+export type Behaviour = typeof behaviours[number] | "unknownTool" | "badInput"
+
+const Params = Schema.Struct({ n: Schema.Finite, millis: Schema.Finite })
+const Failure = Schema.Struct({ why: Schema.String })
+
+const toolOf = (name: string) => Tool.make(name, { parameters: Params, success: Schema.Finite, failure: Failure })
+
+const makeTool = (name: Behaviour) => {
+  const tool = toolOf(name)
+  if (name === "write") {
+    return tool.annotate(ToolPolicy.Resources, (p: { readonly n: number }) => [{ write: `k${p.n % 3}` }])
+  }
+  if (name === "capped") return tool.annotate(ToolPolicy.Concurrency, 2)
+  if (name === "readonly") return tool.annotate(Tool.Readonly, true)
+  if (name === "afterFinish") return tool.annotate(Tool.Destructive, true)
+  return tool
+}
+
+export interface Planned {
+  readonly id: string
+  readonly behaviour: Behaviour
+  readonly millis: number
+}
+
+export type Ending = "stop" | "length" | "content-filter" | "broken" | "unknown"
+export type Disturbance =
+  | { readonly kind: "none" }
+  | { readonly kind: "interrupt"; readonly at: number }
+  | { readonly kind: "leave"; readonly after: number }
+  | { readonly kind: "cancelCall"; readonly at: number; readonly id: string }
+  | { readonly kind: "cancelRun"; readonly at: number }
+  | { readonly kind: "total"; readonly after: number }
+
+export interface Decision {
+  readonly seed: number
+  readonly calls: ReadonlyArray<Planned>
+  readonly cap: number
+  readonly chunks: ReadonlyArray<Chunk>
+  readonly ending: Ending
+  readonly disturbance: Disturbance
+  /** A call whose arguments are cut. */
+  readonly open: string | undefined
+}
+
+export const toolTimeout = 5000
+
+const size = (r: ReturnType<typeof random>): number =>
+  r.chance(0.6) ? r.int(1, 20) : r.chance(0.8) ? r.int(21, 80) : r.int(81, 200)
+
+export const makeDecision = (seed: number): Decision => {
+  const r = random(seed)
+  const n = size(r)
+  const kinds: ReadonlyArray<Behaviour> = r.chance(0.3)
+    ? ["success", "slow", "failure"]
+    : [...behaviours, "unknownTool", "badInput"]
+  const calls = Array.from({ length: n }, (_, i): Planned => ({
+    id: r.chance(0.03) && i > 0 ? "c0" : `c${i}`,
+    behaviour: r.pick(kinds),
+    millis: r.int(1, 4000)
+  }))
+  const ending: Ending = r.chance(0.6) ? "stop" : r.pick(["length", "content-filter", "broken", "unknown"])
+  const open = ending !== "stop" && r.chance(0.7) ? "open" : undefined
+  const disturbance: Disturbance = r.chance(0.5) ? { kind: "none" } : r.pick<Disturbance>([
+    { kind: "interrupt", at: r.int(0, 6000) },
+    { kind: "leave", after: r.int(1, n * 4) },
+    { kind: "cancelCall", at: r.int(0, 4000), id: r.pick(calls).id },
+    { kind: "cancelRun", at: r.int(0, 6000) },
+    { kind: "total", after: r.int(1, 8000) }
+  ])
+  return { seed, calls, cap: r.int(1, 40), chunks: chunksOf(r, calls, ending, open), ending, disturbance, open }
+}
+
+const chunksOf = (
+  r: ReturnType<typeof random>,
+  calls: ReadonlyArray<Planned>,
+  ending: Ending,
+  open: string | undefined
+): ReadonlyArray<Chunk> => {
+  const chunks: Array<Chunk> = []
+  for (let i = 0; i < calls.length;) {
+    const take = r.chance(0.3) ? calls.length : r.int(1, 8)
+    const parts = calls.slice(i, i + take).flatMap((planned, j) => wire(planned, i + j))
+    chunks.push(r.chance(0.5) ? parts : { after: Duration.millis(r.int(1, 500)), parts })
+    i += take
+  }
+  const opened: ReadonlyArray<Response.StreamPartEncoded> = open === undefined ? [] : [
+    { type: "tool-params-start", id: open, name: "success" },
+    { type: "tool-params-delta", id: open, delta: "{\"n\":1,\"mil" }
+  ]
+  const last: ReadonlyArray<Response.StreamPartEncoded> = ending === "broken"
+    ? opened
+    : [...opened, ...finish(ending === "stop" ? "tool-calls" : ending)]
+  if (last.length > 0) chunks.push({ after: Duration.millis(r.int(1, 300)), parts: last })
+  if (ending === "broken") {
+    chunks.push({
+      fail: AiError.make({
+        module: "Test",
+        method: "streamText",
+        reason: new AiError.InternalProviderError({ description: "the connection was cut" })
+      })
+    })
+  }
+  return chunks
+}
+
+const wire = ({ behaviour, id, millis }: Planned, n: number): ReadonlyArray<Response.StreamPartEncoded> =>
+  behaviour === "unknownTool"
+    ? call(id, n % 2 === 0 ? "__proto__" : "nope", { n })
+    : behaviour === "badInput"
+    ? call(id, "success", n % 2 === 0 ? { n: "x" } : "{\"n\": 1")
+    : call(id, behaviour, { n, millis })
+
+/** What is seen from outside: handlers entered and left, sleeps outstanding, work after the end. */
+export interface Watch {
+  entered: number
+  left: number
+  sleeping: number
+  inFlight: number
+  peak: number
+  over: boolean
+  startedAfterEnd: number
+  readonly release: Deferred.Deferred<void>
+  readonly writing: Map<number, number>
+  overlappingWrites: number
+}
+
+export const makeWatch = (): Watch => ({
+  entered: 0,
+  left: 0,
+  sleeping: 0,
+  inFlight: 0,
+  peak: 0,
+  over: false,
+  startedAfterEnd: 0,
+  release: Deferred.makeUnsafe<void>(),
+  writing: new Map(),
+  overlappingWrites: 0
+})
+
+const watched = <A, E>(watch: Watch, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.suspend(() => {
+    watch.entered++
+    watch.inFlight++
+    watch.peak = Math.max(watch.peak, watch.inFlight)
+    if (watch.over) watch.startedAfterEnd++
+    return effect
+  }).pipe(Effect.ensuring(Effect.sync(() => {
+    watch.left++
+    watch.inFlight--
+  })))
+
+interface Arguments {
+  readonly n: number
+  readonly millis: number
+}
+
+const handlers = (
+  watch: Watch
+): Record<typeof behaviours[number], (p: Arguments) => Effect.Effect<number, { readonly why: string }>> => {
+  const released = Effect.runPromise(Deferred.await(watch.release))
+  return {
+    success: ({ n }) => watched(watch, Effect.succeed(n)),
+    slow: ({ millis, n }) => watched(watch, Effect.as(Effect.sleep(millis), n)),
+    failure: ({ n }) => watched(watch, Effect.fail({ why: `no ${n}` })),
+    defect: () => watched(watch, Effect.die(new Error("defect"))),
+    throws: () => {
+      throw new Error("thrown")
+    },
+    never: () => watched(watch, Effect.never),
+    listening: ({ n }) =>
+      watched(
+        watch,
+        Effect.orDie(Executor.promise((signal) =>
+          new Promise<number>((resolve) => signal.addEventListener("abort", () => resolve(n)))
+        ))
+      ),
+    deaf: ({ n }) => watched(watch, Effect.orDie(Executor.promise(() => released.then(() => n)))),
+    deafForAWhile: ({ n }) => watched(watch, Effect.orDie(Executor.promise(() => Promise.resolve(n)))),
+    uninterruptible: ({ n }) => watched(watch, Effect.uninterruptible(Effect.as(Deferred.await(watch.release), n))),
+    stuckFinalizer: ({ n }) =>
+      watched(
+        watch,
+        Effect.as(Effect.sleep(n % 2 === 0 ? 10 : 60_000), n).pipe(
+          Effect.onInterrupt(() => Deferred.await(watch.release))
+        )
+      ),
+    slowFinalizer: ({ millis, n }) =>
+      watched(watch, Effect.as(Effect.sleep(millis), n).pipe(Effect.onInterrupt(() => Effect.sleep(100)))),
+    notAnEffect: () => 42 as never,
+    badResult: () => watched(watch, Effect.succeed(Number.NaN)),
+    write: ({ millis, n }) =>
+      watched(
+        watch,
+        Effect.suspend(() => {
+          const key = n % 3
+          const now = (watch.writing.get(key) ?? 0) + 1
+          watch.writing.set(key, now)
+          if (now > 1) watch.overlappingWrites++
+          return Effect.as(Effect.sleep(millis / 10), n)
+        }).pipe(Effect.ensuring(Effect.sync(() => watch.writing.set(n % 3, watch.writing.get(n % 3)! - 1))))
+      ),
+    capped: ({ millis, n }) => watched(watch, Effect.as(Effect.sleep(millis / 10), n)),
+    readonly: ({ millis, n }) => watched(watch, Effect.as(Effect.sleep(millis), n)),
+    afterFinish: ({ millis, n }) => watched(watch, Effect.as(Effect.sleep(millis / 10), n))
+  }
+}
+
+/** A toolkit of its own for each seed, so that permits of the process are not shared between seeds. */
+export const makeToolkit = (watch: Watch) => {
+  const tools = behaviours.map((name) => makeTool(name))
+  const toolkit = Toolkit.make(...tools)
+  return { tools, toolkit, layer: toolkit.toLayer(handlers(watch) as never) }
+}
+
+/** The test clock, counting the sleeps that are outstanding. */
+export const watchedClock = (watch: Watch): Effect.Effect<Context.Context<never>> =>
+  Effect.map(Effect.clockWith(Effect.succeed), (clock) =>
+    Context.make(
+      Clock.Clock,
+      Object.assign(Object.create(clock as object) as Clock.Clock, {
+        sleep: (duration: Duration.Duration) =>
+          Effect.suspend(() => {
+            watch.sleeping++
+            return clock.sleep(duration)
+          }).pipe(Effect.ensuring(Effect.sync(() => watch.sleeping--)))
+      })
+    ))

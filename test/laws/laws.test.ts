@@ -1,0 +1,282 @@
+/**
+ * The laws of design section 4 over 1,000 seeded decisions. A failing seed is in the message; `LAW_SEED=n` runs it alone.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
+import type { AnyPart } from "../../src/domain/ToolEvent.ts"
+import { compile } from "../../src/engine/internal/CompiledTool.ts"
+import { CancelReason, Orchestrator } from "../../src/index.ts"
+import { says, scripted } from "../model.ts"
+import type { Decision, Watch } from "./decision.ts"
+import { behaviours, makeDecision, makeToolkit, makeWatch, toolTimeout, watchedClock } from "./decision.ts"
+
+interface Observed {
+  readonly decision: Decision
+  readonly parts: ReadonlyArray<AnyPart>
+  readonly exit: Exit.Exit<void, unknown>
+  readonly watch: Watch
+  readonly sleepingAtEnd: number
+  readonly unfinishedAtEnd: number
+  readonly permitsAtEnd: number
+  readonly permitsReleased: number
+  readonly enteredAtEnd: number
+  readonly liveAtEnd: boolean
+}
+
+const observe = (decision: Decision): Effect.Effect<Observed> =>
+  Effect.gen(function*() {
+    const watch = makeWatch()
+    const { layer, toolkit, tools } = makeToolkit(watch)
+    const permits = compile(tools[behaviours.indexOf("capped")]!).permits!
+    const clock = yield* watchedClock(watch)
+    const parts: Array<AnyPart> = []
+    const { disturbance } = decision
+    const runId = `law_${decision.seed}_${Math.random()}`
+    const stream = Orchestrator.stream({
+      prompt: "go",
+      toolkit,
+      runId,
+      toolCallConcurrency: decision.cap,
+      timeout: { tool: toolTimeout, ...(disturbance.kind === "total" ? { total: disturbance.after } : undefined) }
+    }).pipe(disturbance.kind === "leave" ? Stream.take(disturbance.after) : (self) => self)
+    const fiber = yield* Stream.runForEach(stream, (part) => Effect.sync(() => void parts.push(part as AnyPart))).pipe(
+      Effect.provide([layer, scripted(decision.chunks as never, says("done"))]),
+      Effect.provideContext(Context.merge(yield* Effect.context(), clock)),
+      Effect.forkChild
+    )
+    yield* disturb(decision, runId, fiber)
+    for (let i = 0; i < 4000 && fiber.pollUnsafe() === undefined; i++) yield* TestClock.adjust(250)
+    const exit = fiber.pollUnsafe()
+    if (exit === undefined) {
+      return yield* Effect.die(new Error(`seed ${decision.seed}: the run did not end in 1,000 virtual seconds`))
+    }
+    watch.over = true
+    const runs = yield* Orchestrator.Runs
+    const atEnd = {
+      sleepingAtEnd: watch.sleeping,
+      unfinishedAtEnd: watch.entered - watch.left,
+      permitsAtEnd: permits.used,
+      enteredAtEnd: watch.entered,
+      liveAtEnd: runs.has(runId)
+    }
+    yield* Deferred.succeed(watch.release, undefined)
+    yield* TestClock.adjust("10 minutes")
+    yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+    return { decision, parts, exit, watch, ...atEnd, permitsReleased: permits.used }
+  }) as Effect.Effect<Observed>
+
+const disturb = (decision: Decision, runId: string, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> => {
+  const { disturbance } = decision
+  switch (disturbance.kind) {
+    case "interrupt":
+      return Effect.andThen(
+        TestClock.adjust(disturbance.at),
+        Effect.asVoid(Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true }))
+      )
+    case "cancelCall":
+      return Effect.andThen(
+        TestClock.adjust(disturbance.at),
+        Orchestrator.cancel({ runId, callId: disturbance.id }, CancelReason.branchCancelled("law"))
+      ) as Effect.Effect<void>
+    case "cancelRun":
+      return Effect.andThen(TestClock.adjust(disturbance.at), Orchestrator.cancel({ runId })) as Effect.Effect<void>
+    default:
+      return Effect.void
+  }
+}
+
+const seeds = process.env["LAW_SEED"] === undefined
+  ? Array.from({ length: 1000 }, (_, i) => i + 1)
+  : [Number(process.env["LAW_SEED"])]
+
+const readerStayed = ({ decision }: Observed) =>
+  decision.disturbance.kind !== "interrupt" && decision.disturbance.kind !== "leave"
+
+/** Seeds are observed once and judged by every law. */
+const observed = Effect.runSync(
+  Effect.cached(Effect.suspend(() => Effect.forEach(seeds, (seed) => observe(makeDecision(seed)), { concurrency: 1 })))
+)
+
+const forAll = (name: string, judge: (observed: Observed) => void) =>
+  it.effect(name, () =>
+    Effect.map(observed, (all) => {
+      for (const one of all) {
+        try {
+          judge(one)
+        } catch (error) {
+          throw new Error(
+            `seed ${one.decision.seed} (${
+              JSON.stringify({ ...one.decision, chunks: undefined, calls: one.decision.calls.length })
+            }): ${(error as Error).message}`,
+            { cause: error }
+          )
+        }
+      }
+    }), 240_000)
+
+const idsOf = (parts: ReadonlyArray<AnyPart>, type: "tool-call" | "tool-result") =>
+  parts.flatMap((part) => part.type === type ? [part.id] : [])
+
+const promptOf = ({ exit, parts }: Observed) => {
+  if (Exit.isSuccess(exit)) return parts.flatMap((part) => part.type === "run-finish" ? [part.prompt] : [])[0]
+  const error = Cause.squash(exit.cause)
+  return error instanceof Orchestrator.OrchestratorError ? error.prompt : undefined
+}
+
+describe("laws", () => {
+  forAll("1: every call gets exactly one final result, in the stream and, in call order, in the history", (o) => {
+    const calls = idsOf(o.parts, "tool-call")
+    const results = idsOf(o.parts, "tool-result")
+    assert.strictEqual(new Set(calls).size, calls.length, "call ids are unique")
+    assert.strictEqual(new Set(results).size, results.length, "no call has two results")
+    for (const id of results) assert.include(calls, id)
+    if (!readerStayed(o)) return
+    assert.deepStrictEqual([...results].sort(), [...calls].sort(), "every call has a result")
+    if (o.decision.disturbance.kind === "none") {
+      const expected = o.decision.calls.length +
+        (o.decision.ending === "length" || o.decision.ending === "unknown"
+          ? (o.decision.open === undefined ? 0 : 1)
+          : 0)
+      assert.strictEqual(calls.length, expected, "every call the model made is there")
+    }
+    const prompt = promptOf(o)
+    if (calls.length === 0) return
+    assert.isDefined(prompt)
+    const inHistory = prompt.content.flatMap((message) =>
+      message.role === "tool" ? message.content.flatMap((part) => part.type === "tool-result" ? [part.id] : []) : []
+    )
+    assert.deepStrictEqual(inHistory, calls, "the history has the results in call order")
+  })
+
+  forAll("2: a fault in one call changes no sibling's outcome", (o) => {
+    if (o.decision.disturbance.kind !== "none") return
+    const { ending } = o.decision
+    const outcomes = new Map(o.parts.flatMap((part) => part.type === "tool-result" ? [[part.id, part] as const] : []))
+    const abandonedHoldAll = o.parts.filter((part) =>
+      part.type === "tool-abandoned"
+    ).length >= Math.min(o.decision.cap, 2)
+    const calls = o.parts.flatMap((part) => part.type === "tool-call" ? [part] : [])
+    o.decision.calls.forEach((planned, n) => {
+      const result = outcomes.get(calls[n]!.id)!
+      const tag = result.isFailure ? (result.result as { _tag?: string })._tag ?? "own" : "success"
+      if (tag === "Rejected") {
+        return assert.isTrue(abandonedHoldAll, "rejected only where abandoned calls hold the places")
+      }
+      if (ending !== "stop" && (tag === "NotStarted" || tag === "Cancelled")) {
+        return
+      }
+      const expected: Record<string, string> = {
+        success: "success",
+        slow: "success",
+        failure: "own",
+        defect: "HandlerFailed",
+        throws: "HandlerFailed",
+        never: "TimedOut",
+        listening: "TimedOut",
+        deaf: "TimedOut",
+        deafForAWhile: "success",
+        uninterruptible: "TimedOut",
+        stuckFinalizer: n % 2 === 0 ? "success" : "TimedOut",
+        slowFinalizer: "success",
+        notAnEffect: "HandlerFailed",
+        badResult: "InvalidOutput",
+        write: "success",
+        capped: "success",
+        readonly: "success",
+        afterFinish: "success",
+        unknownTool: "UnknownTool",
+        badInput: "InvalidInput"
+      }
+      assert.strictEqual(tag, expected[planned.behaviour], `call ${n} (${planned.behaviour})`)
+      if (tag === "success") assert.strictEqual(result.result, n)
+    })
+  })
+
+  forAll("3: nothing is left after a run but abandoned handlers, which the report lists", (o) => {
+    const abandoned = o.parts.filter((part) => part.type === "tool-abandoned").length
+    assert.isFalse(o.liveAtEnd, "the run is no longer registered")
+    assert.isAtMost(o.watch.peak, o.decision.cap, "never over the cap")
+    assert.strictEqual(o.watch.overlappingWrites, 0, "writers of one key never overlap")
+    if (readerStayed(o)) {
+      assert.isAtMost(o.unfinishedAtEnd, abandoned, "handlers left are abandoned ones")
+      assert.isAtMost(o.sleepingAtEnd, abandoned, "timers left belong to abandoned handlers")
+      const finish = o.parts.find((part) => part.type === "run-finish")
+      if (finish?.type === "run-finish") assert.strictEqual(finish.report.abandoned.length, abandoned)
+    }
+    assert.strictEqual(o.permitsAtEnd, 0, "the tool's permits are back")
+    assert.strictEqual(o.permitsReleased, 0)
+    assert.strictEqual(o.watch.inFlight, 0, "abandoned handlers end when they can")
+    assert.strictEqual(o.watch.sleeping, 0, "no timer is left at all then")
+  })
+
+  forAll("5: nothing starts after a cancel or after the end", (o) => {
+    assert.strictEqual(o.watch.startedAfterEnd, 0)
+    assert.strictEqual(o.watch.entered, o.enteredAtEnd)
+    const cancelled = new Set<string>()
+    const answered = new Set<string>()
+    for (const [i, part] of o.parts.entries()) {
+      if (part.type === "tool-cancelled") cancelled.add(part.callId)
+      if (part.type === "tool-result") answered.add(part.id)
+      if (part.type === "tool-started") {
+        assert.isFalse(cancelled.has(part.callId), "no start after a cancel")
+        assert.isFalse(answered.has(part.callId), "no start after the answer")
+      }
+      if (part.type === "run-finish") assert.strictEqual(i, o.parts.length - 1, "run-finish is last")
+    }
+  })
+
+  it.effect("the decisions reach every kind of outcome", () =>
+    Effect.map(observed, (all) => {
+      if (all.length < 1000) return
+      const seen = new Map<string, number>()
+      const count = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1)
+      for (const { exit, parts } of all) {
+        count(Exit.isSuccess(exit) ? "finished" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failed")
+        for (const part of parts) {
+          if (part.type === "tool-abandoned" || part.type === "tool-cancelled") count(part.type)
+          if (part.type === "tool-result") {
+            count((part.result as { _tag?: string })?._tag ?? (part.isFailure ? "failure" : "success"))
+          }
+        }
+      }
+      const wanted = [
+        "finished",
+        "interrupted",
+        "failed",
+        "tool-abandoned",
+        "tool-cancelled",
+        "success",
+        "failure",
+        "UnknownTool",
+        "InvalidInput",
+        "InvalidOutput",
+        "HandlerFailed",
+        "TimedOut",
+        "Cancelled",
+        "Rejected",
+        "Truncated",
+        "NotStarted"
+      ]
+      for (const what of wanted) assert.isAtLeast(seen.get(what) ?? 0, 10, what)
+    }), 240_000)
+
+  it.effect("7: the same seed gives the same parts in the same order", () =>
+    Effect.gen(function*() {
+      const first = yield* observed
+      const shown = (o: Observed) =>
+        o.parts.map((part) =>
+          JSON.stringify({ ...part, runId: undefined, time: undefined, report: undefined, prompt: undefined })
+        )
+      for (const one of first) {
+        const again = yield* observe(one.decision)
+        assert.deepStrictEqual(shown(again), shown(one), `seed ${one.decision.seed}`)
+      }
+    }), 240_000)
+})
