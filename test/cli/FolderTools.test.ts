@@ -1,10 +1,10 @@
-import { assert, describe, it } from "@effect/vitest"
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, describe, it } from "@effect/vitest"
 import type * as Tool from "effect/ai/Tool"
+import * as ToolClass from "effect/ai/Tool"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as ToolClass from "effect/ai/Tool"
 import { execFileSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -17,12 +17,16 @@ import * as Executor from "../../src/engine/Executor.ts"
 const tools = FolderTools.toolkit.tools
 
 // A real folder beside a secret that lies outside it.
-const withFolder = <A, E>(test: (folder: string, root: string) => Effect.Effect<A, E, Tool.HandlersFor<typeof tools>>) =>
+const withFolder = <A, E>(
+  test: (folder: string, root: string) => Effect.Effect<A, E, Tool.HandlersFor<typeof tools>>
+) =>
   Effect.acquireUseRelease(
     Effect.sync(() => {
       const root = realpathSync(mkdtempSync(join(tmpdir(), "toolformer-folder-")))
       const folder = join(root, "project")
-      for (const path of ["src/deep", "node_modules/x", ".git", "dist"]) mkdirSync(join(folder, path), { recursive: true })
+      for (const path of ["src/deep", "node_modules/x", ".git", "dist"]) {
+        mkdirSync(join(folder, path), { recursive: true })
+      }
       const files = {
         "../secret.txt": "outside",
         "../project-other/near.txt": "a neighbour with the same beginning",
@@ -34,7 +38,12 @@ const withFolder = <A, E>(test: (folder: string, root: string) => Effect.Effect<
         "dist/e.ts": "needle",
         "binary.bin": "needle\0",
         "big.txt": "needle".padEnd(Folder.maxFileBytes + 1, "."),
-        "package.json": JSON.stringify({ name: "p", version: "1.2.3", dependencies: { a: "1", b: "1" }, scripts: { test: "t" } })
+        "package.json": JSON.stringify({
+          name: "p",
+          version: "1.2.3",
+          dependencies: { a: "1", b: "1" },
+          scripts: { test: "t" }
+        })
       }
       mkdirSync(join(root, "project-other"))
       for (const [path, text] of Object.entries(files)) writeFileSync(join(folder, path), text)
@@ -50,7 +59,8 @@ const withFolder = <A, E>(test: (folder: string, root: string) => Effect.Effect<
     ({ root }) => Effect.sync(() => rmSync(root, { recursive: true, force: true }))
   )
 
-const tagOf = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) => Effect.map(Effect.flip(effect), (error) => error._tag)
+const tagOf = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(effect), (error) => error._tag)
 
 describe("FolderTools", () => {
   it("are all annotated read-only and bounded in time", () => {
@@ -66,7 +76,15 @@ describe("FolderTools", () => {
         Effect.gen(function*() {
           const find = (params: typeof tools.find_files.parametersSchema.Type) =>
             Effect.map(Executor.call(tools.find_files, params), ({ files }) => files)
-          const all = ["a.ts", "big.txt", "binary.bin", "package.json", "src/b.ts", "src/deep/.hidden.ts", "src/deep/c.md"]
+          const all = [
+            "a.ts",
+            "big.txt",
+            "binary.bin",
+            "package.json",
+            "src/b.ts",
+            "src/deep/.hidden.ts",
+            "src/deep/c.md"
+          ]
           assert.deepStrictEqual(yield* find({}), all)
           assert.deepStrictEqual(yield* find({ glob: "**/*.ts" }), ["a.ts", "src/b.ts", "src/deep/.hidden.ts"])
           assert.deepStrictEqual(yield* find({ glob: "*.md" }), ["src/deep/c.md"])
@@ -93,7 +111,12 @@ describe("FolderTools", () => {
       withFolder((folder) =>
         Effect.gen(function*() {
           const read = (params: typeof tools.read_file.parametersSchema.Type) => Executor.call(tools.read_file, params)
-          assert.deepStrictEqual(yield* read({ path: "src/b.ts" }), { path: "src/b.ts", lines: 1, text: "export const b = 1\n", truncated: false })
+          assert.deepStrictEqual(yield* read({ path: "src/b.ts" }), {
+            path: "src/b.ts",
+            lines: 1,
+            text: "export const b = 1\n",
+            truncated: false
+          })
           assert.strictEqual((yield* read({ path: "a.ts", firstLine: 2, lastLine: 2 })).text, "// TODO one")
           assert.strictEqual((yield* read({ path: "inner.ts", lastLine: 1 })).text, "import { b } from \"./b.ts\"")
           assert.strictEqual((yield* read({ path: join(folder, "src/../src/b.ts") })).lines, 1)
@@ -103,7 +126,16 @@ describe("FolderTools", () => {
     it.effect("reads nothing outside the folder, by path or by link", () =>
       withFolder((_, root) =>
         Effect.gen(function*() {
-          const outside = ["../secret.txt", "../../etc/passwd", "/etc/passwd", "link.txt", "up/secret.txt", "../project-other/near.txt", "a\0b", join(root, "secret.txt")]
+          const outside = [
+            "../secret.txt",
+            "../../etc/passwd",
+            "/etc/passwd",
+            "link.txt",
+            "up/secret.txt",
+            "../project-other/near.txt",
+            "a\0b",
+            join(root, "secret.txt")
+          ]
           for (const path of outside) {
             assert.strictEqual(yield* tagOf(Executor.call(tools.read_file, { path })), "OutsideFolder", path)
             assert.strictEqual(yield* tagOf(Executor.call(tools.analyse_file, { path })), "OutsideFolder", path)
@@ -145,10 +177,15 @@ describe("FolderTools", () => {
       withFolder(() =>
         Effect.gen(function*() {
           const search = (params: typeof tools.search_text.parametersSchema.Type) =>
-            Effect.map(Executor.call(tools.search_text, params), ({ matches }) => matches.map(({ line, path }) => `${path}:${line}`))
+            Effect.map(Executor.call(tools.search_text, params), ({ matches }) =>
+              matches.map(({ line, path }) => `${path}:${line}`))
           assert.deepStrictEqual(yield* search({ query: "needle" }), ["src/deep/.hidden.ts:1", "src/deep/c.md:2"])
           assert.deepStrictEqual(yield* search({ query: "(a)" }), ["src/deep/c.md:2"])
-          assert.deepStrictEqual(yield* search({ query: "^(export|import)", regex: true, glob: "*.ts" }), ["a.ts:1", "a.ts:3", "src/b.ts:1"])
+          assert.deepStrictEqual(yield* search({ query: "^(export|import)", regex: true, glob: "*.ts" }), [
+            "a.ts:1",
+            "a.ts:3",
+            "src/b.ts:1"
+          ])
         })
       ))
 
@@ -157,7 +194,11 @@ describe("FolderTools", () => {
         Effect.gen(function*() {
           writeFileSync(join(folder, "evil.txt"), `${"a".repeat(60)}!`)
           for (const query of ["(", "^(a+)+$"]) {
-            assert.strictEqual(yield* tagOf(Executor.call(tools.search_text, { query, regex: true })), "BadPattern", query)
+            assert.strictEqual(
+              yield* tagOf(Executor.call(tools.search_text, { query, regex: true })),
+              "BadPattern",
+              query
+            )
           }
         })
       ))
@@ -169,7 +210,15 @@ describe("FolderTools", () => {
         Effect.gen(function*() {
           rmSync(join(folder, ".git"), { recursive: true })
           const git = (...args: ReadonlyArray<string>) =>
-            execFileSync("git", ["-c", "user.name=Ann", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false", ...args], { cwd: folder, stdio: "ignore" })
+            execFileSync("git", [
+              "-c",
+              "user.name=Ann",
+              "-c",
+              "user.email=a@b.c",
+              "-c",
+              "commit.gpgsign=false",
+              ...args
+            ], { cwd: folder, stdio: "ignore" })
           git("init")
           git("add", "a.ts")
           git("commit", "-m", "first: a")
@@ -189,9 +238,11 @@ describe("FolderTools", () => {
       ))
 
     it.effect("says so where there is no repository", () =>
-      withFolder(() => Effect.gen(function*() {
-        assert.strictEqual(yield* tagOf(Executor.call(tools.git_log, {})), "NotARepository")
-      })))
+      withFolder(() =>
+        Effect.gen(function*() {
+          assert.strictEqual(yield* tagOf(Executor.call(tools.git_log, {})), "NotARepository")
+        })
+      ))
   })
 
   it.effect("package_facts reads package.json and refuses what is none", () =>

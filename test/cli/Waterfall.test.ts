@@ -3,9 +3,16 @@ import * as HashMap from "effect/HashMap"
 import * as Waterfall from "../../src/cli/Waterfall.ts"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 
-const call = (id: string, params: unknown = { path: `${id}.ts` }): AnyPart => ({ type: "tool-call", id, name: "read", params }) as never
+const call = (id: string, params: unknown = { path: `${id}.ts` }): AnyPart =>
+  ({ type: "tool-call", id, name: "read", params }) as never
 const queued = (callId: string, time: number): AnyPart => ({ type: "tool-queued", callId, name: "read", step: 1, time })
-const started = (callId: string, time: number, attempt = 1): AnyPart => ({ type: "tool-started", callId, name: "read", attempt, time })
+const started = (callId: string, time: number, attempt = 1): AnyPart => ({
+  type: "tool-started",
+  callId,
+  name: "read",
+  attempt,
+  time
+})
 const cancelled = (callId: string, time: number): AnyPart => ({
   type: "tool-cancelled",
   callId,
@@ -14,7 +21,8 @@ const cancelled = (callId: string, time: number): AnyPart => ({
   executionStarted: true,
   time
 })
-const result = (id: string, isFailure = false): AnyPart => ({ type: "tool-result", id, name: "read", isFailure, result: {} }) as never
+const result = (id: string, isFailure = false): AnyPart =>
+  ({ type: "tool-result", id, name: "read", isFailure, result: {} }) as never
 
 // Each part with the moment at which it is seen.
 const after = (...parts: ReadonlyArray<readonly [part: AnyPart, now: number]>): Waterfall.State =>
@@ -33,13 +41,21 @@ const whole = after(
 )
 
 const frame = (columns: number, rows: number, color = false): Waterfall.Frame => ({ columns, rows, color })
-const bare = (line: string): string => line.replace(/\u001b\[\d+m/g, "")
+const bare = (line: string): string =>
+  line.split("\u001b").map((piece, i) => i === 0 ? piece : piece.replace(/^\[\d+m/, "")).join("")
 
 describe("Waterfall", () => {
   describe("advance", () => {
     it("follows a call from waiting to done with the times of its parts", () => {
       const [a, b] = Waterfall.rowsOf(whole)
-      assert.deepInclude(a, { callId: "a", hint: "a.ts", state: "done", queuedAt: 1000, startedAt: 1100, endedAt: 1500 })
+      assert.deepInclude(a, {
+        callId: "a",
+        hint: "a.ts",
+        state: "done",
+        queuedAt: 1000,
+        startedAt: 1100,
+        endedAt: 1500
+      })
       assert.deepInclude(b, { callId: "b", state: "running", startedAt: 1500, endedAt: undefined })
     })
 
@@ -76,7 +92,10 @@ describe("Waterfall", () => {
 
   describe("render", () => {
     it("draws each call's wait and run at their place on the time axis", () => {
-      assert.strictEqual(Waterfall.render(whole, 2000, frame(60, 10))[0], "step 1 · 1.00 s · 2 calls: 1 running, 1 done")
+      assert.strictEqual(
+        Waterfall.render(whole, 2000, frame(60, 10))[0],
+        "step 1 · 1.00 s · 2 calls: 1 running, 1 done"
+      )
       const [, a, b] = Waterfall.render(whole, 2000, frame(60, 10))
       const axis = (line: string) => line.slice(line.indexOf("ms ") + 3)
       const room = 60 - (a!.indexOf("ms ") + 3) - 1
@@ -88,8 +107,18 @@ describe("Waterfall", () => {
     })
 
     it("fits every size of terminal, whatever the calls are called", () => {
-      const names = ["x", "日本語のとても長いファイル名.ts", "😀".repeat(40), "e\u0301".repeat(50), "a/".repeat(100) + "end.ts"]
-      const state = after(...names.flatMap((path, i) => [[call(`c${i}`, { path }), 1000], [queued(`c${i}`, 1000), 1000], [started(`c${i}`, 1001), 1001]] as const))
+      const names = [
+        "x",
+        "日本語のとても長いファイル名.ts",
+        "😀".repeat(40),
+        "e\u0301".repeat(50),
+        "a/".repeat(100) + "end.ts"
+      ]
+      const state = after(
+        ...names.flatMap((path, i) =>
+          [[call(`c${i}`, { path }), 1000], [queued(`c${i}`, 1000), 1000], [started(`c${i}`, 1001), 1001]] as const
+        )
+      )
       for (const columns of [20, 40, 80, 200]) {
         for (const rows of [0, 1, 2, 4, 24]) {
           const lines = Waterfall.render(state, 5000, frame(columns, rows, true))
@@ -114,7 +143,10 @@ describe("Waterfall", () => {
     })
 
     it("keeps the end of a long path, which tells two calls apart", () => {
-      const state = after([call("a", { path: "src/engine/internal/very/deep/folder/Orchestrator.ts" }), 0], [queued("a", 0), 0])
+      const state = after([call("a", { path: "src/engine/internal/very/deep/folder/Orchestrator.ts" }), 0], [
+        queued("a", 0),
+        0
+      ])
       assert.include(Waterfall.render(state, 10, frame(60, 5))[1], "Orchestrator.ts")
     })
 
@@ -124,7 +156,9 @@ describe("Waterfall", () => {
     })
 
     it("says that it waits for the model before the first call", () => {
-      assert.deepStrictEqual(Waterfall.render(Waterfall.start(0), 40, frame(80, 5)), ["step 1 · 0 ms · waiting for the model"])
+      assert.deepStrictEqual(Waterfall.render(Waterfall.start(0), 40, frame(80, 5)), [
+        "step 1 · 0 ms · waiting for the model"
+      ])
     })
 
     it("colours only when asked", () => {
@@ -143,7 +177,13 @@ describe("Waterfall", () => {
   })
 
   it("writes lengths of time for a person", () => {
-    assert.deepStrictEqual([-1, 0.4, 999, 1000, 61_000].map(Waterfall.millis), ["0 ms", "0 ms", "999 ms", "1.00 s", "1 min 1 s"])
+    assert.deepStrictEqual([-1, 0.4, 999, 1000, 61_000].map(Waterfall.millis), [
+      "0 ms",
+      "0 ms",
+      "999 ms",
+      "1.00 s",
+      "1 min 1 s"
+    ])
   })
 })
 

@@ -9,7 +9,9 @@ const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url))
 const fixture = (name: string) => fileURLToPath(new URL(`./fixtures/${name}.ts`, import.meta.url))
 
 const environment = (more: Record<string, string> = {}): NodeJS.ProcessEnv => {
-  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("OPENAI_") && !["NO_COLOR", "FORCE_COLOR"].includes(name))
+  const inherited = Object.entries(process.env).filter(([name]) =>
+    !name.startsWith("OPENAI_") && !["NO_COLOR", "FORCE_COLOR"].includes(name)
+  )
   return { ...Object.fromEntries(inherited), ...more }
 }
 
@@ -19,7 +21,10 @@ interface Ended {
   readonly stderr: string
 }
 
-const toolformer = (args: ReadonlyArray<string>, options: { readonly cwd?: string; readonly env?: Record<string, string> } = {}): Ended => {
+const toolformer = (
+  args: ReadonlyArray<string>,
+  options: { readonly cwd?: string; readonly env?: Record<string, string> } = {}
+): Ended => {
   const { status, stderr, stdout } = spawnSync(process.execPath, [main, ...args], {
     cwd: options.cwd ?? process.cwd(),
     env: environment(options.env),
@@ -40,11 +45,11 @@ const interactive = (
     const child = spawn(command, args, { env: environment(env), stdio: ["pipe", "pipe", "pipe"] })
     const output = { stdout: "", stderr: "" }
     let acted = false
-    child.stdout!.on("data", (chunk) => {
+    child.stdout.on("data", (chunk) => {
       output.stdout += String(chunk)
       if (!acted) acted = act(output.stdout, child)
     })
-    child.stderr!.on("data", (chunk) => output.stderr += String(chunk))
+    child.stderr.on("data", (chunk) => output.stderr += String(chunk))
     child.on("close", (code) => resolve({ code, ...output }))
   })
 
@@ -57,9 +62,12 @@ interface Line {
   readonly type: string
   readonly [key: string]: unknown
 }
-const lines = (stdout: string): ReadonlyArray<Line> => stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line))
+const lines = (stdout: string): ReadonlyArray<Line> =>
+  stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line))
 
-const sites = (...urls: ReadonlyArray<string>) => ["run", `Check ${urls.join(" and ")}`, "--tools", fixture("siteTools")]
+const sites = (
+  ...urls: ReadonlyArray<string>
+) => ["run", `Check ${urls.join(" and ")}`, "--tools", fixture("siteTools")]
 
 describe("toolformer", () => {
   describe("run", () => {
@@ -67,7 +75,9 @@ describe("toolformer", () => {
       using folder = temporary()
       writeFileSync(join(folder.path, "package.json"), JSON.stringify({ name: "somewhere", version: "3.2.1" }))
       writeFileSync(join(folder.path, "a.ts"), "export const a = 1\n")
-      const { code, stderr, stdout } = toolformer(["run", "Show the package facts and analyse a.ts"], { cwd: folder.path })
+      const { code, stderr, stdout } = toolformer(["run", "Show the package facts and analyse a.ts"], {
+        cwd: folder.path
+      })
       assert.strictEqual(stderr, "")
       assert.strictEqual(code, 0)
       assert.match(stdout, /^step 1\n(?:done +[\d.]+ m?s {2}(?:package_facts|analyse_file a\.ts)\n){2}step 2\n/)
@@ -105,10 +115,11 @@ describe("toolformer", () => {
       assert.strictEqual(last.type, "run-finish")
       for (const key of ["text", "finishReason", "usage", "report"]) assert.property(last, key)
       assert.notProperty(last, "prompt")
-      const calls = parts.filter((part) => part.type === "tool-call").map((part) => part["id"])
+      const idOf = (part: Line) => String(part["id"])
+      const calls = parts.filter((part) => part.type === "tool-call").map(idOf)
       const results = parts.filter((part) => part.type === "tool-result")
-      assert.deepStrictEqual(results.map((part) => part["id"]).sort(), calls.sort())
-      assert.deepStrictEqual(results.map((part) => part["isFailure"]).sort(), [false, true])
+      assert.deepStrictEqual(results.map(idOf).toSorted(), calls.toSorted())
+      assert.deepStrictEqual(results.map((part) => String(part["isFailure"])).toSorted(), ["false", "true"])
     })
 
     it("ends quietly when its reader has had enough", async () => {
@@ -125,7 +136,9 @@ describe("toolformer", () => {
   })
 
   describe("bad usage", () => {
-    const bad: ReadonlyArray<readonly [name: string, args: ReadonlyArray<string>, message: RegExp, env?: Record<string, string>]> = [
+    const bad: ReadonlyArray<
+      readonly [name: string, args: ReadonlyArray<string>, message: RegExp, env?: Record<string, string>]
+    > = [
       ["no prompt", ["run"], /prompt/],
       ["an empty prompt", ["run", "  "], /the prompt is empty/],
       ["a flag that does not exist", ["run", "x", "--bogus"], /--bogus/],
@@ -161,9 +174,15 @@ describe("toolformer", () => {
   it("prints help and version when asked, on stdout", () => {
     const help = toolformer(["run", "--help"])
     assert.strictEqual(help.code, 0)
-    for (const flag of ["--tools", "--provider", "--model", "--base-url", "--api", "--max-parallel", "--json"]) assert.include(help.stdout, flag)
+    for (const flag of ["--tools", "--provider", "--model", "--base-url", "--api", "--max-parallel", "--json"]) {
+      assert.include(help.stdout, flag)
+    }
     const version = toolformer(["--version"])
-    assert.deepStrictEqual({ ...version, stdout: version.stdout.trim() }, { code: 0, stdout: "toolformer v0.1.0", stderr: "" })
+    assert.deepStrictEqual({ ...version, stdout: version.stdout.trim() }, {
+      code: 0,
+      stdout: "toolformer v0.1.0",
+      stderr: ""
+    })
   })
 
   describe("Ctrl-C", () => {
@@ -177,7 +196,9 @@ describe("toolformer", () => {
       })
       assert.strictEqual(code, 130)
       const parts = lines(stdout)
-      const results = parts.filter((part) => part.type === "tool-result").map((part) => (part["result"] as { _tag?: string })._tag)
+      const results = parts.filter((part) => part.type === "tool-result").map((part) =>
+        (part["result"] as { _tag?: string })._tag
+      )
       assert.deepStrictEqual(results.filter((tag) => tag === "Cancelled").length, 2)
       assert.strictEqual(results.length, 3)
       assert.notInclude(parts.map((part) => part.type), "run-finish")
@@ -195,7 +216,11 @@ describe("toolformer", () => {
     args: ReadonlyArray<string>,
     env: Record<string, string>,
     act: Parameters<typeof interactive>[3] = () => true
-  ) => interactive("script", ["-qec", [process.execPath, main, ...args].map(quote).join(" "), "/dev/null"], { TERM: "xterm", ...env }, act)
+  ) =>
+    interactive("script", ["-qec", [process.execPath, main, ...args].map(quote).join(" "), "/dev/null"], {
+      TERM: "xterm",
+      ...env
+    }, act)
 
   describe.skipIf(!hasScript)("on a terminal (needs `script` of util-linux)", () => {
     it("redraws a waterfall in place, leaves the last picture and the cursor", async () => {

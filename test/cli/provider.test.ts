@@ -3,39 +3,61 @@ import * as Effect from "effect/Effect"
 import { type Choice, choose, defaultModel, type Wish } from "../../src/cli/provider.ts"
 
 const nothing: Wish = { provider: undefined, model: undefined, baseUrl: undefined, api: undefined }
-const vendor = { provider: "openai" as const, model: defaultModel, api: "responses" as const, apiKey: "k", baseURL: undefined }
+const vendor = {
+  provider: "openai" as const,
+  model: defaultModel,
+  api: "responses" as const,
+  apiKey: "k",
+  baseURL: undefined
+}
 
 describe("provider", () => {
-  const chosen: ReadonlyArray<readonly [name: string, wish: Partial<Wish>, environment: Record<string, string>, choice: Choice]> = [
+  const chosen: ReadonlyArray<
+    readonly [name: string, wish: Partial<Wish>, environment: Record<string, string>, choice: Choice]
+  > = [
     ["takes the planner when nothing is set", {}, {}, { provider: "local" }],
     ["takes the planner when the key is blank", {}, { OPENAI_API_KEY: " " }, { provider: "local" }],
     ["takes openai when its key is set", {}, { OPENAI_API_KEY: "k" }, vendor],
-    ["takes the planner when it is named, whatever is set", { provider: "local" }, { OPENAI_API_KEY: "k" }, { provider: "local" }],
+    ["takes the planner when it is named, whatever is set", { provider: "local" }, { OPENAI_API_KEY: "k" }, {
+      provider: "local"
+    }],
     ["speaks chat to another server, without a key", { baseUrl: "http://localhost:11434/v1", model: "m" }, {}, {
       provider: "openai",
       model: "m",
       api: "chat",
-      apiKey: "none",
+      apiKey: undefined,
       baseURL: "http://localhost:11434/v1"
     }],
     ["takes the server in the environment", {}, { OPENAI_BASE_URL: "http://h/v1", OPENAI_MODEL: "m" }, {
       provider: "openai",
       model: "m",
       api: "chat",
-      apiKey: "none",
+      apiKey: undefined,
       baseURL: "http://h/v1"
     }],
-    ["speaks responses to the vendor's own address", {}, { OPENAI_API_KEY: "k", OPENAI_BASE_URL: "https://api.openai.com/v1" }, {
+    ["speaks responses to the vendor's own address", {}, {
+      OPENAI_API_KEY: "k",
+      OPENAI_BASE_URL: "https://api.openai.com/v1"
+    }, {
       ...vendor,
       baseURL: "https://api.openai.com/v1"
     }],
-    ["lets the flags win", { model: "m", api: "chat" }, { OPENAI_API_KEY: "k", OPENAI_MODEL: "n" }, { ...vendor, model: "m", api: "chat" }]
+    ["lets the flags win", { model: "m", api: "chat" }, { OPENAI_API_KEY: "k", OPENAI_MODEL: "n" }, {
+      ...vendor,
+      model: "m",
+      api: "chat"
+    }]
   ]
   for (const [name, wish, environment, choice] of chosen) {
-    it.effect(name, () => Effect.map(choose({ ...nothing, ...wish }, environment), (made) => assert.deepStrictEqual(made, choice)))
+    it.effect(
+      name,
+      () => Effect.map(choose({ ...nothing, ...wish }, environment), (made) => assert.deepStrictEqual(made, choice))
+    )
   }
 
-  const refused: ReadonlyArray<readonly [name: string, wish: Partial<Wish>, environment: Record<string, string>, message: RegExp]> = [
+  const refused: ReadonlyArray<
+    readonly [name: string, wish: Partial<Wish>, environment: Record<string, string>, message: RegExp]
+  > = [
     ["refuses openai without a key", { provider: "openai" }, {}, /OPENAI_API_KEY/],
     ["refuses anthropic, which is not built", { provider: "anthropic" }, {}, /not built yet/],
     ["refuses a provider it does not know", { provider: "gemini" }, {}, /unknown provider "gemini"/],

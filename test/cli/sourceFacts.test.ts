@@ -34,7 +34,12 @@ describe("sourceFacts", () => {
 
   it("tells code, comments and blank lines apart", () => {
     const { blankLines, codeLines, commentLines, lines } = facts
-    assert.deepStrictEqual({ lines, codeLines, commentLines, blankLines }, { lines: 24, codeLines: 19, commentLines: 4, blankLines: 1 })
+    assert.deepStrictEqual({ lines, codeLines, commentLines, blankLines }, {
+      lines: 24,
+      codeLines: 19,
+      commentLines: 4,
+      blankLines: 1
+    })
   })
 
   it("reads imports from code only", () => {
@@ -58,10 +63,15 @@ describe("sourceFacts", () => {
   })
 
   it("reads Python by its indentation", () => {
-    const python = "import os, sys as s\nfrom a.b import c\n\ndef f(x):\n    # TODO x\n    def g():\n        return '''\ndef no(): pass\n'''\n    return g\n\nasync def h():\n    pass\n"
+    const python =
+      "import os, sys as s\nfrom a.b import c\n\ndef f(x):\n    # TODO x\n    def g():\n        return '''\ndef no(): pass\n'''\n    return g\n\nasync def h():\n    pass\n"
     const facts = sourceFacts("a.py", python)
     assert.deepStrictEqual(facts.imports, ["os", "sys", "a.b"])
-    assert.deepStrictEqual(facts.functions.map(({ line, lines, name }) => `${name} ${line} ${lines}`), ["f 4 7", "g 6 4", "h 12 2"])
+    assert.deepStrictEqual(facts.functions.map(({ line, lines, name }) => `${name} ${line} ${lines}`), [
+      "f 4 7",
+      "g 6 4",
+      "h 12 2"
+    ])
     assert.deepStrictEqual(facts.todos, [{ line: 5, text: "TODO x" }])
   })
 
@@ -71,11 +81,42 @@ describe("sourceFacts", () => {
   })
 
   it("survives unfinished and hostile text in linear time", () => {
-    for (const source of ["", "\n", "`${`${`", "/*", "\"", "'\\", "}}}", "((((", "const a = (", "class {", "import", "\u0000", "/".repeat(2000)]) {
+    for (
+      const source of [
+        "",
+        "\n",
+        "`${`${`",
+        "/*",
+        "\"",
+        "'\\",
+        "}}}",
+        "((((",
+        "const a = (",
+        "class {",
+        "import",
+        "\u0000",
+        "/".repeat(2000)
+      ]
+    ) {
       assert.isAtLeast(sourceFacts("a.ts", source).lines, 0)
       assert.isAtLeast(sourceFacts("a.py", source).lines, 0)
     }
-    for (const unit of ["`${", "(", "{", "const a = (", "a(", "/*", "\"", "function f(", "import \"", "export {", "=>", "  a(b) "]) {
+    for (
+      const unit of [
+        "`${",
+        "(",
+        "{",
+        "const a = (",
+        "a(",
+        "/*",
+        "\"",
+        "function f(",
+        "import \"",
+        "export {",
+        "=>",
+        "  a(b) "
+      ]
+    ) {
       sourceFacts("a.ts", unit.repeat(20_000))
     }
   })

@@ -1,7 +1,7 @@
 /**
- * Facts of a source file, read from its text: lines by kind, imports, exports, functions and their lengths, open TODOs. Knows
- * JavaScript, TypeScript and Python; counts lines and TODOs in everything else. A scanner, not a compiler: comments, strings
- * and template literals are told apart exactly, functions by how they are usually written.
+ * Facts of a source file, read from its text: lines by kind, imports, exports, functions and their lengths, open TODOs.
+ * Knows JavaScript, TypeScript and Python; counts lines and TODOs in everything else. A scanner, not a compiler:
+ * comments, strings and template literals are told apart exactly, functions by how they are usually written.
  */
 
 export interface FunctionFact {
@@ -24,10 +24,16 @@ export interface SourceFacts {
 
 export const sourceFacts = (path: string, source: string): SourceFacts => {
   const language = languageOf(path)
-  const scanned = language === "python" ? scanPython(source) : language === "other" ? scanOther(source) : scanScript(source)
+  const scanned = language === "python"
+    ? scanPython(source)
+    : language === "other"
+    ? scanOther(source)
+    : scanScript(source)
   const original = linesOf(source)
   const code = linesOf(scanned.code)
-  const kinds = original.map((line, i) => line.trim() === "" ? "blank" : (code[i] ?? "").trim() === "" ? "comment" : "code")
+  const kinds = original.map((line, i) =>
+    line.trim() === "" ? "blank" : (code[i] ?? "").trim() === "" ? "comment" : "code"
+  )
   const count = (kind: string) => kinds.filter((each) => each === kind).length
   return {
     language,
@@ -46,9 +52,16 @@ const linesOf = (text: string): ReadonlyArray<string> => {
 }
 
 const languageOf = (path: string): SourceFacts["language"] =>
-  /\.[cm]?tsx?$/.test(path) ? "typescript" : /\.[cm]?jsx?$/.test(path) ? "javascript" : path.endsWith(".py") ? "python" : "other"
+  /\.[cm]?tsx?$/.test(path)
+    ? "typescript"
+    : /\.[cm]?jsx?$/.test(path)
+    ? "javascript"
+    : path.endsWith(".py")
+    ? "python"
+    : "other"
 
-// --- scanning: two texts of the source's length. `code` keeps code and the quotes of strings; `comments` keeps comments.
+// --- scanning: two texts of the source's length. `code` keeps code and the quotes of strings; `comments` keeps
+// comments.
 
 interface Scanned {
   readonly code: string
@@ -80,8 +93,10 @@ const scanScript = (source: string): Scanned => {
     const text = match[0]
     at = match.index + text.length
     if (text.startsWith("//") || text.startsWith("/*")) put(text, "comment")
-    else if (text === "{") put(text, "code"), depth.push("brace")
-    else if (text === "`" || (text === "}" && depth.pop() === "template")) {
+    else if (text === "{") {
+      put(text, "code")
+      depth.push("brace")
+    } else if (text === "`" || (text === "}" && depth.pop() === "template")) {
       const end = templateEnd(source, at)
       put(source.slice(match.index, end), "hidden", `"${hide(source.slice(at, end)).slice(0, -1)}"`)
       if (source[end - 1] === "{") depth.push("template")
@@ -152,7 +167,9 @@ const unique = (values: Iterable<string>): ReadonlyArray<string> => [...new Set(
 // The quotes stand in the scanned code, the specifier between them in the source at the same place.
 const scriptImports = (code: string, source: string): ReadonlyArray<string> =>
   unique(
-    [...code.matchAll(/(?:^|[;\s])(?:import|export)\s[^;"()]{0,2000}?from\s*"|(?:^|[;\s])import\s*"|\b(?:import|require)\s*\(\s*"/gm)]
+    [...code.matchAll(
+      /(?:^|[;\s])(?:import|export)\s[^;"()]{0,2000}?from\s*"|(?:^|[;\s])import\s*"|\b(?:import|require)\s*\(\s*"/gm
+    )]
       .map((match) => match.index + match[0].length)
       .map((start) => source.slice(start, code.indexOf("\"", start)))
   )
@@ -161,8 +178,12 @@ const scriptExports = (code: string): ReadonlyArray<string> => {
   const declared = code.matchAll(
     /^[ \t]*export\s+(?:declare\s+)?(?:default\s+)?(?:abstract\s+)?(?:async\s+)?(?:const|let|var|function\*?|class|interface|type|enum|namespace)\s+([\w$]+)/gm
   )
-  const named = [...code.matchAll(/^[ \t]*export\s+(?:type\s+)?\{([^{}]{0,5000})\}/gm)].flatMap((match) => match[1]!.split(","))
-    .map((item) => item.trim().split(/\s+as\s+/).at(-1)!.replace(/^type\s+/, "")).filter((name) => /^[\w$]+$/.test(name))
+  const named = [...code.matchAll(/^[ \t]*export\s+(?:type\s+)?\{([^{}]{0,5000})\}/gm)].flatMap((match) =>
+    match[1]!.split(",")
+  )
+    .map((item) => item.trim().split(/\s+as\s+/).at(-1)!.replace(/^type\s+/, "")).filter((name) =>
+      /^[\w$]+$/.test(name)
+    )
   const stars = [...code.matchAll(/^[ \t]*export\s+\*\s+as\s+([\w$]+)/gm)].map((match) => match[1]!)
   const all = /^[ \t]*export\s+default\b/m.test(code) ? ["default"] : []
   return unique([...[...declared].map((match) => match[1]!), ...named, ...stars, ...all])
@@ -171,7 +192,19 @@ const scriptExports = (code: string): ReadonlyArray<string> => {
 const scriptFunction =
   /\bfunction(?:\s+|\s*\*\s*)([\w$]+)\s*(?:<[^({]{0,300}>)?\s*(?=\()|\b(?:const|let|var)\s+([\w$]+)\s*(?::[^=;]{0,500}?(?:=>[^=;]{0,500}?)?)?=\s*(?:async\s*)?(?:<[^(]{0,300}>\s*)?(?=\(|[\w$]+\s*=>|function\b)|^[ \t]+(?:(?:public|private|protected|static|override|async|get|set|readonly)\s+)*\*?([\w$]+)\s*(?:<[^(\n]{0,300}>)?(?=\()/gm
 
-const notMethods: ReadonlySet<string> = new Set(["if", "for", "while", "switch", "catch", "with", "function", "return", "super", "await", "yield"])
+const notMethods: ReadonlySet<string> = new Set([
+  "if",
+  "for",
+  "while",
+  "switch",
+  "catch",
+  "with",
+  "function",
+  "return",
+  "super",
+  "await",
+  "yield"
+])
 
 const scriptFunctions = (code: string): ReadonlyArray<FunctionFact> => {
   const starts = lineStarts(code)
@@ -179,7 +212,9 @@ const scriptFunctions = (code: string): ReadonlyArray<FunctionFact> => {
   const found: Array<FunctionFact> = []
   for (const match of code.matchAll(scriptFunction)) {
     const name = match[1] ?? match[2] ?? match[3]!
-    if (match[3] !== undefined && (notMethods.has(name) || !isMethod(code, closing.get(match.index + match[0].length)))) continue
+    if (
+      match[3] !== undefined && (notMethods.has(name) || !isMethod(code, closing.get(match.index + match[0].length)))
+    ) continue
     const begin = match.index + /^\s*/.exec(match[0])![0].length
     const end = functionEnd(code, closing, match.index + match[0].length, match[2] !== undefined)
     if (end === undefined) continue
@@ -209,7 +244,12 @@ const isMethod = (code: string, parametersEnd: number | undefined): boolean =>
 const maxExpression = 10_000
 
 // Behind the parameters and the body. A bound function needs its arrow: `const a = (b)` is only a value.
-const functionEnd = (code: string, closing: ReadonlyMap<number, number>, from: number, bound: boolean): number | undefined => {
+const functionEnd = (
+  code: string,
+  closing: ReadonlyMap<number, number>,
+  from: number,
+  bound: boolean
+): number | undefined => {
   let arrow = !bound || /^\s*(?:async\s+)?function\b/.test(code.slice(from, from + 40))
   for (let i = from, steps = 0; i < code.length && steps < maxExpression; i++, steps++) {
     const c = code[i]!
@@ -229,7 +269,8 @@ const functionEnd = (code: string, closing: ReadonlyMap<number, number>, from: n
 
 // A line break ends an expression when neither the text before it nor the text behind it goes on.
 const endsStatement = (code: string, from: number, at: number): boolean =>
-  !/(?:[=+\-*/%&|^?:,.<(]|=>)\s*$/.test(code.slice(Math.max(from - 2, at - 40), at)) && !/^\s*(?:[?:.+*/%&|^,)\]}=]|=>|extends\b)/.test(code.slice(at, at + 400))
+  !/(?:[=+\-*/%&|^?:,.<(]|=>)\s*$/.test(code.slice(Math.max(from - 2, at - 40), at)) &&
+  !/^\s*(?:[?:.+*/%&|^,)\]}=]|=>|extends\b)/.test(code.slice(at, at + 400))
 
 const lineStarts = (code: string): ReadonlyArray<number> => {
   const starts = [0]
@@ -249,9 +290,11 @@ const lineAt = (starts: ReadonlyArray<number>, offset: number): number => {
 }
 
 const pythonImports = (code: string): ReadonlyArray<string> =>
-  unique([...code.matchAll(/^[ \t]*(?:from\s+([\w.]+)\s+import|import\s+([\w., ]+))/gm)].flatMap((match) =>
-    (match[1] ?? match[2]!).split(",").map((name) => name.trim().split(/\s+as\s+/)[0]!)
-  ))
+  unique(
+    [...code.matchAll(/^[ \t]*(?:from\s+([\w.]+)\s+import|import\s+([\w., ]+))/gm)].flatMap((match) =>
+      (match[1] ?? match[2]!).split(",").map((name) => name.trim().split(/\s+as\s+/)[0]!)
+    )
+  )
 
 const pythonFunctions = (code: string): ReadonlyArray<FunctionFact> => {
   const lines = linesOf(code)
