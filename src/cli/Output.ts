@@ -1,6 +1,6 @@
 /**
- * The two streams the command writes to. A write waits while the reader is slow; a reader that has gone (`| head -1`) is no
- * error of ours: `closed` tells the command to stop.
+ * The two streams the command writes to. A write waits while the reader is slow; a reader that has gone (`| head -1`)
+ * is no error of ours: `closed` tells the command to stop.
  */
 import * as Effect from "effect/Effect"
 
@@ -21,6 +21,8 @@ const write = (stream: NodeJS.WriteStream, text: string): Effect.Effect<void> =>
     return Effect.sync(() => void stream.off("drain", done).off("close", done))
   })
 
-/** Whether lines can be redrawn in place: a terminal that is not dumb, and a person who has not asked for plain text. */
+/**
+ * Whether lines can be redrawn in place: a terminal that is not dumb, and a person who has not asked for plain text.
+ */
 export const canRedraw = (): boolean =>
-  process.stdout.isTTY === true && process.env["TERM"] !== "dumb" && (process.env["NO_COLOR"] ?? "") === ""
+  process.stdout.isTTY && process.env["TERM"] !== "dumb" && (process.env["NO_COLOR"] ?? "") === ""

@@ -1,6 +1,6 @@
 /**
- * Draws a run as it happens. On a terminal the waterfall is redrawn in place, at most 15 times a second; elsewhere each call
- * is one plain line when it ends; with `--json` each part is one line.
+ * Draws a run as it happens. On a terminal the waterfall is redrawn in place, at most 15 times a second; elsewhere each
+ * call is one plain line when it ends; with `--json` each part is one line.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -61,7 +61,11 @@ export const live: Effect.Effect<Screen, never, Scope.Scope> = Effect.gen(functi
   const draw = Effect.suspend(() =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
       const { columns, rows } = process.stdout
-      const lines = Waterfall.render(state, now, { columns: columns || 80, rows: Math.max(2, (rows || 24) - 1), color: true })
+      const lines = Waterfall.render(state, now, {
+        columns: columns || 80,
+        rows: Math.max(2, (rows || 24) - 1),
+        color: true
+      })
       const up = height > 0 ? `\u001b[${height}A\r` : "\r"
       height = lines.length
       return Output.out(`${up}\u001b[J${lines.join("\n")}\n`)

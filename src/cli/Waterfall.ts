@@ -1,6 +1,7 @@
 /**
- * The picture of a run: one line a call, with its state, its times and a bar on the run's time axis. Pure: parts in, a state;
- * a state in, lines out, never wider or taller than the terminal. `Screen` puts the lines where a person sees them.
+ * The picture of a run: one line a call, with its state, its times and a bar on the run's time axis. Pure: parts in, a
+ * state; a state in, lines out, never wider or taller than the terminal. `Screen` puts the lines where a person sees
+ * them.
  */
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
@@ -47,7 +48,13 @@ export interface State {
 }
 
 /** A run that begins at `startedAt`; nothing has happened yet. @category constructors @since 0.1.0 */
-export const start = (startedAt: number): State => ({ startedAt, step: 0, rows: HashMap.empty(), hints: HashMap.empty(), text: "" })
+export const start = (startedAt: number): State => ({
+  startedAt,
+  step: 0,
+  rows: HashMap.empty(),
+  hints: HashMap.empty(),
+  text: ""
+})
 
 /**
  * The state after one more part. `now` dates the parts that carry no time of their own.
@@ -104,7 +111,8 @@ const change = (state: State, id: string, f: (row: Row) => Row): State => {
 }
 
 /** The calls in the order in which they were made. @category reading @since 0.1.0 */
-export const rowsOf = (state: State): ReadonlyArray<Row> => [...HashMap.values(state.rows)].sort((a, b) => a.index - b.index)
+export const rowsOf = (state: State): ReadonlyArray<Row> =>
+  [...HashMap.values(state.rows)].sort((a, b) => a.index - b.index)
 
 // The first short argument says which call this is.
 const hintOf = (params: unknown): string => {
@@ -146,8 +154,8 @@ const marks: Readonly<Record<CallState, readonly [mark: string, color: number]>>
 }
 
 /**
- * Draws a state: a headline with the counts, then one line a call. With more calls than rows the ones that run come first,
- * then the newest that ended, and the rest is in the counts.
+ * Draws a state: a headline with the counts, then one line a call. With more calls than rows the ones that run come
+ * first, then the newest that ended, and the rest is in the counts.
  *
  * **Shape** At most `frame.rows` lines of at most `frame.columns` columns (colour codes not counted).
  *
@@ -174,7 +182,8 @@ const lastMoment = (state: State, now: number): number => {
 
 const chosen = (rows: ReadonlyArray<Row>, room: number): ReadonlyArray<Row> => {
   if (rows.length <= room) return rows
-  const rank = (row: Row): number => row.state === "running" ? 0 : row.state === "failed" || row.state === "cancelled" ? 1 : row.state === "done" ? 2 : 3
+  const rank = (row: Row): number =>
+    row.state === "running" ? 0 : row.state === "failed" || row.state === "cancelled" ? 1 : row.state === "done" ? 2 : 3
   const kept = new Set(
     rows.map((row, index) => ({ row, index }))
       .sort((a, b) => rank(a.row) - rank(b.row) || (b.row.endedAt ?? 0) - (a.row.endedAt ?? 0) || a.index - b.index)
@@ -189,14 +198,27 @@ const headline = (state: State, now: number, shown: number, columns: number): st
   const all = counts(state)
   const listed = order.filter((each) => all[each] > 0).map((each) => `${all[each]} ${each}`)
   const total = HashMap.size(state.rows)
-  const calls = total === 0 ? "waiting for the model" : `${total} ${total === 1 ? "call" : "calls"}: ${listed.join(", ")}`
+  const calls = total === 0
+    ? "waiting for the model"
+    : `${total} ${total === 1 ? "call" : "calls"}: ${listed.join(", ")}`
   const hidden = total > shown && shown > 0 ? ` (${shown} shown)` : ""
-  return fit(`step ${Math.max(1, state.step)} · ${millis(lastMoment(state, now) - state.startedAt)} · ${calls}${hidden}`, columns)
+  return fit(
+    `step ${Math.max(1, state.step)} · ${millis(lastMoment(state, now) - state.startedAt)} · ${calls}${hidden}`,
+    columns
+  )
 }
 
 const label = (row: Row): string => row.hint === "" ? row.name : `${row.name} ${row.hint}`
 
-const line = (row: Row, state: State, now: number, span: number, name: number, columns: number, color: boolean): string => {
+const line = (
+  row: Row,
+  state: State,
+  now: number,
+  span: number,
+  name: number,
+  columns: number,
+  color: boolean
+): string => {
   const [mark, code] = marks[row.state]
   const time = row.startedAt === undefined
     ? row.state === "waiting" ? "waiting" : row.state
@@ -208,7 +230,8 @@ const line = (row: Row, state: State, now: number, span: number, name: number, c
 
 // Waiting is drawn thin, running thick, each at its place on the axis; a call that ran at all has at least one cell.
 const bar = (row: Row, state: State, now: number, span: number, room: number): string => {
-  const cell = (time: number): number => Math.min(room, Math.max(0, Math.round(((time - state.startedAt) / span) * room)))
+  const cell = (time: number): number =>
+    Math.min(room, Math.max(0, Math.round(((time - state.startedAt) / span) * room)))
   const end = row.endedAt ?? now
   const begin = Math.min(room - 1, cell(row.startedAt ?? end))
   const from = Math.min(begin, cell(row.queuedAt))
@@ -233,9 +256,14 @@ export const plain = (state: State, part: AnyPart): string | undefined => {
 
 /** A length of time for a person. @category drawing @since 0.1.0 */
 export const millis = (value: number): string =>
-  value < 1000 ? `${Math.max(0, Math.round(value))} ms` : value < 60_000 ? `${(value / 1000).toFixed(2)} s` : `${Math.floor(value / 60_000)} min ${Math.round((value % 60_000) / 1000)} s`
+  value < 1000
+    ? `${Math.max(0, Math.round(value))} ms`
+    : value < 60_000
+    ? `${(value / 1000).toFixed(2)} s`
+    : `${Math.floor(value / 60_000)} min ${Math.round((value % 60_000) / 1000)} s`
 
-const paint = (text: string, code: number, color: boolean): string => color && text !== "" ? `\u001b[${code}m${text}\u001b[0m` : text
+const paint = (text: string, code: number, color: boolean): string =>
+  color && text !== "" ? `\u001b[${code}m${text}\u001b[0m` : text
 
 // Wide characters take two columns, marks that combine take none.
 const width = (text: string): number => {
@@ -245,7 +273,12 @@ const width = (text: string): number => {
 }
 
 const columnsOf = (character: string): number =>
-  /\p{M}/u.test(character) ? 0 : /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Extended_Pictographic}/u.test(character) ? 2 : 1
+  /\p{M}/u.test(character)
+    ? 0
+    : /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Extended_Pictographic}/u
+        .test(character)
+    ? 2
+    : 1
 
 const fit = (text: string, columns: number): string => {
   if (width(text) <= columns) return text

@@ -20,11 +20,23 @@ const text = (name: string, metavar: string, description: string) =>
 
 const run = Command.make("run", {
   prompt: Argument.String("prompt").pipe(Argument.withDescription("What to do, in plain words")),
-  tools: text("tools", "FILE", "A module that exports `toolkit` and `layer`; default: read-only tools over the current folder"),
-  provider: text("provider", "openai|local", "Which model answers; default: openai where its key or base URL is set, else local"),
+  tools: text(
+    "tools",
+    "FILE",
+    "A module that exports `toolkit` and `layer`; default: read-only tools over the current folder"
+  ),
+  provider: text(
+    "provider",
+    "openai|local",
+    "Which model answers; default: openai where its key or base URL is set, else local"
+  ),
   model: text("model", "NAME", "The model's name"),
   baseUrl: text("base-url", "URL", "A server that speaks OpenAI's API (Ollama, vLLM, llama.cpp ...)"),
-  api: text("api", "chat|responses", "Which of OpenAI's APIs to speak; default: chat for another server, else responses"),
+  api: text(
+    "api",
+    "chat|responses",
+    "Which of OpenAI's APIs to speak; default: chat for another server, else responses"
+  ),
   maxParallel: Flag.Int("max-parallel").pipe(
     Flag.withMetavar("N"),
     Flag.withDescription("Tool calls at once; default 30"),
@@ -44,7 +56,9 @@ const run = Command.make("run", {
     }
     const maxParallel = Option.getOrUndefined(flags.maxParallel)
     if (flags.prompt.trim() === "") return yield* usage("the prompt is empty")
-    if (maxParallel !== undefined && maxParallel < 1) return yield* usage(`--max-parallel is ${maxParallel}; it must be at least 1`)
+    if (maxParallel !== undefined && maxParallel < 1) {
+      return yield* usage(`--max-parallel is ${maxParallel}; it must be at least 1`)
+    }
     const choice = yield* choose(wish, process.env)
     const tools = Option.isSome(flags.tools) ? yield* load(flags.tools.value) : builtIn
     yield* runPrompt({ prompt: flags.prompt, tools, model: yield* layerOf(choice), maxParallel, json: flags.json })

@@ -1,6 +1,6 @@
 /**
- * The demonstration: the embedded planner reads this package's own sources with the built-in tools, then the same run is made
- * twice more, in parallel and with one call at a time, so that the comparison is measured and not estimated.
+ * The demonstration: the embedded planner reads this package's own sources with the built-in tools, then the same run
+ * is made twice more, in parallel and with one call at a time, so that the comparison is measured and not estimated.
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"

@@ -1,12 +1,11 @@
 #!/usr/bin/env node
 /**
- * The `toolformer` command's way in and out: arguments, signals, exit code. 0 finished, 1 failed, 2 bad usage, 130 on Ctrl-C
- * after the running calls were stopped and answered; a second Ctrl-C ends the process at once.
+ * The `toolformer` command's way in and out: arguments, signals, exit code. 0 finished, 1 failed, 2 bad usage, 130 on
+ * Ctrl-C after the running calls were stopped and answered; a second Ctrl-C ends the process at once.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Cause from "effect/Cause"
 import * as CliConfig from "effect/cli/CliConfig"
-import type { CliError } from "effect/cli/CliError"
 import { isCliError } from "effect/cli/CliError"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
@@ -36,11 +35,13 @@ const services = Layer.mergeAll(
 )
 
 const version = (): string =>
-  String((JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version?: unknown }).version)
+  String(
+    (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version?: unknown }).version
+  )
 
 const codeOf = (error: unknown): number =>
   isCliError(error)
-    ? (error as CliError)._tag === "ShowHelp" && (error as { errors: ReadonlyArray<unknown> }).errors.length === 0 ? 0 : 2
+    ? error._tag === "ShowHelp" && error.errors.length === 0 ? 0 : 2
     : error instanceof CommandError && error.kind === "usage"
     ? 2
     : 1

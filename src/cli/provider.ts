@@ -1,7 +1,11 @@
-/** Which model answers: the one named, else the one whose key or base URL is in the environment, else the embedded planner. */
+/**
+ * Which model answers: the one named, else the one whose key or base URL is in the environment, else the embedded
+ * planner.
+ */
 import type * as LanguageModel from "effect/ai/LanguageModel"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as LocalModel from "../adapter/LocalModel.ts"
 import { failed, firstLine, usage } from "./CommandError.ts"
 import type { CommandError } from "./CommandError.ts"
@@ -31,7 +35,7 @@ export type Choice =
     readonly provider: "openai"
     readonly model: string
     readonly api: "chat" | "responses"
-    readonly apiKey: string
+    readonly apiKey: string | undefined
     readonly baseURL: string | undefined
   }
 
@@ -40,7 +44,8 @@ export const defaultModel = "gpt-5-mini"
 
 type Environment = { readonly [name: string]: string | undefined }
 
-const given = (text: string | undefined): string | undefined => text === undefined || text.trim() === "" ? undefined : text.trim()
+const given = (text: string | undefined): string | undefined =>
+  text === undefined || text.trim() === "" ? undefined : text.trim()
 
 /**
  * Decides; pure.
@@ -53,18 +58,25 @@ export const choose = (wish: Wish, environment: Environment): Effect.Effect<Choi
   const baseURL = given(wish.baseUrl) ?? given(environment["OPENAI_BASE_URL"])
   const asksForOpenAi = given(wish.baseUrl) !== undefined || wish.api !== undefined
   const provider = wish.provider ?? (asksForOpenAi || key !== undefined || baseURL !== undefined ? "openai" : "local")
-  if (provider === "anthropic") return refuse("the anthropic provider is not built yet; use --provider openai or --provider local")
+  if (provider === "anthropic") {
+    return refuse("the anthropic provider is not built yet; use --provider openai or --provider local")
+  }
   if (provider === "local") return chooseLocal(wish)
   if (provider !== "openai") return refuse(`unknown provider ${JSON.stringify(provider)}; use openai or local`)
-  if (baseURL !== undefined && !URL.canParse(baseURL)) return refuse(`the base URL ${JSON.stringify(baseURL)} is not a URL`)
+  if (baseURL !== undefined && !URL.canParse(baseURL)) {
+    return refuse(`the base URL ${JSON.stringify(baseURL)} is not a URL`)
+  }
   const elsewhere = baseURL !== undefined && new URL(baseURL).hostname !== "api.openai.com"
-  if (key === undefined && !elsewhere) return refuse("the openai provider needs OPENAI_API_KEY in the environment, or --base-url of a server that speaks its API")
+  if (key === undefined && !elsewhere) {
+    return refuse(
+      "the openai provider needs OPENAI_API_KEY in the environment, or --base-url of a server that speaks its API"
+    )
+  }
   const model = given(wish.model) ?? given(environment["OPENAI_MODEL"]) ?? (elsewhere ? undefined : defaultModel)
   if (model === undefined) return refuse(`name the model that ${baseURL} serves with --model`)
   const api = wish.api ?? (elsewhere ? "chat" : "responses")
   if (api !== "chat" && api !== "responses") return refuse(`unknown api ${JSON.stringify(api)}; use chat or responses`)
-  // Servers that need no key still want a header with something in it.
-  return Effect.succeed({ provider: "openai", model, api, apiKey: key ?? "none", baseURL })
+  return Effect.succeed({ provider: "openai", model, api, apiKey: key, baseURL })
 }
 
 const refuse = (message: string): Effect.Effect<never, CommandError> => Effect.fail(usage(message))
@@ -84,20 +96,13 @@ const chooseLocal = (wish: Wish): Effect.Effect<Choice, CommandError> => {
  * @since 0.1.0
  */
 export const layerOf = (choice: Choice): Effect.Effect<Layer.Layer<LanguageModel.LanguageModel>, CommandError> =>
-  choice.provider === "local" ? Effect.succeed(LocalModel.layer()) : Effect.map(loadOpenAi, ({ layer }) => {
-    const { api, apiKey, baseURL, model } = choice
-    return layer({ model, api, apiKey, ...baseURL === undefined ? {} : { baseURL } })
-  })
-
-interface OpenAiModule {
-  readonly layer: (options: object) => Layer.Layer<LanguageModel.LanguageModel>
-}
-
-const loadOpenAi: Effect.Effect<OpenAiModule, CommandError> = Effect.tryPromise({
-  // @ts-ignore the adapter lands from another branch
-  try: (): Promise<OpenAiModule> => import("../adapter/OpenAi.ts"),
-  catch: (cause) => notLoaded(cause)
-})
+  choice.provider === "local" ? Effect.succeed(LocalModel.layer()) : Effect.map(
+    Effect.tryPromise({ try: () => import("../adapter/OpenAi.ts"), catch: notLoaded }),
+    (OpenAi) => {
+      const { api, apiKey, baseURL, model } = choice
+      return OpenAi.layer({ model, api, apiKey: apiKey === undefined ? undefined : Redacted.make(apiKey), baseURL })
+    }
+  )
 
 const notLoaded = (cause: unknown): CommandError =>
   /Cannot find (?:package|module) '?openai/.test(firstLine(cause))

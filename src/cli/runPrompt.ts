@@ -36,8 +36,12 @@ export interface Request {
  */
 export const runPrompt = Effect.fnUntraced(function*(request: Request) {
   const finish = yield* Effect.scoped(watch(request, yield* Screen.make(request.json)))
-  if (!request.json) yield* Output.out(`\n${finish.text === "" ? "(no answer)" : finish.text}\n\n${summary(finish.report)}\n`)
-  if (finish.finishReason !== "stop") yield* Output.complain(`toolformer: the last turn ended with ${finish.finishReason}`)
+  if (!request.json) {
+    yield* Output.out(`\n${finish.text === "" ? "(no answer)" : finish.text}\n\n${summary(finish.report)}\n`)
+  }
+  if (finish.finishReason !== "stop") {
+    yield* Output.complain(`toolformer: the last turn ended with ${finish.finishReason}`)
+  }
   if (finish.pendingApprovals.length > 0) {
     const names = finish.pendingApprovals.map(({ name }) => name).join(", ")
     yield* Output.complain(`toolformer: not run, they wait for an approval this command cannot ask for: ${names}`)
@@ -72,7 +76,7 @@ export const summary = (report: Report): string => {
   const bad = failures === 0 ? "" : `, ${failures} not successful`
   return calls === 0
     ? `No tool calls; ${Waterfall.millis(report.totalMillis)}.`
-    : `${calls} tool ${calls === 1 ? "call" : "calls"}${bad}, at most ${report.peakConcurrency} at once, in ${Waterfall.millis(report.totalMillis)} (model ${
-      Waterfall.millis(report.modelMillis)
-    }).`
+    : `${calls} tool ${calls === 1 ? "call" : "calls"}${bad}, at most ${report.peakConcurrency} at once, in ${
+      Waterfall.millis(report.totalMillis)
+    } (model ${Waterfall.millis(report.modelMillis)}).`
 }

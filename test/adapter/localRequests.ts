@@ -6,7 +6,10 @@ import * as Schema from "effect/Schema"
 const described = <S extends Schema.Top>(schema: S, description: string) => schema.annotate({ description })
 
 const tool = <Fields extends Schema.Struct.Fields>(name: string, description: string, fields: Fields) =>
-  Tool.make(name, { description, parameters: Schema.Struct(fields), success: Schema.Unknown }).annotate(Tool.Readonly, true)
+  Tool.make(name, { description, parameters: Schema.Struct(fields), success: Schema.Unknown }).annotate(
+    Tool.Readonly,
+    true
+  )
 
 export const toolkit = Toolkit.make(
   tool("get_weather", "Get the weather forecast for a city.", {
@@ -55,7 +58,9 @@ export const toolkit = Toolkit.make(
     query: Schema.String,
     directory: Schema.optionalKey(Schema.String)
   }),
-  tool("git_log", "Show the latest git commits.", { limit: Schema.optionalKey(described(Schema.Int, "How many commits")) })
+  tool("git_log", "Show the latest git commits.", {
+    limit: Schema.optionalKey(described(Schema.Int, "How many commits"))
+  })
 )
 
 type Expected = readonly [tool: string, params: Record<string, unknown>]
@@ -93,7 +98,11 @@ export const seen: ReadonlyArray<Case> = [
     ["find_restaurants", { city: "Madrid", cuisine: "japanese" }]
   ),
   on("What concerts are on in Vienna on 2026-05-01?", ["find_events", { city: "Vienna", date: "2026-05-01" }]),
-  on("Flights from Paris to Rome on May 3", ["search_flights", { origin: "Paris", destination: "Rome", date: "2026-05-03" }]),
+  on("Flights from Paris to Rome on May 3", ["search_flights", {
+    origin: "Paris",
+    destination: "Rome",
+    date: "2026-05-03"
+  }]),
   on("Search flights from Oslo to New York tomorrow", [
     "search_flights",
     { origin: "Oslo", destination: "New York", date: "2026-03-05" }
@@ -142,7 +151,9 @@ export const seen: ReadonlyArray<Case> = [
     ["analyse_file", { path: "src/b.ts" }],
     ["analyse_file", { path: "src/c.ts" }]
   ),
-  on("How many lines and functions does src/engine/Executor.ts have?", ["analyse_file", { path: "src/engine/Executor.ts" }]),
+  on("How many lines and functions does src/engine/Executor.ts have?", ["analyse_file", {
+    path: "src/engine/Executor.ts"
+  }]),
   on("Search the files for \"TODO\"", ["search_text", { query: "TODO" }]),
   on("Search the code in src for `Effect.gen` and `Layer.effect`", [
     "search_text",
@@ -161,7 +172,10 @@ export const seen: ReadonlyArray<Case> = [
     ["find_events", { city: "Madrid" }],
     ["find_restaurants", { city: "Madrid" }]
   ),
-  on("Find all TypeScript files in src and analyse each of them", ["find_files", { glob: "**/*.ts", directory: "src" }]),
+  on("Find all TypeScript files in src and analyse each of them", ["find_files", {
+    glob: "**/*.ts",
+    directory: "src"
+  }]),
   on("Analyse every TypeScript file in src", ["find_files", { glob: "**/*.ts", directory: "src" }]),
   on("Tell me a joke"),
   on("What is the meaning of life?"),
@@ -182,7 +196,10 @@ export const unseen: ReadonlyArray<Case> = [
     ["get_weather", { city: "Beijing" }],
     ["get_weather", { city: "Hong Kong" }]
   ),
-  on("Any good Mexican restaurants in San Francisco?", ["find_restaurants", { city: "San Francisco", cuisine: "mexican" }]),
+  on("Any good Mexican restaurants in San Francisco?", ["find_restaurants", {
+    city: "San Francisco",
+    cuisine: "mexican"
+  }]),
   on("Which exhibitions can I visit in Amsterdam today?", ["find_events", { city: "Amsterdam", date: "2026-03-04" }]),
   on("I need a flight from Dublin to Prague on 12 June", [
     "search_flights",
@@ -190,7 +207,10 @@ export const unseen: ReadonlyArray<Case> = [
   ]),
   on("Exchange 75 pounds into Swiss francs", ["convert_currency", { amount: 75, from: "GBP", to: "CHF" }]),
   on("How are AMZN and META shares doing?", ["stock_price", { ticker: "AMZN" }], ["stock_price", { ticker: "META" }]),
-  on("How do you say \"see you soon\" in Japanese?", ["translate_text", { text: "see you soon", language: "Japanese" }]),
+  on("How do you say \"see you soon\" in Japanese?", ["translate_text", {
+    text: "see you soon",
+    language: "Japanese"
+  }]),
   on("Google the best hiking trails in Norway", ["web_search", { query: "best hiking trails in Norway" }]),
   on("Has order #58213 shipped yet?", ["order_status", { order_id: "58213" }]),
   on("Email bob@corp.io and eve@corp.io \"meeting at noon\"", ["send_email", {

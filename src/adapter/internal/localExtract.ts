@@ -1,6 +1,6 @@
 /**
- * Values for one slot from the tokens of a clause, by shape. Every value stands in the request (or is computed from what
- * stands there: a number word, a weekday's date, a language's file extension); nothing is invented.
+ * Values for one slot from the tokens of a clause, by shape. Every value stands in the request (or is computed from
+ * what stands there: a number word, a weekday's date, a language's file extension); nothing is invented.
  */
 import type { Slot } from "./localSlot.ts"
 import { slotStems } from "./localSlot.ts"
@@ -95,7 +95,9 @@ const nearest = (slot: Slot, reading: Reading): ReadonlyArray<Found> => {
 const negations: ReadonlySet<string> = new Set(["no", "not", "without", "except", "excluding", "don't", "never"])
 
 const flag: Reader = (slot, reading) => {
-  const meaning = slot.words.filter((word) => !["is", "include", "with", "use", "enable", "has"].includes(word)).map(Words.stem)
+  const meaning = slot.words.filter((word) => !["is", "include", "with", "use", "enable", "has"].includes(word)).map(
+    Words.stem
+  )
   const index = reading.tokens.findIndex((token) => meaning.length > 0 && meaning.includes(Words.stem(token.text)))
   if (index < 0) return []
   const negated = reading.tokens.slice(Math.max(0, index - 3), index).some((token) => negations.has(lower(token)))
@@ -113,35 +115,67 @@ const number: Reader = (slot, reading) => {
 }
 
 const numeric = (slot: Slot, token: Token, next: Token | undefined): number | undefined => {
-  const value = token.kind === "number" ? Number(token.text) : token.kind === "word" ? Words.numberOf(token.text) : undefined
+  const value = token.kind === "number"
+    ? Number(token.text)
+    : token.kind === "word"
+    ? Words.numberOf(token.text)
+    : undefined
   if (value === undefined || (slot.integer && !Number.isInteger(value)) || isMonth(next)) return undefined
-  return (slot.minimum === undefined || value >= slot.minimum) && (slot.maximum === undefined || value <= slot.maximum) ? value : undefined
+  return (slot.minimum === undefined || value >= slot.minimum) && (slot.maximum === undefined || value <= slot.maximum)
+    ? value
+    : undefined
 }
 
-const isMonth = (token: Token | undefined): boolean => token !== undefined && Words.months.includes(lower(token)) && token.raw !== "may"
+const isMonth = (token: Token | undefined): boolean =>
+  token !== undefined && Words.months.includes(lower(token)) && token.raw !== "may"
 const counts = (slot: Slot): boolean => slot.words.some((word) => countWords.has(word))
-const countWords: ReadonlySet<string> = new Set(["limit", "max", "maximum", "count", "top", "results", "first", "last", "size", "depth"])
+const countWords: ReadonlySet<string> = new Set([
+  "limit",
+  "max",
+  "maximum",
+  "count",
+  "top",
+  "results",
+  "first",
+  "last",
+  "size",
+  "depth"
+])
 
 // "5 days" for `days`, "limit 5", "top 5", "last 10 commits" for a `limit` whose description or tool speaks of commits.
 const isNear = (slot: Slot, stems: ReadonlySet<string>, reading: Reading, index: number): boolean => {
-  const around = [reading.tokens[index - 2], reading.tokens[index - 1], reading.tokens[index + 1], reading.tokens[index + 2]]
-  if (around.slice(1).some((token) => token !== undefined && stems.has(Words.stem(token.text)) && !Words.stopWords.has(lower(token)))) {
+  const around = [
+    reading.tokens[index - 2],
+    reading.tokens[index - 1],
+    reading.tokens[index + 1],
+    reading.tokens[index + 2]
+  ]
+  if (
+    around.slice(1).some((token) =>
+      token !== undefined && stems.has(Words.stem(token.text)) && !Words.stopWords.has(lower(token))
+    )
+  ) {
     return true
   }
   const before = [lower(around[0]), lower(around[1])]
   const named = (token: Token | undefined) => token !== undefined && reading.toolStems.has(Words.stem(token.text))
   return counts(slot) &&
-    (before.some((word) => ["top", "first", "last", "latest", "limit", "newest", "recent"].includes(word)) || named(around[2]) || named(around[3]))
+    (before.some((word) => ["top", "first", "last", "latest", "limit", "newest", "recent"].includes(word)) ||
+      named(around[2]) || named(around[3]))
 }
 
 // A list of numbers of which one stands at the slot's word: the whole list.
 const run = (near: ReadonlyArray<Found>, candidates: ReadonlyArray<Found>, reading: Reading): ReadonlyArray<Found> => {
   const joined = (a: number, b: number) =>
-    reading.tokens.slice(a + 1, b).every((token) => token.kind === "mark" || ["and", "or", "plus"].includes(lower(token)))
+    reading.tokens.slice(a + 1, b).every((token) =>
+      token.kind === "mark" || ["and", "or", "plus"].includes(lower(token))
+    )
   const all = new Set(near)
   candidates.forEach((candidate, i) => {
     const next = candidates[i + 1]
-    if (next !== undefined && joined(candidate.at[0]!, next.at[0]!) && (all.has(next) || all.has(candidate))) all.add(next).add(candidate)
+    if (next !== undefined && joined(candidate.at[0]!, next.at[0]!) && (all.has(next) || all.has(candidate))) {
+      all.add(next).add(candidate)
+    }
   })
   for (let i = candidates.length - 2; i >= 0; i--) {
     if (all.has(candidates[i + 1]!) && joined(candidates[i]!.at[0]!, candidates[i + 1]!.at[0]!)) all.add(candidates[i]!)
@@ -175,7 +209,9 @@ const monthDay = (reading: Reading, index: number): ReadonlyArray<Found> => {
   const dayAt = [index + 1, index - 1].find((at) => /^\d{1,2}(?:st|nd|rd|th)?$/.test(lower(reading.tokens[at])))
   if (dayAt === undefined) return []
   const day = Number.parseInt(lower(reading.tokens[dayAt]), 10)
-  const yearAt = [Math.max(dayAt, index) + 1, Math.max(dayAt, index) + 2].find((at) => /^(?:19|20)\d\d$/.test(lower(reading.tokens[at])))
+  const yearAt = [Math.max(dayAt, index) + 1, Math.max(dayAt, index) + 2].find((at) =>
+    /^(?:19|20)\d\d$/.test(lower(reading.tokens[at]))
+  )
   const current = new Date(reading.today).getUTCFullYear()
   const year = yearAt === undefined ? current : Number(reading.tokens[yearAt]!.text)
   const time = Date.UTC(year, month, day)
@@ -201,7 +237,9 @@ const hasExtension = (text: string): boolean => /[^/]\.[A-Za-z0-9]+$/.test(text)
 const file: Reader = (_slot, reading) =>
   each(reading, (token, index) => {
     if (token.kind === "path") return hasWildcard(token.text) ? undefined : token.text
-    if (token.kind === "quoted" && /[./]/.test(token.text) && !/\s/.test(token.text) && !hasWildcard(token.text)) return token.text
+    if (
+      token.kind === "quoted" && /[./]/.test(token.text) && !/\s/.test(token.text) && !hasWildcard(token.text)
+    ) return token.text
     return isExtensionless(token, reading.tokens[index + 1]) ? token.text : undefined
   })
 
@@ -218,16 +256,37 @@ const directory: Reader = (_slot, reading) =>
     if (token.kind !== "word" && token.kind !== "identifier") return undefined
     if (named.test(after) && !vague.has(lower(token))) return token.text
     const placed = ["in", "under", "inside", "within", "from", "of", "across"].includes(before)
-    return placed && (Words.folders.has(lower(token)) || (before === "under" && !vague.has(lower(token)))) ? token.text : undefined
+    return placed && (Words.folders.has(lower(token)) || (before === "under" && !vague.has(lower(token))))
+      ? token.text
+      : undefined
   })
 
 const vague: ReadonlySet<string> = new Set([
-  "the", "this", "that", "a", "an", "current", "whole", "entire", "same", "each", "every", "any", "all", "working", "my", "our", "which"
+  "the",
+  "this",
+  "that",
+  "a",
+  "an",
+  "current",
+  "whole",
+  "entire",
+  "same",
+  "each",
+  "every",
+  "any",
+  "all",
+  "working",
+  "my",
+  "our",
+  "which"
 ])
 
 const glob: Reader = first(
   (_slot, reading) =>
-    each(reading, (token) => (token.kind === "path" || token.kind === "quoted") && hasWildcard(token.text) ? token.text : undefined),
+    each(
+      reading,
+      (token) => (token.kind === "path" || token.kind === "quoted") && hasWildcard(token.text) ? token.text : undefined
+    ),
   (_slot, reading) =>
     each(reading, (token) => {
       const found = extensionWord(token)
@@ -280,7 +339,8 @@ const properNames: Reader = (slot, reading) => {
 // "weather in paris": the word behind the preposition, where nothing is written with a capital letter.
 const afterPreposition = (reading: Reading): ReadonlyArray<Found> => {
   const index = reading.tokens.findIndex((token, i) =>
-    i > 0 && token.kind === "word" && !reading.taken.has(i) && ["in", "near", "around", "at"].includes(lower(reading.tokens[i - 1])) &&
+    i > 0 && token.kind === "word" && !reading.taken.has(i) &&
+    ["in", "near", "around", "at"].includes(lower(reading.tokens[i - 1])) &&
     !Words.stopWords.has(lower(token)) && !isCalendarWord(token.text) && !reading.toolStems.has(Words.stem(token.text))
   )
   if (index < 0) return []
@@ -288,27 +348,62 @@ const afterPreposition = (reading: Reading): ReadonlyArray<Found> => {
   for (let i = index + 1; i < reading.tokens.length; i++) {
     const token = reading.tokens[i]!
     const separator = token.raw === "," || lower(token) === "and"
-    if (separator && reading.tokens[i + 1]?.kind === "word" && !Words.openers.has(lower(reading.tokens[i + 1]))) at.push(++i)
-    else break
+    if (separator && reading.tokens[i + 1]?.kind === "word" && !Words.openers.has(lower(reading.tokens[i + 1]))) {
+      at.push(++i)
+    } else break
   }
   return at.map((i) => ({ value: reading.tokens[i]!.text, at: [i] }))
 }
 
 const language: Reader = (_slot, reading) =>
-  each(reading, (token) =>
-    token.kind === "word" && (Words.spokenLanguages.has(lower(token)) || extensionWord(token) !== undefined) ? token.text : undefined)
+  each(
+    reading,
+    (token) =>
+      token.kind === "word" && (Words.spokenLanguages.has(lower(token)) || extensionWord(token) !== undefined)
+        ? token.text
+        : undefined
+  )
 
 const currency: Reader = (_slot, reading) =>
   each(reading, (token) => token.kind === "word" || token.kind === "mark" ? Words.currencyOf(token.text) : undefined)
 
 const ticker: Reader = (_slot, reading) =>
-  each(reading, (token) => /^[A-Z]{1,5}$/.test(token.text) && token.text !== "I" && token.text !== "A" ? token.text : undefined)
+  each(
+    reading,
+    (token) => /^[A-Z]{1,5}$/.test(token.text) && token.text !== "I" && token.text !== "A" ? token.text : undefined
+  )
 
 // --- text
 
 const quoted = ofKind("quoted")
-const marks: ReadonlySet<string> = new Set(["for", "about", "mentioning", "containing", "named", "called", "matching", "mention", "contain", "on", "regarding"])
-const ends: ReadonlySet<string> = new Set(["in", "under", "within", "across", "from", "to", "into", "at", "by", "inside", "using", "with", "on"])
+const marks: ReadonlySet<string> = new Set([
+  "for",
+  "about",
+  "mentioning",
+  "containing",
+  "named",
+  "called",
+  "matching",
+  "mention",
+  "contain",
+  "on",
+  "regarding"
+])
+const ends: ReadonlySet<string> = new Set([
+  "in",
+  "under",
+  "within",
+  "across",
+  "from",
+  "to",
+  "into",
+  "at",
+  "by",
+  "inside",
+  "using",
+  "with",
+  "on"
+])
 
 // "search for rate limits in src" is "rate limits"; "translate good morning to French" is "good morning".
 const phrase: Reader = (slot, reading) => {
@@ -360,15 +455,21 @@ const splitList = (at: ReadonlyArray<number>, tokens: ReadonlyArray<Token>): Rea
 }
 
 const written = (group: ReadonlyArray<number>, tokens: ReadonlyArray<Token>): string =>
-  group.map((index, i) =>
-    (i > 0 && tokens[index]!.start > tokens[group[i - 1]!]!.end ? " " : "") + tokens[index]!.raw
-  ).join("")
+  group.map((index, i) => (i > 0 && tokens[index]!.start > tokens[group[i - 1]!]!.end ? " " : "") + tokens[index]!.raw)
+    .join("")
 
 const identifiers = ofKind("identifier")
 const identifier: Reader = first(
   (_slot, reading) =>
-    each(reading, (token) =>
-      token.kind === "identifier" ? token.text.replace(/^#/, "") : token.kind === "quoted" && !/\s/.test(token.text) ? token.text : undefined),
+    each(
+      reading,
+      (token) =>
+        token.kind === "identifier"
+          ? token.text.replace(/^#/, "")
+          : token.kind === "quoted" && !/\s/.test(token.text)
+          ? token.text
+          : undefined
+    ),
   (slot, reading) => {
     const stems = new Set([...slot.words.map(Words.stem), ...reading.toolStems])
     return each(reading, (token, index) => {
@@ -387,7 +488,9 @@ const identifier: Reader = first(
 const freeText: Reader = (slot, reading) => {
   if (slot.required) return first(quoted, identifiers, properText, phrase)(slot, reading)
   return quoted(slot, reading).filter(({ at }) =>
-    reading.tokens.slice(Math.max(0, at[0]! - 2), at[0]!).some((token) => slot.words.map(Words.stem).includes(Words.stem(token.text)))
+    reading.tokens.slice(Math.max(0, at[0]! - 2), at[0]).some((token) =>
+      slot.words.map(Words.stem).includes(Words.stem(token.text))
+    )
   )
 }
 
@@ -395,7 +498,9 @@ const freeText: Reader = (slot, reading) => {
 const properText: Reader = (slot, reading) => phrase(slot, reading).length > 0 ? [] : properNames(slot, reading)
 
 const anything: Reader = (slot, reading) =>
-  slot.required ? first(quoted, identifiers, properNames, ofKind("path"), ofKind("url"))(slot, reading) : freeText(slot, reading)
+  slot.required
+    ? first(quoted, identifiers, properNames, ofKind("path"), ofKind("url"))(slot, reading)
+    : freeText(slot, reading)
 
 const readers: Readonly<Record<Slot["kind"], Reader>> = {
   choice,

@@ -1,6 +1,6 @@
 /**
- * From one chosen tool and one clause to the calls it stands for: every slot filled from the clause, a required one also
- * from the rest of the request or from earlier results; several values for a required slot are several calls.
+ * From one chosen tool and one clause to the calls it stands for: every slot filled from the clause, a required one
+ * also from the rest of the request or from earlier results; several values for a required slot are several calls.
  */
 import { extract, type Found, type Reading } from "./localExtract.ts"
 import { type Answer, valuesFor } from "./localResult.ts"
@@ -31,8 +31,26 @@ export const maxCalls = 2_000
 
 // Shapes that cannot be mistaken come first, so that a date is no number and a path no text.
 const order: ReadonlyArray<SlotKind> = [
-  "choice", "date", "time", "url", "email", "currency", "glob", "extension", "file", "directory", "flag", "number",
-  "ticker", "identifier", "language", "place", "name", "text", "any", "object"
+  "choice",
+  "date",
+  "time",
+  "url",
+  "email",
+  "currency",
+  "glob",
+  "extension",
+  "file",
+  "directory",
+  "flag",
+  "number",
+  "ticker",
+  "identifier",
+  "language",
+  "place",
+  "name",
+  "text",
+  "any",
+  "object"
 ]
 
 export const fill = (filling: Filling): Filled => {
@@ -46,7 +64,9 @@ export const fill = (filling: Filling): Filled => {
     if (all.length > 0) values.set(slot, slot.required || slot.many ? all : all.slice(0, 1))
     else if (slot.required) missing.push(slot)
   }
-  return missing.length > 0 ? { _tag: "missing", slots: missing } : { _tag: "calls", params: combine([...values.keys()], values) }
+  return missing.length > 0
+    ? { _tag: "missing", slots: missing }
+    : { _tag: "calls", params: combine([...values.keys()], values) }
 }
 
 // "The log of each of them" binds the one optional file: a clause that refers back must bind something.
@@ -69,12 +89,15 @@ const reading = (filling: Filling, tokens: ReadonlyArray<Token>, taken: Readonly
   similar: filling.similar
 })
 
-// Two required slots of one kind share the values: by the preposition before the value where the name says it, else in order.
+// Two required slots of one kind share the values: by the preposition before the value where the name says it, else in
+// order.
 const pair = (slot: Slot, filling: Filling, found: ReadonlyArray<Found>): ReadonlyArray<Found> => {
   const peers = filling.slots.filter((other) => other.kind === slot.kind && other.required)
   if (!slot.required || peers.length < 2 || found.length === 0) return found
   const role = roleOf(slot)
-  const placed = role === undefined ? [] : found.filter(({ at }) => role.includes(filling.clause[at[0]! - 1]?.text.toLowerCase() ?? ""))
+  const placed = role === undefined
+    ? []
+    : found.filter(({ at }) => role.includes(filling.clause[at[0]! - 1]?.text.toLowerCase() ?? ""))
   return placed.length > 0 ? placed : found.slice(0, 1)
 }
 
@@ -89,15 +112,30 @@ const roleOf = (slot: Slot): ReadonlyArray<string> | undefined => {
 
 // Kinds whose values are unmistakable wherever they stand in the request.
 const movable: ReadonlySet<SlotKind> = new Set([
-  "choice", "date", "url", "email", "currency", "ticker", "glob", "file", "directory", "identifier", "place", "name"
+  "choice",
+  "date",
+  "url",
+  "email",
+  "currency",
+  "ticker",
+  "glob",
+  "file",
+  "directory",
+  "identifier",
+  "place",
+  "name"
 ])
 
 const borrowed = (slot: Slot, filling: Filling): ReadonlyArray<unknown> => {
-  const fromAnswers = filling.sources.map((answers) => valuesFor(slot, answers)).find((values) => values.length > 0) ?? []
+  const fromAnswers = filling.sources.map((answers) => valuesFor(slot, answers)).find((values) => values.length > 0) ??
+    []
   if (filling.refersBack && (fromAnswers.length > 0 || slot.kind === "file")) return fromAnswers
   if (movable.has(slot.kind)) {
     for (const tokens of filling.elsewhere) {
-      const found = extract({ ...slot, required: slot.kind !== "choice" && slot.kind !== "place" }, reading(filling, tokens, new Set()))
+      const found = extract(
+        { ...slot, required: slot.kind !== "choice" && slot.kind !== "place" },
+        reading(filling, tokens, new Set())
+      )
       if (found.length > 0) return pair(slot, { ...filling, clause: tokens }, found).map(({ value }) => value)
     }
   }
@@ -105,20 +143,28 @@ const borrowed = (slot: Slot, filling: Filling): ReadonlyArray<unknown> => {
 }
 
 // Equal numbers of values go in pairs ("from Paris to Rome"); otherwise every value meets every other.
-const combine = (slots: ReadonlyArray<Slot>, values: ReadonlyMap<Slot, ReadonlyArray<unknown>>): ReadonlyArray<Record<string, unknown>> => {
+const combine = (
+  slots: ReadonlyArray<Slot>,
+  values: ReadonlyMap<Slot, ReadonlyArray<unknown>>
+): ReadonlyArray<Record<string, unknown>> => {
   const present = slots.filter((slot) => values.has(slot))
   const fanned = present.filter((slot) => !slot.many && values.get(slot)!.length > 1)
   const lengths = new Set(fanned.map((slot) => values.get(slot)!.length))
   const fixed = Object.fromEntries(
-    present.filter((slot) => !fanned.includes(slot)).map((slot) => [slot.name, slot.many ? values.get(slot)! : values.get(slot)![0]])
+    present.filter((slot) => !fanned.includes(slot)).map((
+      slot
+    ) => [slot.name, slot.many ? values.get(slot)! : values.get(slot)![0]])
   )
   const rows: ReadonlyArray<Record<string, unknown>> = fanned.length > 1 && lengths.size === 1
     ? values.get(fanned[0]!)!.map((_, i) => Object.fromEntries(fanned.map((slot) => [slot.name, values.get(slot)![i]])))
     : fanned.reduce<ReadonlyArray<Record<string, unknown>>>(
-      (all, slot) => all.flatMap((row) => values.get(slot)!.map((value) => ({ ...row, [slot.name]: value }))).slice(0, maxCalls),
+      (all, slot) =>
+        all.flatMap((row) => values.get(slot)!.map((value) => ({ ...row, [slot.name]: value }))).slice(0, maxCalls),
       [{}]
     )
   return rows.slice(0, maxCalls).map((row) =>
-    Object.fromEntries(present.map((slot) => [slot.name, Object.hasOwn(row, slot.name) ? row[slot.name] : fixed[slot.name]]))
+    Object.fromEntries(
+      present.map((slot) => [slot.name, Object.hasOwn(row, slot.name) ? row[slot.name] : fixed[slot.name]])
+    )
   )
 }

@@ -1,11 +1,11 @@
 /**
  * The planner's decision, pure: request, tools, vectors and history in; calls or an answer out. A clause takes the tool
- * whose description is nearest, if it is near enough; the tool's slots are then filled (`localFill`). A clause that needs
- * something to be found first waits for a tool that finds it.
+ * whose description is nearest, if it is near enough; the tool's slots are then filled (`localFill`). A clause that
+ * needs something to be found first waits for a tool that finds it.
  */
 import { canonical } from "../../domain/ToolCall.ts"
 import { type Clause, clauseText, refersBack, splitClauses } from "./localClause.ts"
-import { type Filled, fill } from "./localFill.ts"
+import { fill, type Filled } from "./localFill.ts"
 import type { Answer } from "./localResult.ts"
 import { type Slot, type SlotKind, slotsOf } from "./localSlot.ts"
 import { type Token, tokenize } from "./localToken.ts"
@@ -108,7 +108,10 @@ export const decide = (situation: Situation): Decision => {
     for (const helper of stage === 0 ? helpers : []) add(helper.name, { _tag: "calls", params: [helper.params] })
     if (calls.length > 0) break
   }
-  return { calls, unfilled: filled.flatMap(({ choice, filled }) => filled._tag === "calls" ? [] : [unfilled(choice, filled.slots)]) }
+  return {
+    calls,
+    unfilled: filled.flatMap(({ choice, filled }) => filled._tag === "calls" ? [] : [unfilled(choice, filled.slots)])
+  }
 }
 
 const key = (call: Call): string => `${call.name} ${canonical(call.params)}`
@@ -123,7 +126,8 @@ const unfilled = (choice: Choice, slots: ReadonlyArray<Slot>): Unfilled => ({
 const nameStems = (tool: PlannedTool): ReadonlyArray<string> =>
   wordsOf(tool.name).filter((word) => !["get", "do", "run", "make", "the", "fetch"].includes(word)).map(stem)
 
-// Which slots can read a token whose shape says what it is. A tool that has no use for what is written is the wrong tool.
+// Which slots can read a token whose shape says what it is. A tool that has no use for what is written is the wrong
+// tool.
 const readers: ReadonlyMap<string, ReadonlyArray<SlotKind>> = new Map<string, ReadonlyArray<SlotKind>>([
   ["quoted", ["text", "any", "identifier", "name"]],
   ["path or text", ["file", "directory", "glob", "text", "any"]],
@@ -134,24 +138,33 @@ const readers: ReadonlyMap<string, ReadonlyArray<SlotKind>> = new Map<string, Re
   ["currency", ["currency"]]
 ])
 
-const shapes = (clause: Clause): ReadonlyArray<string> =>
-  clause.tokens.map(shape).filter((kind) => readers.has(kind))
+const shapes = (clause: Clause): ReadonlyArray<string> => clause.tokens.map(shape).filter((kind) => readers.has(kind))
 
 const shape = (token: Token): string =>
-  currencyOf(token.text) !== undefined ? "currency" : token.kind === "quoted" && /^[^\s]*[./*][^\s]*$/.test(token.text) ? "path or text" : token.kind
+  currencyOf(token.text) !== undefined
+    ? "currency"
+    : token.kind === "quoted" && /^[^\s]*[./*][^\s]*$/.test(token.text)
+    ? "path or text"
+    : token.kind
 
 const readable = (clause: Clause, tool: PlannedTool): number => {
   const written = shapes(clause)
   const kinds = new Set(slotsOf(tool.schema).map((slot) => slot.kind))
-  return written.length === 0 ? 0 : written.filter((shape) => readers.get(shape)!.some((kind) => kinds.has(kind))).length / written.length
+  return written.length === 0
+    ? 0
+    : written.filter((shape) => readers.get(shape)!.some((kind) => kinds.has(kind))).length / written.length
 }
 
-/** Similarity of sentences, plus a share for words in the tool's name and description and for values its slots can read. */
+/**
+ * Similarity of sentences, plus a share for words in the tool's name and description and for values its slots can read.
+ */
 export const score = (clause: Clause, tool: PlannedTool, similarity: Situation["similarity"]): number => {
   const text = clauseText(clause)
   const near = Math.max(...toolTexts(tool).map((candidate) => similarity(text, candidate)))
-  const words = new Set(clause.tokens.filter((token) => token.kind === "word").map((token) => token.text.toLowerCase())
-    .filter((word) => !stopWords.has(word)).map(stem))
+  const words = new Set(
+    clause.tokens.filter((token) => token.kind === "word").map((token) => token.text.toLowerCase())
+      .filter((word) => !stopWords.has(word)).map(stem)
+  )
   const name = nameStems(tool)
   const inName = name.filter((word) => words.has(word)).length / Math.max(1, name.length)
   const about = new Set(wordsOf(firstSentence(tool.description)).filter((word) => !stopWords.has(word)).map(stem))
@@ -163,7 +176,10 @@ export const score = (clause: Clause, tool: PlannedTool, similarity: Situation["
 const scoreOf = (clause: Clause, tool: PlannedTool, similarity: Situation["similarity"]): number =>
   Math.max(score(clause, tool, similarity), clause.head === undefined ? 0 : score(clause.head, tool, similarity))
 
-const best = (clause: Clause, situation: Situation): { readonly tool: PlannedTool; readonly score: number } | undefined => {
+const best = (
+  clause: Clause,
+  situation: Situation
+): { readonly tool: PlannedTool; readonly score: number } | undefined => {
   let found: { readonly tool: PlannedTool; readonly score: number } | undefined
   for (const tool of situation.tools) {
     const value = scoreOf(clause, tool, situation.similarity)
@@ -175,15 +191,21 @@ const best = (clause: Clause, situation: Situation): { readonly tool: PlannedToo
 const isNamed = (clause: Clause, tool: PlannedTool): boolean =>
   clause.tokens.some((token) => token.text.toLowerCase() === tool.name.toLowerCase())
 
-// A clause that no tool fits and that opens no sentence belongs to the clause before it ("convert 10 euros to yen | and pounds").
+// A clause that no tool fits and that opens no sentence belongs to the clause before it ("convert 10 euros to yen | and
+// pounds").
 const joinOrphans = (clauses: ReadonlyArray<Clause>, situation: Situation): ReadonlyArray<Clause> => {
   const joined: Array<Clause> = []
   for (const clause of clauses) {
     const previous = joined.at(-1)
     const orphan = previous !== undefined && !clause.opens && clause.stage === previous.stage &&
       (best(clause, situation)?.score ?? 0) < situation.threshold
-    if (orphan) joined[joined.length - 1] = { ...previous, head: previous.head ?? previous, tokens: [...previous.tokens, ...clause.tokens] }
-    else joined.push(clause)
+    if (orphan) {
+      joined[joined.length - 1] = {
+        ...previous,
+        head: previous.head ?? previous,
+        tokens: [...previous.tokens, ...clause.tokens]
+      }
+    } else joined.push(clause)
   }
   return joined
 }
@@ -200,7 +222,9 @@ const choose = (clauses: ReadonlyArray<Clause>, situation: Situation): ReadonlyA
 
 const forced = (clauses: ReadonlyArray<Clause>, situation: Situation): ReadonlyArray<Choice> =>
   clauses
-    .flatMap((clause, index) => situation.tools.map((tool) => ({ clause, index, tool, score: score(clause, tool, situation.similarity) })))
+    .flatMap((clause, index) =>
+      situation.tools.map((tool) => ({ clause, index, tool, score: score(clause, tool, situation.similarity) }))
+    )
     .sort((a, b) => b.score - a.score)
     .filter((choice) => fillChoice(choice, [choice], clauses, situation)._tag === "calls")
     .slice(0, 1)
@@ -220,7 +244,9 @@ const fillChoice = (
     slots: slotsOf(choice.tool.schema),
     clause: choice.clause.tokens,
     elsewhere: [...before, ...others.filter((clause) => !before.includes(clause))].map((clause) => clause.tokens),
-    refersBack: back && (situation.answers.some((answer) => answer.name !== choice.tool.name) || choices.some((other) => other.tool !== choice.tool)),
+    refersBack: back &&
+      (situation.answers.some((answer) => answer.name !== choice.tool.name) ||
+        choices.some((other) => other.tool !== choice.tool)),
     sources: sourcesOf(choice, choices, situation),
     toolStems: new Set([...nameStems(choice.tool), ...wordsOf(firstSentence(choice.tool.description)).map(stem)]),
     today: situation.today,
@@ -229,9 +255,15 @@ const fillChoice = (
 }
 
 // "Each of them" means what the clause before found; a tool's own results are never its input.
-const sourcesOf = (choice: Choice, choices: ReadonlyArray<Choice>, situation: Situation): ReadonlyArray<ReadonlyArray<Answer>> => {
+const sourcesOf = (
+  choice: Choice,
+  choices: ReadonlyArray<Choice>,
+  situation: Situation
+): ReadonlyArray<ReadonlyArray<Answer>> => {
   const others = situation.answers.filter((answer) => answer.name !== choice.tool.name)
-  const before = choices.filter((other) => other.index < choice.index && other.tool !== choice.tool).map((other) => other.tool.name).reverse()
+  const before = choices.filter((other) => other.index < choice.index && other.tool !== choice.tool).map((other) =>
+    other.tool.name
+  ).reverse()
   return [...before.map((name) => others.filter((answer) => answer.name === name)), others]
 }
 
@@ -254,7 +286,9 @@ const producers = (
   if (choices.some((other) => lists(other.tool))) return []
   for (const tool of situation.tools.filter(lists)) {
     const filled = fillChoice({ ...choice, tool }, [], clauses, situation)
-    if (filled._tag === "calls" && filled.params[0] !== undefined) return [{ name: tool.name, params: filled.params[0] }]
+    if (filled._tag === "calls" && filled.params[0] !== undefined) {
+      return [{ name: tool.name, params: filled.params[0] }]
+    }
   }
   return []
 }

@@ -39,10 +39,12 @@ const walk = (result: unknown): ReadonlyArray<Leaf> => {
   const leaves: Array<Leaf> = []
   const visit = (value: unknown, path: ReadonlyArray<string>): void => {
     if (leaves.length >= maxLeaves || path.length > 12) return
-    if (Array.isArray(value)) for (const item of value) visit(item, path)
+    if (Array.isArray(value)) { for (const item of value) visit(item, path) }
     else if (typeof value === "object" && value !== null) {
       for (const [key, item] of Object.entries(value)) visit(item, [...path, key])
-    } else if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") leaves.push({ path, value })
+    } else if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") {
+      leaves.push({ path, value })
+    }
   }
   visit(result, [])
   return leaves
@@ -75,7 +77,8 @@ const hasShape = (slot: Slot, value: Leaf["value"]): boolean | undefined => {
   const text = String(value)
   switch (slot.kind) {
     case "file":
-      return text.length <= 1024 && !/[\n\0]/.test(text) && /[^/\s]\.[A-Za-z0-9]{1,10}$/.test(text) && !/^https?:/.test(text)
+      return text.length <= 1024 && !/[\n\0]/.test(text) && /[^/\s]\.[A-Za-z0-9]{1,10}$/.test(text) &&
+        !/^https?:/.test(text)
     case "url":
       return /^https?:\/\/\S+$/.test(text)
     case "email":

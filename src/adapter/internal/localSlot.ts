@@ -1,6 +1,6 @@
 /**
- * A tool's parameters as slots: what kind of value each one wants, read from its JSON schema (type, format, enum), its name
- * and its description, in that order of trust.
+ * A tool's parameters as slots: what kind of value each one wants, read from its JSON schema (type, format, enum), its
+ * name and its description, in that order of trust.
  */
 import { stem, wordsOf } from "./localWords.ts"
 
@@ -46,7 +46,8 @@ const record = (value: unknown): Json =>
   typeof value === "object" && value !== null && !Array.isArray(value) ? value as Json : {}
 const array = (value: unknown): ReadonlyArray<unknown> => Array.isArray(value) ? value : []
 const text = (value: unknown): string => typeof value === "string" ? value : ""
-const finite = (value: unknown): number | undefined => typeof value === "number" && Number.isFinite(value) ? value : undefined
+const finite = (value: unknown): number | undefined =>
+  typeof value === "number" && Number.isFinite(value) ? value : undefined
 
 /** The slots of an object schema, required ones first; at most two levels deep. */
 export const slotsOf = (schema: unknown, depth = 0): ReadonlyArray<Slot> => {
@@ -64,8 +65,9 @@ const resolve = (schema: unknown, definitions: Json): Json => {
     const reference = text(node["$ref"])
     const branches = array(node["anyOf"] ?? node["oneOf"]).map(record).filter((branch) => branch["type"] !== "null")
     const all = array(node["allOf"]).map(record)
-    if (reference.startsWith("#/$defs/")) node = { ...node, ...record(definitions[reference.slice(8)]), $ref: undefined }
-    else if (branches.length > 0) node = { ...node, ...branches[0], anyOf: undefined, oneOf: undefined }
+    if (reference.startsWith("#/$defs/")) {
+      node = { ...node, ...record(definitions[reference.slice(8)]), $ref: undefined }
+    } else if (branches.length > 0) node = { ...node, ...branches[0], anyOf: undefined, oneOf: undefined }
     else if (all.length > 0) node = { ...Object.assign({}, ...all), ...node, allOf: undefined }
     else break
   }
@@ -118,7 +120,8 @@ const formats: ReadonlyMap<string, SlotKind> = new Map<string, SlotKind>([
   ["time", "time"]
 ])
 
-// The first row whose word stands last in the name wins, then any word of the name, then the description's opening words.
+// The first row whose word stands last in the name wins, then any word of the name, then the description's opening
+// words.
 const kinds: ReadonlyArray<readonly [kind: SlotKind, words: string]> = [
   ["glob", "glob globs wildcard"],
   ["extension", "extension extensions ext suffix"],
@@ -131,10 +134,22 @@ const kinds: ReadonlyArray<readonly [kind: SlotKind, words: string]> = [
   ["currency", "currency currencies"],
   ["ticker", "ticker stock"],
   ["language", "language languages lang"],
-  ["place", "city cities location place country countries destination origin town region address airport state capital area venue station"],
-  ["text", "query search text term terms keyword keywords pattern regex needle phrase topic subject question message content body title note word words expression sentence string summary"],
-  ["name", "name person user author contact attendee customer employee guest people names username assignee owner artist"],
-  ["identifier", "id ids identifier sku order code number hash sha commit function class method variable key issue ticket reference symbol ref branch tag package"]
+  [
+    "place",
+    "city cities location place country countries destination origin town region address airport state capital area venue station"
+  ],
+  [
+    "text",
+    "query search text term terms keyword keywords pattern regex needle phrase topic subject question message content body title note word words expression sentence string summary"
+  ],
+  [
+    "name",
+    "name person user author contact attendee customer employee guest people names username assignee owner artist"
+  ],
+  [
+    "identifier",
+    "id ids identifier sku order code number hash sha commit function class method variable key issue ticket reference symbol ref branch tag package"
+  ]
 ]
 
 const kindOfWords = (words: ReadonlyArray<string>, description: string): SlotKind => {

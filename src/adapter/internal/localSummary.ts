@@ -1,5 +1,6 @@
 /**
- * The planner's answer: a table of what the tools returned, composed from templates. It quotes and counts; it adds no prose.
+ * The planner's answer: a table of what the tools returned, composed from templates. It quotes and counts; it adds no
+ * prose.
  */
 import { describe } from "../../domain/ToolFailure.ts"
 import type { Unfilled } from "./localPlan.ts"
@@ -8,7 +9,11 @@ import type { Answer } from "./localResult.ts"
 /** Results of one tool are quoted one by one up to this many, and counted above it. */
 export const maxQuoted = 6
 
-export const summarise = (answers: ReadonlyArray<Answer>, unfilled: ReadonlyArray<Unfilled>, tools: ReadonlyArray<string>): string => {
+export const summarise = (
+  answers: ReadonlyArray<Answer>,
+  unfilled: ReadonlyArray<Unfilled>,
+  tools: ReadonlyArray<string>
+): string => {
   const groups = Map.groupBy(answers, (answer) => answer.name)
   const lines = [...groups].flatMap(([name, group]) => describeGroup(name, group))
   const answered = new Set(groups.keys())
@@ -21,8 +26,12 @@ export const summarise = (answers: ReadonlyArray<Answer>, unfilled: ReadonlyArra
 const describeGroup = (name: string, group: ReadonlyArray<Answer>): ReadonlyArray<string> => {
   const failed = group.filter((answer) => answer.isFailure)
   const succeeded = group.filter((answer) => !answer.isFailure)
-  const counts = group.length === 1 ? "" : ` (${group.length} calls${failed.length > 0 ? `, ${failed.length} failed` : ""})`
-  const body = succeeded.length > maxQuoted ? totals(succeeded) : succeeded.map((answer) => `  ${label(answer)}${show(answer.result)}`)
+  const counts = group.length === 1
+    ? ""
+    : ` (${group.length} calls${failed.length > 0 ? `, ${failed.length} failed` : ""})`
+  const body = succeeded.length > maxQuoted
+    ? totals(succeeded)
+    : succeeded.map((answer) => `  ${label(answer)}${show(answer.result)}`)
   const failures = failed.slice(0, 3).map((answer) => `  ${label(answer)}failed: ${failure(answer.result)}`)
   const more = failed.length > 3 ? [`  and ${failed.length - 3} more failures`] : []
   return [`${name}${counts}:`, ...body, ...failures, ...more]
@@ -56,7 +65,11 @@ const compact = (value: unknown, length: number): string => {
 }
 
 const listed = (items: ReadonlyArray<unknown>): string =>
-  items.length === 0 ? "none" : `${items.length}: ${items.slice(0, 5).map((item) => compact(item, 60)).join("; ")}${items.length > 5 ? "; …" : ""}`
+  items.length === 0
+    ? "none"
+    : `${items.length}: ${items.slice(0, 5).map((item) => compact(item, 60)).join("; ")}${
+      items.length > 5 ? "; …" : ""
+    }`
 
 const show = (result: unknown): string => compact(result, 400)
 
@@ -73,8 +86,13 @@ const totals = (answers: ReadonlyArray<Answer>): ReadonlyArray<string> => {
     }
   }
   const rows = [...fields].filter(([, field]) => field.count > 1)
-    .map(([key, field]) => `  ${key}: ${number(field.sum)} in all, at most ${number(field.most)}${field.at === "" || field.most === 0 ? "" : ` (${field.at})`}`)
+    .map(([key, field]) =>
+      `  ${key}: ${number(field.sum)} in all, at most ${number(field.most)}${
+        field.at === "" || field.most === 0 ? "" : ` (${field.at})`
+      }`
+    )
   return rows.length > 0 ? rows : [`  ${answers.length} results`]
 }
 
-const number = (value: number): string => Number.isInteger(value) ? String(value) : String(Math.round(value * 1000) / 1000)
+const number = (value: number): string =>
+  Number.isInteger(value) ? String(value) : String(Math.round(value * 1000) / 1000)

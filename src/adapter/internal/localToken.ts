@@ -4,7 +4,17 @@
  */
 import { currencyOf, extensionOf, months, numberOf, openers, stopWords, weekdays } from "./localWords.ts"
 
-export type TokenKind = "quoted" | "url" | "email" | "path" | "date" | "time" | "number" | "identifier" | "word" | "mark"
+export type TokenKind =
+  | "quoted"
+  | "url"
+  | "email"
+  | "path"
+  | "date"
+  | "time"
+  | "number"
+  | "identifier"
+  | "word"
+  | "mark"
 
 export interface Token {
   readonly kind: TokenKind
@@ -28,10 +38,12 @@ const pattern = new RegExp(
     String.raw`(?<url>https?:\/\/[^\s<>"']*[^\s<>"'.,;:!?)\]])`,
     String.raw`(?<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,})`,
     String.raw`(?<date>\d{4}-\d{2}-\d{2}(?![\d-]))`,
-    String.raw`(?<path>(?:\.{1,2}|~)?\/[\w@.*{},+\/-]*[\w*}\/]|(?:[\w@.*+-]+\/)+(?:[\w@.*{}+-]*[\w*}])?|\*+\.[\w{},*]*[\w}]|[\w@-]+(?:[.*]+[\w-]+)*\.(?:` +
+    String
+      .raw`(?<path>(?:\.{1,2}|~)?\/[\w@.*{},+\/-]*[\w*}\/]|(?:[\w@.*+-]+\/)+(?:[\w@.*{}+-]*[\w*}])?|\*+\.[\w{},*]*[\w}]|[\w@-]+(?:[.*]+[\w-]+)*\.(?:` +
     extension + String.raw`)(?![\w])|\.(?:gitignore|env|npmrc|eslintrc|editorconfig)(?![\w]))`,
     String.raw`(?<time>\d{1,2}:\d{2}(?:\s?[ap]m)?|\d{1,2}\s?[ap]m(?![\w]))`,
-    String.raw`(?<identifier>[A-Za-z_$][\w$.]*\(\)|#\d+|[A-Z][A-Z0-9]*-\d[\w-]*|(?=[\w$]*[\d_])[A-Za-z$][\w$]*_[\w$]*|[a-z$][a-z0-9$]*[A-Z][\w$]*|(?:[A-Z][a-z0-9]+){2,}|(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,40}(?![\w])|[A-Za-z]+\d+[\w-]*)`,
+    String
+      .raw`(?<identifier>[A-Za-z_$][\w$.]*\(\)|#\d+|[A-Z][A-Z0-9]*-\d[\w-]*|(?=[\w$]*[\d_])[A-Za-z$][\w$]*_[\w$]*|[a-z$][a-z0-9$]*[A-Z][\w$]*|(?:[A-Z][a-z0-9]+){2,}|(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,40}(?![\w])|[A-Za-z]+\d+[\w-]*)`,
     String.raw`(?<number>(?<![\w])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)`,
     String.raw`(?<word>[\p{L}\p{N}_]+(?:['’.-](?=[\p{L}\p{N}])[\p{L}\p{N}_]+)*)`,
     String.raw`(?<mark>\n+|[.!?;:]+|[-+=*#@~\/\\]{2,}|[^\s])`
@@ -39,7 +51,19 @@ const pattern = new RegExp(
   "gu"
 )
 
-const notPaths = new Set(["and/or", "his/her", "he/she", "km/h", "tcp/ip", "i/o", "n/a", "w/o", "24/7", "yes/no", "either/or"])
+const notPaths = new Set([
+  "and/or",
+  "his/her",
+  "he/she",
+  "km/h",
+  "tcp/ip",
+  "i/o",
+  "n/a",
+  "w/o",
+  "24/7",
+  "yes/no",
+  "either/or"
+])
 
 /** Requests longer than this are read up to it; the model behind the planner reads a sentence, not a book. */
 export const maxRequestLength = 20_000
@@ -50,7 +74,9 @@ export const tokenize = (request: string): ReadonlyArray<Token> => {
     const previous = tokens.at(-1)
     tokens.push(read(match, previous === undefined || (previous.kind === "mark" && /[.!?:;\n]/.test(previous.raw))))
   }
-  return tokens.map((token, index) => opensList(token, tokens[index + 1], tokens[index + 2]) ? { ...token, proper: true } : token)
+  return tokens.map((token, index) =>
+    opensList(token, tokens[index + 1], tokens[index + 2]) ? { ...token, proper: true } : token
+  )
 }
 
 // "Paris, Rome and Oslo: weather": a capital letter that opens the sentence is a name when a name follows in its list.
@@ -62,7 +88,7 @@ const isOrdinary = (lower: string): boolean =>
   openers.has(lower) || stopWords.has(lower) || isCalendarWord(lower) || extensionOf(lower) !== undefined
 
 const read = (match: RegExpMatchArray, opening: boolean): Token => {
-  const [kind, raw] = Object.entries(match.groups!).find(([, text]) => text !== undefined)! as [string, string]
+  const [kind, raw] = Object.entries(match.groups!).find(([, text]) => text !== undefined)!
   const at = { raw, start: match.index!, end: match.index! + raw.length }
   switch (kind) {
     case "backtick":
@@ -75,7 +101,12 @@ const read = (match: RegExpMatchArray, opening: boolean): Token => {
     case "identifier": {
       // A language's name in camel case is a word (TypeScript), and so is a name such as McDonald at a person's place.
       const word = extensionOf(raw) !== undefined
-      return { kind: word ? "word" : "identifier", text: raw.replace(/\(\)$/, ""), proper: !word && /^[A-Z]/.test(raw), ...at }
+      return {
+        kind: word ? "word" : "identifier",
+        text: raw.replace(/\(\)$/, ""),
+        proper: !word && /^[A-Z]/.test(raw),
+        ...at
+      }
     }
     case "word": {
       const text = raw.replace(/['’]s$/i, "")
@@ -98,10 +129,20 @@ export const isCalendarWord = (word: string): boolean => {
   return months.includes(lower) || weekdays.includes(lower) || calendar.has(lower)
 }
 
-const calendar: ReadonlySet<string> = new Set(["today", "tomorrow", "yesterday", "tonight", "weekend", "week", "month", "year"])
+const calendar: ReadonlySet<string> = new Set([
+  "today",
+  "tomorrow",
+  "yesterday",
+  "tonight",
+  "weekend",
+  "week",
+  "month",
+  "year"
+])
 
 /** Whether a token stands for a thing rather than for an instruction. */
 export const isValue = (token: Token): boolean =>
   token.kind === "word"
-    ? token.proper || numberOf(token.text) !== undefined || (currencyOf(token.text) !== undefined && token.text === token.text.toUpperCase())
+    ? token.proper || numberOf(token.text) !== undefined ||
+      (currencyOf(token.text) !== undefined && token.text === token.text.toUpperCase())
     : token.kind !== "mark"

@@ -14,7 +14,10 @@ export const stopWords = set(
     "up out off again let's let"
 )
 
-/** Verbs and question words with which an instruction begins; never a name, even when a capital letter opens the sentence. */
+/**
+ * Verbs and question words with which an instruction begins; never a name, even when a capital letter opens the
+ * sentence.
+ */
 export const openers = set(
   "add analyse analyze answer ask book buy calculate call check commit compare compute convert count create define delete describe detect " +
     "display do draft email evaluate examine explain extract fetch figure find get give go grep inspect list load look lookup make " +

@@ -1,6 +1,6 @@
 /**
- * The folder the built-in tools may read: paths are resolved inside it, links that lead out are refused, and big, binary and
- * generated files are left alone. Read-only by construction: nothing here writes.
+ * The folder the built-in tools may read: paths are resolved inside it, links that lead out are refused, and big,
+ * binary and generated files are left alone. Read-only by construction: nothing here writes.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -40,7 +40,11 @@ export type FolderFailure = typeof FolderFailure.Type
  * @category constructors
  * @since 0.1.0
  */
-export const failure = (tag: FolderFailure["_tag"], path: string, message: string): FolderFailure => ({ _tag: tag, path, message })
+export const failure = (tag: FolderFailure["_tag"], path: string, message: string): FolderFailure => ({
+  _tag: tag,
+  path,
+  message
+})
 
 /** Files larger than this are not read. 1 MiB. @category limits @since 0.1.0 */
 export const maxFileBytes = 1024 * 1024
@@ -51,7 +55,8 @@ export const maxEntries = 50_000
 const skipped: ReadonlySet<string> = new Set(["node_modules", ".git", "dist", "coverage", ".hg", ".svn", ".cache"])
 
 /**
- * What a walk found: paths relative to the folder with `/`, sorted. `truncated`: there was more than {@link maxEntries}.
+ * What a walk found: paths relative to the folder with `/`, sorted. `truncated`: there was more than {@link
+ * maxEntries}.
  *
  * @category models
  * @since 0.1.0
@@ -94,9 +99,14 @@ const make = Effect.fnUntraced(function*(given: string) {
   const path = yield* Path.Path
   const root = yield* fs.realPath(path.resolve(given))
 
-  const isInside = (candidate: string): boolean => candidate === root || candidate.startsWith(root.endsWith(path.sep) ? root : root + path.sep)
+  const isInside = (candidate: string): boolean =>
+    candidate === root || candidate.startsWith(root.endsWith(path.sep) ? root : root + path.sep)
   const outside = (given: string) =>
-    failure("OutsideFolder", given, `${given} is outside the folder this tool may read. Give a path inside it, such as src/index.ts.`)
+    failure(
+      "OutsideFolder",
+      given,
+      `${given} is outside the folder this tool may read. Give a path inside it, such as src/index.ts.`
+    )
 
   const resolve = Effect.fnUntraced(function*(given: string) {
     const absolute = path.resolve(root, given)
@@ -110,7 +120,9 @@ const make = Effect.fnUntraced(function*(given: string) {
     const info = yield* Effect.mapError(fs.stat(real), unreadable(given))
     if (info.type !== "File") return yield* Effect.fail(failure("NotAFile", given, `${given} is not a file.`))
     if (Number(info.size) > maxFileBytes) {
-      return yield* Effect.fail(failure("TooLarge", given, `${given} has ${info.size} bytes; the limit is ${maxFileBytes}.`))
+      return yield* Effect.fail(
+        failure("TooLarge", given, `${given} has ${info.size} bytes; the limit is ${maxFileBytes}.`)
+      )
     }
     const bytes = yield* Effect.mapError(fs.readFile(real), unreadable(given))
     return isBinary(bytes)
@@ -121,7 +133,9 @@ const make = Effect.fnUntraced(function*(given: string) {
   const walk = Effect.fnUntraced(function*(directory: string) {
     const start = yield* resolve(directory)
     const info = yield* Effect.mapError(fs.stat(start), unreadable(directory))
-    if (info.type !== "Directory") return yield* Effect.fail(failure("NotAFolder", directory, `${directory} is not a folder.`))
+    if (info.type !== "Directory") {
+      return yield* Effect.fail(failure("NotAFolder", directory, `${directory} is not a folder.`))
+    }
     const files: Array<string> = []
     const open = [start]
     let seen = 0

@@ -30,9 +30,12 @@ export const maxReadLength = 65_536
 
 const isWanted = (glob: string | undefined, extension: string | undefined): (path: string) => boolean => {
   // A pattern without a slash means the name, wherever the file lies; that is how people write "*.ts".
-  const pattern = glob === undefined ? undefined : Glob.make(glob.includes("/") ? glob.replace(/^\.\//, "") : `**/${glob}`, { dot: true })
+  const pattern = glob === undefined
+    ? undefined
+    : Glob.make(glob.includes("/") ? glob.replace(/^\.\//, "") : `**/${glob}`, { dot: true })
   const suffix = extension === undefined ? undefined : `.${extension.replace(/^\*?\./, "")}`
-  return (path) => (pattern === undefined || Glob.match(pattern, path)) && (suffix === undefined || path.endsWith(suffix))
+  return (path) =>
+    (pattern === undefined || Glob.match(pattern, path)) && (suffix === undefined || path.endsWith(suffix))
 }
 
 const findFiles = ToolPolicy.tool({
@@ -56,7 +59,8 @@ const findFiles = ToolPolicy.tool({
 // --- analyse_file
 
 const analyseFile = ToolPolicy.tool({
-  description: "Analyse a source file: count its lines, imports, exports, functions and TODO comments, and find its longest function.",
+  description:
+    "Analyse a source file: count its lines, imports, exports, functions and TODO comments, and find its longest function.",
   parameters: Schema.Struct({ path: text("Path of the file") }),
   success: Schema.Struct({
     path: Schema.String,
@@ -120,23 +124,28 @@ const searchText = ToolPolicy.tool({
     const files = walk.files.filter(isWanted(glob, undefined))
     const matches: Array<{ path: string; line: number; text: string }> = []
     let filesSearched = 0
-    const batches = Effect.forEach(files, (path) =>
-      matches.length >= maxMatches ? Effect.void : folder.readText(path).pipe(
-        Effect.flatMap((content) => {
-          filesSearched++
-          return search(content)
-        }),
-        Effect.map((lines) => lines.forEach((each) => matches.push({ path, ...each }))),
-        // A file that is binary, too large or gone is not part of the search; a bad pattern ends it.
-        Effect.catchIf((error) => error._tag !== "BadPattern", () => Effect.void)
-      ), { concurrency: 8, discard: true })
+    const batches = Effect.forEach(
+      files,
+      (path) =>
+        matches.length >= maxMatches ? Effect.void : folder.readText(path).pipe(
+          Effect.flatMap((content) => {
+            filesSearched++
+            return search(content)
+          }),
+          Effect.map((lines) => lines.forEach((each) => matches.push({ path, ...each }))),
+          // A file that is binary, too large or gone is not part of the search; a bad pattern ends it.
+          Effect.catchIf((error) => error._tag !== "BadPattern", () => Effect.void)
+        ),
+      { concurrency: 8, discard: true }
+    )
     yield* batches
     const sorted = matches.sort((a, b) => a.path < b.path ? -1 : a.path > b.path ? 1 : a.line - b.line)
     return {
       matches: sorted.slice(0, maxMatches),
       filesSearched,
       filesMatched: new Set(sorted.map(({ path }) => path)).size,
-      truncated: walk.truncated || sorted.length > maxMatches || filesSearched < files.length && matches.length >= maxMatches
+      truncated: walk.truncated || sorted.length > maxMatches ||
+        filesSearched < files.length && matches.length >= maxMatches
     }
   })
 })
@@ -197,7 +206,9 @@ const string = (value: unknown): string | null => typeof value === "string" ? va
 
 const packageFacts = ToolPolicy.tool({
   description: "Package facts: name, version, license, scripts and number of dependencies from package.json.",
-  parameters: Schema.Struct({ directory: Schema.optionalKey(text("Subfolder with the package.json; default the folder itself")) }),
+  parameters: Schema.Struct({
+    directory: Schema.optionalKey(text("Subfolder with the package.json; default the folder itself"))
+  }),
   success: Schema.Struct({
     name: Schema.NullOr(Schema.String),
     version: Schema.NullOr(Schema.String),
@@ -213,7 +224,10 @@ const packageFacts = ToolPolicy.tool({
     const folder = yield* Folder
     const path = directory === undefined ? "package.json" : `${directory.replace(/\/$/, "")}/package.json`
     const content = yield* folder.readText(path)
-    const json = yield* Effect.mapError(parseObject(content), () => failure("NotJson", path, `${path} is not one JSON object.`))
+    const json = yield* Effect.mapError(
+      parseObject(content),
+      () => failure("NotJson", path, `${path} is not one JSON object.`)
+    )
     return {
       name: string(json["name"]),
       version: string(json["version"]),

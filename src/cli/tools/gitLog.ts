@@ -16,7 +16,8 @@ export interface Commit {
 /**
  * Reads the log of the repository that `root` lies in; nothing is written and nothing is asked.
  *
- * **Errors** `NotARepository` when `root` is in none or it has no commit; `Unreadable` when git is missing or fails otherwise.
+ * **Errors** `NotARepository` when `root` is in none or it has no commit; `Unreadable` when git is missing or fails
+ * otherwise.
  */
 export const gitLog = (
   root: string,
@@ -37,8 +38,13 @@ export const gitLog = (
       handle.exitCode
     ], { concurrency: "unbounded" })
     return Number(code) === 0 ? commits(output) : yield* Effect.fail(refusal(complaint))
-  })).pipe(Effect.catchTag("PlatformError", (error) =>
-    Effect.fail(failure("Unreadable", ".", `git could not be run: ${error.reason._tag}. Is git installed?`))))
+  })).pipe(
+    Effect.catchTag(
+      "PlatformError",
+      (error) =>
+        Effect.fail(failure("Unreadable", ".", `git could not be run: ${error.reason._tag}. Is git installed?`))
+    )
+  )
 
 const argumentsOf = (limit: number, path: string | undefined): ReadonlyArray<string> => [
   "--no-pager",

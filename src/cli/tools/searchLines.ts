@@ -1,6 +1,6 @@
 /**
- * Lines that hold a phrase or match a regular expression. An expression comes from a model, so it runs where a clock can stop
- * it: V8 ends a runaway match when a script's time is over, which nothing else in the process can do.
+ * Lines that hold a phrase or match a regular expression. An expression comes from a model, so it runs where a clock
+ * can stop it: V8 ends a runaway match when a script's time is over, which nothing else in the process can do.
  */
 import * as Effect from "effect/Effect"
 import * as vm from "node:vm"
@@ -38,19 +38,24 @@ interface Script {
 }
 
 // Only strings cross into the context: its arrays and objects are not ours.
-const code = "const p = new RegExp(pattern, \"u\"); found = JSON.stringify(JSON.parse(lines).flatMap((l, i) => p.test(l) ? [i] : []))"
+const code =
+  "const p = new RegExp(pattern, \"u\"); found = JSON.stringify(JSON.parse(lines).flatMap((l, i) => p.test(l) ? [i] : []))"
 
 const compiled = (query: string): Effect.Effect<Script, FolderFailure> =>
   Effect.try({
     try: () => {
-      new RegExp(query, "u")
-      const sandbox = { pattern: query, lines: "[]", found: "[]" }
+      // Read once here, so that a broken pattern is refused before any file is read.
+      const sandbox = { pattern: new RegExp(query, "u").source, lines: "[]", found: "[]" }
       return { script: new vm.Script(`{ ${code} }`), sandbox, context: vm.createContext(sandbox) }
     },
     catch: (cause) => bad(query, cause instanceof Error ? cause.message : String(cause))
   })
 
-const run = ({ context, sandbox, script }: Script, query: string, content: string): Effect.Effect<ReadonlyArray<Line>, FolderFailure> =>
+const run = (
+  { context, sandbox, script }: Script,
+  query: string,
+  content: string
+): Effect.Effect<ReadonlyArray<Line>, FolderFailure> =>
   Effect.try({
     try: () => {
       const lines = content.split("\n")
@@ -62,4 +67,10 @@ const run = ({ context, sandbox, script }: Script, query: string, content: strin
   })
 
 const bad = (query: string, why: string): FolderFailure =>
-  failure("BadPattern", "", `The regular expression ${JSON.stringify(query.slice(0, 200))} cannot be used: ${why}. Search for plain text instead.`)
+  failure(
+    "BadPattern",
+    "",
+    `The regular expression ${
+      JSON.stringify(query.slice(0, 200))
+    } cannot be used: ${why}. Search for plain text instead.`
+  )

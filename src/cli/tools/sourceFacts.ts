@@ -1,7 +1,7 @@
 /**
- * Facts of a source file, read from its text: lines by kind, imports, exports, functions and their lengths, open TODOs. Knows
- * JavaScript, TypeScript and Python; counts lines and TODOs in everything else. A scanner, not a compiler: comments, strings
- * and template literals are told apart exactly, functions by how they are usually written.
+ * Facts of a source file, read from its text: lines by kind, imports, exports, functions and their lengths, open TODOs.
+ * Knows JavaScript, TypeScript and Python; counts lines and TODOs in everything else. A scanner, not a compiler:
+ * comments, strings and template literals are told apart exactly, functions by how they are usually written.
  */
 
 export interface FunctionFact {
@@ -24,10 +24,16 @@ export interface SourceFacts {
 
 export const sourceFacts = (path: string, source: string): SourceFacts => {
   const language = languageOf(path)
-  const scanned = language === "python" ? scanPython(source) : language === "other" ? scanOther(source) : scanScript(source)
+  const scanned = language === "python"
+    ? scanPython(source)
+    : language === "other"
+    ? scanOther(source)
+    : scanScript(source)
   const original = linesOf(source)
   const code = linesOf(scanned.code)
-  const kinds = original.map((line, i) => line.trim() === "" ? "blank" : (code[i] ?? "").trim() === "" ? "comment" : "code")
+  const kinds = original.map((line, i) =>
+    line.trim() === "" ? "blank" : (code[i] ?? "").trim() === "" ? "comment" : "code"
+  )
   const count = (kind: string) => kinds.filter((each) => each === kind).length
   return {
     language,
@@ -46,9 +52,16 @@ const linesOf = (text: string): ReadonlyArray<string> => {
 }
 
 const languageOf = (path: string): SourceFacts["language"] =>
-  /\.[cm]?tsx?$/.test(path) ? "typescript" : /\.[cm]?jsx?$/.test(path) ? "javascript" : path.endsWith(".py") ? "python" : "other"
+  /\.[cm]?tsx?$/.test(path)
+    ? "typescript"
+    : /\.[cm]?jsx?$/.test(path)
+    ? "javascript"
+    : path.endsWith(".py")
+    ? "python"
+    : "other"
 
-// --- scanning: two texts of the source's length. `code` keeps code and the quotes of strings; `comments` keeps comments.
+// --- scanning: two texts of the source's length. `code` keeps code and the quotes of strings; `comments` keeps
+// comments.
 
 interface Scanned {
   readonly code: string
@@ -56,6 +69,9 @@ interface Scanned {
 }
 
 const blank = (text: string): string => text.replace(/[^\n\r]/g, " ")
+
+// What stands inside a string is code to count and nothing to read: a mark that no pattern below looks for.
+const hide = (text: string): string => text.replace(/[^\n\r]/g, "\u0001")
 
 // Everything that hides code, longest first; a slash opens a regular expression where a value cannot end.
 const scriptToken =
@@ -77,15 +93,17 @@ const scanScript = (source: string): Scanned => {
     const text = match[0]
     at = match.index + text.length
     if (text.startsWith("//") || text.startsWith("/*")) put(text, "comment")
-    else if (text === "{") put(text, "code"), depth.push("brace")
-    else if (text === "`" || (text === "}" && depth.pop() === "template")) {
+    else if (text === "{") {
+      put(text, "code")
+      depth.push("brace")
+    } else if (text === "`" || (text === "}" && depth.pop() === "template")) {
       const end = templateEnd(source, at)
-      put(source.slice(match.index, end), "hidden", `"${blank(source.slice(at, end)).slice(0, -1)}"`)
+      put(source.slice(match.index, end), "hidden", `"${hide(source.slice(at, end)).slice(0, -1)}"`)
       if (source[end - 1] === "{") depth.push("template")
       at = end
       pattern.lastIndex = end
     } else if (text === "}") put(text, "code")
-    else put(text, "hidden", text.length < 2 ? "\"" : `"${blank(text.slice(1, -1))}"`)
+    else put(text, "hidden", text.length < 2 ? "\"" : `"${hide(text.slice(1, -1))}"`)
   }
   put(source.slice(at), "code")
   return { code: code.join(""), comments: comments.join("") }
@@ -104,7 +122,7 @@ const templateEnd = (source: string, from: number): number => {
 const pythonToken = /#[^\n\r]*|("""|''')[\s\S]*?(?:\1|$)|"(?:\\[\s\S]|[^"\\\n\r])*"?|'(?:\\[\s\S]|[^'\\\n\r])*'?/g
 
 const scanPython = (source: string): Scanned => ({
-  code: source.replace(pythonToken, (text) => text.startsWith("#") ? blank(text) : text.length < 2 ? text : `"${blank(text.slice(1, -1))}"`),
+  code: source.replace(pythonToken, (text) => text.startsWith("#") ? blank(text) : `"${hide(text.slice(1))}`),
   comments: keepOnly(source, pythonToken, (text) => text.startsWith("#"))
 })
 
@@ -149,35 +167,56 @@ const unique = (values: Iterable<string>): ReadonlyArray<string> => [...new Set(
 // The quotes stand in the scanned code, the specifier between them in the source at the same place.
 const scriptImports = (code: string, source: string): ReadonlyArray<string> =>
   unique(
-    [...code.matchAll(/(?:^|[;\s])(?:import|export)\s[^;"()]*?from\s*"|(?:^|[;\s])import\s*"|\b(?:import|require)\s*\(\s*"/gm)]
+    [...code.matchAll(
+      /(?:^|[;\s])(?:import|export)\s[^;"()]{0,2000}?from\s*"|(?:^|[;\s])import\s*"|\b(?:import|require)\s*\(\s*"/gm
+    )]
       .map((match) => match.index + match[0].length)
       .map((start) => source.slice(start, code.indexOf("\"", start)))
   )
 
 const scriptExports = (code: string): ReadonlyArray<string> => {
   const declared = code.matchAll(
-    /^\s*export\s+(?:declare\s+)?(?:default\s+)?(?:abstract\s+)?(?:async\s+)?(?:const|let|var|function\*?|class|interface|type|enum|namespace)\s+([\w$]+)/gm
+    /^[ \t]*export\s+(?:declare\s+)?(?:default\s+)?(?:abstract\s+)?(?:async\s+)?(?:const|let|var|function\*?|class|interface|type|enum|namespace)\s+([\w$]+)/gm
   )
-  const named = [...code.matchAll(/^\s*export\s+(?:type\s+)?\{([^}]*)\}/gm)].flatMap((match) => match[1]!.split(","))
-    .map((item) => item.trim().split(/\s+as\s+/).at(-1)!.replace(/^type\s+/, "")).filter((name) => /^[\w$]+$/.test(name))
-  const stars = [...code.matchAll(/^\s*export\s+\*\s+as\s+([\w$]+)/gm)].map((match) => match[1]!)
-  const all = /^\s*export\s+default\b/m.test(code) ? ["default"] : []
+  const named = [...code.matchAll(/^[ \t]*export\s+(?:type\s+)?\{([^{}]{0,5000})\}/gm)].flatMap((match) =>
+    match[1]!.split(",")
+  )
+    .map((item) => item.trim().split(/\s+as\s+/).at(-1)!.replace(/^type\s+/, "")).filter((name) =>
+      /^[\w$]+$/.test(name)
+    )
+  const stars = [...code.matchAll(/^[ \t]*export\s+\*\s+as\s+([\w$]+)/gm)].map((match) => match[1]!)
+  const all = /^[ \t]*export\s+default\b/m.test(code) ? ["default"] : []
   return unique([...[...declared].map((match) => match[1]!), ...named, ...stars, ...all])
 }
 
 const scriptFunction =
-  /\bfunction(?:\s+|\s*\*\s*)([\w$]+)\s*(?:<[^({]*>)?\s*(?=\()|\b(?:const|let|var)\s+([\w$]+)\s*(?::[^=;]*?(?:=>[^=;]*?)?)?=\s*(?:async\s*)?(?:<[^(]*>\s*)?(?=\(|[\w$]+\s*=>|function\b)|^[ \t]+(?:(?:public|private|protected|static|override|async|get|set|readonly)\s+)*\*?([\w$]+)\s*(?:<[^(\n]*>)?(?=\()/gm
+  /\bfunction(?:\s+|\s*\*\s*)([\w$]+)\s*(?:<[^({]{0,300}>)?\s*(?=\()|\b(?:const|let|var)\s+([\w$]+)\s*(?::[^=;]{0,500}?(?:=>[^=;]{0,500}?)?)?=\s*(?:async\s*)?(?:<[^(]{0,300}>\s*)?(?=\(|[\w$]+\s*=>|function\b)|^[ \t]+(?:(?:public|private|protected|static|override|async|get|set|readonly)\s+)*\*?([\w$]+)\s*(?:<[^(\n]{0,300}>)?(?=\()/gm
 
-const notMethods: ReadonlySet<string> = new Set(["if", "for", "while", "switch", "catch", "with", "function", "return", "super", "await", "yield"])
+const notMethods: ReadonlySet<string> = new Set([
+  "if",
+  "for",
+  "while",
+  "switch",
+  "catch",
+  "with",
+  "function",
+  "return",
+  "super",
+  "await",
+  "yield"
+])
 
 const scriptFunctions = (code: string): ReadonlyArray<FunctionFact> => {
   const starts = lineStarts(code)
+  const closing = closingOf(code)
   const found: Array<FunctionFact> = []
   for (const match of code.matchAll(scriptFunction)) {
     const name = match[1] ?? match[2] ?? match[3]!
-    if (match[3] !== undefined && (notMethods.has(name) || !isMethod(code, match.index + match[0].length))) continue
+    if (
+      match[3] !== undefined && (notMethods.has(name) || !isMethod(code, closing.get(match.index + match[0].length)))
+    ) continue
     const begin = match.index + /^\s*/.exec(match[0])![0].length
-    const end = functionEnd(code, match.index + match[0].length, match[2] !== undefined)
+    const end = functionEnd(code, closing, match.index + match[0].length, match[2] !== undefined)
     if (end === undefined) continue
     const line = lineAt(starts, begin)
     found.push({ name, line, lines: lineAt(starts, end) - line + 1 })
@@ -185,40 +224,53 @@ const scriptFunctions = (code: string): ReadonlyArray<FunctionFact> => {
   return found
 }
 
-// A method's parameters are followed by its body, a call's arguments are not.
-const isMethod = (code: string, from: number): boolean => {
-  let depth = 0
-  for (let i = from; i < code.length; i++) {
-    if ("([{".includes(code[i]!)) depth++
-    else if (")]}".includes(code[i]!) && --depth === 0) return /^\s*(?::[^;{}=()]*)?\{/.test(code.slice(i + 1, i + 400))
+// Where each bracket closes: one pass, so that no function is scanned once for every function around it.
+const closingOf = (code: string): ReadonlyMap<number, number> => {
+  const closing = new Map<number, number>()
+  const open: Array<number> = []
+  for (let i = 0; i < code.length; i++) {
+    const c = code[i]!
+    if (c === "(" || c === "[" || c === "{") open.push(i)
+    else if ((c === ")" || c === "]" || c === "}") && open.length > 0) closing.set(open.pop()!, i)
   }
-  return false
+  return closing
 }
 
+// A method's parameters are followed by its body, a call's arguments are not.
+const isMethod = (code: string, parametersEnd: number | undefined): boolean =>
+  parametersEnd !== undefined && /^\s*(?::[^;{}=()]*)?\{/.test(code.slice(parametersEnd + 1, parametersEnd + 400))
+
+/** An expression is followed for this many characters outside brackets. */
+const maxExpression = 10_000
+
 // Behind the parameters and the body. A bound function needs its arrow: `const a = (b)` is only a value.
-const functionEnd = (code: string, from: number, bound: boolean): number | undefined => {
-  let depth = 0
-  let arrow = !bound
-  for (let i = from; i < code.length; i++) {
+const functionEnd = (
+  code: string,
+  closing: ReadonlyMap<number, number>,
+  from: number,
+  bound: boolean
+): number | undefined => {
+  let arrow = !bound || /^\s*(?:async\s+)?function\b/.test(code.slice(from, from + 40))
+  for (let i = from, steps = 0; i < code.length && steps < maxExpression; i++, steps++) {
     const c = code[i]!
-    if (c === "=" && code[i + 1] === ">" && depth === 0) {
+    if (c === "=" && code[i + 1] === ">") {
       arrow = true
       i++
     } else if (c === "(" || c === "[" || c === "{") {
-      if (bound && !arrow && c === "{" && depth === 0 && /\bfunction\b/.test(code.slice(from, i))) arrow = true
-      depth++
-    } else if (c === ")" || c === "]" || c === "}") {
-      if (--depth < 0) return arrow ? i - 1 : undefined
-      if (depth === 0 && c === "}" && arrow) return i
-    } else if (depth === 0 && c === ";") return arrow ? i : undefined
-    else if (depth === 0 && c === "\n" && bound && endsStatement(code, from, i)) return arrow ? i - 1 : undefined
+      const end = closing.get(i)
+      if (end === undefined || (c === "{" && arrow)) return end
+      i = end
+    } else if (c === ")" || c === "]" || c === "}") return arrow ? i - 1 : undefined
+    else if (c === ";") return arrow ? i : undefined
+    else if (c === "\n" && bound && endsStatement(code, from, i)) return arrow ? i - 1 : undefined
   }
   return arrow ? code.length - 1 : undefined
 }
 
 // A line break ends an expression when neither the text before it nor the text behind it goes on.
 const endsStatement = (code: string, from: number, at: number): boolean =>
-  !/(?:[=+\-*/%&|^?:,.<(]|=>)\s*$/.test(code.slice(Math.max(from - 2, at - 40), at)) && !/^\s*(?:[?:.+*/%&|^,)\]}=]|=>|extends\b)/.test(code.slice(at, at + 400))
+  !/(?:[=+\-*/%&|^?:,.<(]|=>)\s*$/.test(code.slice(Math.max(from - 2, at - 40), at)) &&
+  !/^\s*(?:[?:.+*/%&|^,)\]}=]|=>|extends\b)/.test(code.slice(at, at + 400))
 
 const lineStarts = (code: string): ReadonlyArray<number> => {
   const starts = [0]
@@ -238,9 +290,11 @@ const lineAt = (starts: ReadonlyArray<number>, offset: number): number => {
 }
 
 const pythonImports = (code: string): ReadonlyArray<string> =>
-  unique([...code.matchAll(/^\s*(?:from\s+([\w.]+)\s+import|import\s+([\w., ]+))/gm)].flatMap((match) =>
-    (match[1] ?? match[2]!).split(",").map((name) => name.trim().split(/\s+as\s+/)[0]!)
-  ))
+  unique(
+    [...code.matchAll(/^[ \t]*(?:from\s+([\w.]+)\s+import|import\s+([\w., ]+))/gm)].flatMap((match) =>
+      (match[1] ?? match[2]!).split(",").map((name) => name.trim().split(/\s+as\s+/)[0]!)
+    )
+  )
 
 const pythonFunctions = (code: string): ReadonlyArray<FunctionFact> => {
   const lines = linesOf(code)
@@ -248,8 +302,11 @@ const pythonFunctions = (code: string): ReadonlyArray<FunctionFact> => {
     const match = /^(\s*)(?:async\s+)?def\s+(\w+)/.exec(line)
     if (match === null) return []
     const indent = match[1]!.length
-    const next = lines.findIndex((other, k) => k > i && other.trim() !== "" && /^\s*/.exec(other)![0].length <= indent && !/^\s*\)/.test(other))
-    const body = lines.slice(i, next < 0 ? lines.length : next)
-    return [{ name: match[2]!, line: i + 1, lines: body.findLastIndex((other) => other.trim() !== "") + 1 }]
+    let last = i
+    for (let k = i + 1; k < lines.length && !endsBlock(lines[k]!, indent); k++) if (lines[k]!.trim() !== "") last = k
+    return [{ name: match[2]!, line: i + 1, lines: last - i + 1 }]
   })
 }
+
+const endsBlock = (line: string, indent: number): boolean =>
+  line.trim() !== "" && !line.startsWith("\u0001") && /^\s*/.exec(line)![0].length <= indent && !/^\s*\)/.test(line)
