@@ -2,5 +2,4 @@
 import * as OpenAi from "../../../src/adapter/OpenAi.ts"
 
 /** A model that speaks to `baseURL`. */
-export const responses = (baseURL: string) =>
-  OpenAi.layer({ model: "gpt-5.4", api: "responses", baseURL })
+export const responses = (baseURL: string) => OpenAi.layer({ model: "gpt-5.4", api: "responses", baseURL })
