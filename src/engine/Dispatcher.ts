@@ -62,11 +62,11 @@ export class Dispatcher implements Admission {
   private head = 0
   private readonly live = new Set<Call>()
   private readonly locks = new ResourceLocks<Call>()
-  private readonly locked = new Map<Call, () => void>()
+  private readonly locked = new Map<Call, Runner>()
   /** Abandoned calls that still hold resources. */
   private readonly stuck = new Set<Call>()
   private readonly blockedTools = new Set<ToolPermits>()
-  private held: Array<Call> = []
+  private held: Array<{ readonly call: Call; readonly next: Runner }> = []
   private readonly intake: Array<{ readonly call: Call; ready: boolean }> = []
   private pumping = false
   private stopping = 0
@@ -115,14 +115,14 @@ export class Dispatcher implements Admission {
   releaseHeld(): void {
     const held = this.held
     this.held = []
-    for (const call of held) if (call.state !== "answered") this.enter(call)
+    for (const { call, next } of held) if (call.state !== "answered") this.lock(call, next)
   }
 
   /** Answers every call of the owner that has not started, and stops the started ones that `which` selects. */
   stopAll(reason: CancelReason, which: (call: Call) => boolean = () => true): number {
     let stopped = 0
     this.withoutStarts(() => {
-      for (const call of [...this.live]) {
+      for (const call of this.live) {
         if (!which(call)) continue
         stopped++
         Attempt.stop(call, reason)
@@ -134,7 +134,7 @@ export class Dispatcher implements Admission {
   /** Answers what has not started with `NotStarted`. */
   refuseUnstarted(why: string, which: (call: Call) => boolean = () => true): void {
     this.withoutStarts(() => {
-      for (const call of [...this.live]) {
+      for (const call of this.live) {
         if (call.state === "running" || !which(call)) continue
         const { fiber } = call
         this.withdraw(call)
@@ -174,6 +174,27 @@ export class Dispatcher implements Admission {
   // ---- admission ------------------------------------------------------------------------------------------------------
 
   admit(call: Call, next: Runner): void {
+    if (call.tool.compiled.policies.eager === "after-finish" && !this.turnEndedWell) this.held.push({ call, next })
+    else this.lock(call, next)
+  }
+
+  private lock(call: Call, next: Runner): void {
+    const { resources } = call.tool.compiled.policies
+    if (resources === undefined) return this.enqueue(call, next)
+    // A throwing `Resources` function is that call's failure.
+    const wanted = Effect.runSyncExit(Effect.sync(() => resources(call.decoded as never)))
+    if (Exit.isFailure(wanted)) {
+      return Attempt.settle(
+        call,
+        fault(ToolFailure.handlerFailed(call.name, call.id, new Error("ToolPolicy.Resources failed")))
+      )
+    }
+    if (this.locks.request(call, wanted.value)) return this.enqueue(call, next)
+    this.locked.set(call, next)
+    for (const holder of this.stuck) if (this.locks.behind(holder).includes(call)) this.rejectBehind(holder, call)
+  }
+
+  private enqueue(call: Call, next: Runner): void {
     this.queue.push(new WaitingCall(this, call, next))
     this.pump()
   }
@@ -206,7 +227,7 @@ export class Dispatcher implements Admission {
     if (call.tool.compiled.policies.resources !== undefined) this.stuck.add(call)
     for (const waiting of this.locks.behind(call)) this.rejectBehind(call, waiting)
     if (permits !== undefined && permits.abandoned >= permits.limit) {
-      for (const waiter of [...permits.waiters]) {
+      for (const waiter of permits.waiters) {
         this.reject((waiter as WaitingCall).call, `all ${permits.limit} places of ${call.name} are held by calls that did not stop when asked`)
       }
     }
@@ -267,33 +288,17 @@ export class Dispatcher implements Admission {
     if (call.state === "answered" || call.reason !== undefined) return
     call.state = "waiting"
     this.owner.queued(call)
-    if (call.tool.compiled.policies.eager === "after-finish" && !this.turnEndedWell) this.held.push(call)
-    else this.enter(call)
+    call.tool.run(call)
   }
 
   /** Set by the owner: whether `after-finish` calls need not wait any more (approved calls, calls after the finish). */
   turnEndedWell = false
 
-  private enter(call: Call): void {
-    const { resources } = call.tool.compiled.policies
-    if (resources === undefined) return call.tool.run(call)
-    // A throwing `Resources` function is that call's failure.
-    const wanted = Effect.runSyncExit(Effect.sync(() => resources(call.decoded as never)))
-    if (Exit.isFailure(wanted)) {
-      return Attempt.settle(call, fault(ToolFailure.handlerFailed(call.name, call.id, new Error("ToolPolicy.Resources failed"))))
-    }
-    if (this.locks.request(call, wanted.value)) call.tool.run(call)
-    else {
-      this.locked.set(call, () => call.tool.run(call))
-      for (const holder of this.stuck) if (this.locks.behind(holder).includes(call)) this.rejectBehind(holder, call)
-    }
-  }
-
   private freeLocks(call: Call): void {
     for (const freed of this.locks.release(call)) {
-      const run = this.locked.get(freed)
+      const next = this.locked.get(freed)
       this.locked.delete(freed)
-      run?.()
+      if (next !== undefined) this.enqueue(freed, next)
     }
   }
 
@@ -380,7 +385,7 @@ export class Dispatcher implements Admission {
   }
 
   private wakeBlocked(): void {
-    for (const permits of [...this.blockedTools]) {
+    for (const permits of this.blockedTools) {
       wake(permits)
       if (permits.waiters.length === 0) this.blockedTools.delete(permits)
     }

@@ -8,10 +8,9 @@
  */
 import type * as AiError from "effect/ai/AiError"
 import * as LanguageModel from "effect/ai/LanguageModel"
-import * as Prompt from "effect/ai/Prompt"
+import type * as Prompt from "effect/ai/Prompt"
 import type * as Response from "effect/ai/Response"
 import type * as Tool from "effect/ai/Tool"
-import type * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -284,7 +283,7 @@ const readTurn = (
   const read = Stream.runForEachArray(
     model.streamText({
       prompt: run.prompt,
-      toolkit: toolkit as unknown as Toolkit.WithHandler<Record<string, Tool.Any>>,
+      toolkit: toolkit,
       toolChoice: toolChoice(settings, turn.step) as never,
       disableToolCallResolution: true,
       toolCallValidation: "deferred"

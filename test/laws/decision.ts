@@ -243,7 +243,7 @@ const handlers = (
     slowFinalizer: ({ millis, n }) =>
       watched(watch, Effect.as(Effect.sleep(millis), n).pipe(Effect.onInterrupt(() => Effect.sleep(100)))),
     notAnEffect: () => 42 as never,
-    badResult: () => watched(watch, Effect.succeed(Number.NaN as number)),
+    badResult: () => watched(watch, Effect.succeed(Number.NaN)),
     write: ({ millis, n }) =>
       watched(
         watch,

@@ -48,7 +48,7 @@ const observe = (decision: Decision): Effect.Effect<Observed> =>
     }).pipe(disturbance.kind === "leave" ? Stream.take(disturbance.after) : (self) => self)
     const fiber = yield* Stream.runForEach(stream, (part) => Effect.sync(() => void parts.push(part as AnyPart))).pipe(
       Effect.provide([layer, scripted(decision.chunks as never, says("done"))]),
-      Effect.provideContext(Context.merge(yield* Effect.context<never>(), clock)),
+      Effect.provideContext(Context.merge(yield* Effect.context(), clock)),
       Effect.forkChild
     )
     yield* disturb(decision, runId, fiber)
@@ -79,7 +79,7 @@ const disturb = (decision: Decision, runId: string, fiber: Fiber.Fiber<unknown, 
       return Effect.andThen(
         TestClock.adjust(disturbance.at),
         Effect.asVoid(Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true }))
-      ) as Effect.Effect<void>
+      )
     case "cancelCall":
       return Effect.andThen(
         TestClock.adjust(disturbance.at),
@@ -149,7 +149,7 @@ describe("laws", () => {
     const prompt = promptOf(o)
     if (calls.length === 0) return
     assert.isDefined(prompt)
-    const inHistory = prompt!.content.flatMap((message) =>
+    const inHistory = prompt.content.flatMap((message) =>
       message.role === "tool" ? message.content.flatMap((part) => part.type === "tool-result" ? [part.id] : []) : []
     )
     assert.deepStrictEqual(inHistory, calls, "the history has the results in call order")

@@ -60,10 +60,9 @@ const parameterCodecs = (tool: Tool.Any): Pick<CompiledTool, "decode" | "check">
     const decode = jsonSchemaCodec(tool.name, tool.jsonSchema)
     return { decode, check: decode }
   }
-  return {
-    decode: Schema.decodeUnknownEffect(tool.parametersSchema) as Codec,
-    check: Schema.decodeUnknownEffect(Schema.toType(tool.parametersSchema)) as Codec
-  }
+  const decode: unknown = Schema.decodeUnknownEffect(tool.parametersSchema)
+  const check: unknown = Schema.decodeUnknownEffect(Schema.toType(tool.parametersSchema))
+  return { decode: decode as Codec, check: check as Codec }
 }
 
 const jsonSchemaCodec = (name: string, schema: object): Codec => {

@@ -1,0 +1,172 @@
+/**
+ * The Responses API numbers its items, names each call in `output_item.added`, streams its arguments, and says when it is
+ * done. This keeps the calls of one response: found by item id, then by output index, then the last open one. The provider's own
+ * `done` text wins over what the deltas added up to.
+ */
+import * as ToolCall from "../../domain/ToolCall.ts"
+import { argumentText, count, field, text } from "./openAiJson.ts"
+import { metadata } from "./openAiParts.ts"
+import type { Part, Raise } from "./openAiParts.ts"
+
+interface Call {
+  itemId: string | undefined
+  readonly outputIndex: number | undefined
+  callId: string | undefined
+  name: string
+  text: string
+  startedAs: string | undefined
+  sent: number
+  sealed: boolean
+  /** The provider's `done` text. */
+  done: string | undefined
+}
+
+/** The calls of one response. Mutable inside. */
+export interface Calls {
+  readonly all: Array<Call>
+  last: Call | undefined
+}
+
+export const make = (): Calls => ({ all: [], last: undefined })
+
+/** Whether a call of the response has sealed. */
+export const anySealed = (calls: Calls): boolean => calls.all.some((call) => call.sealed)
+
+// The newest match counts: a server that reuses a place means the call that stands there now.
+const find = (calls: Calls, itemId: string | undefined, outputIndex: number | undefined): Call | undefined => {
+  const here = (call: Call) => outputIndex !== undefined && call.outputIndex === outputIndex
+  const same = (call: Call) => itemId !== undefined && call.itemId === itemId
+  return calls.all.findLast((call) => here(call) && same(call)) ?? calls.all.findLast(same) ?? calls.all.findLast(here)
+}
+
+/** `output_item.added` of a call. Said twice, it is one call. */
+export const added = (calls: Calls, item: unknown, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+  const { outputIndex, itemId, callId } = keys(item, event)
+  const known = calls.all.find((call) =>
+    call.itemId === itemId && call.outputIndex === outputIndex && call.callId === callId && !call.sealed
+  )
+  if (known !== undefined && (itemId !== undefined || outputIndex !== undefined)) return
+  const call = open(calls, item, event)
+  call.text = argumentText(field(item, "arguments"))
+  if (call.callId !== undefined && call.name !== "") stream(call, raise, newId, parts)
+}
+
+/** A fragment of arguments. Without an owner it opens a call of its own. */
+export const delta = (calls: Calls, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+  const piece = argumentText(field(event, "delta"))
+  const call = ownerOf(calls, event) ?? (piece === "" ? undefined : open(calls, undefined, event))
+  if (call === undefined || call.sealed || call.done !== undefined) return
+  call.text += piece
+  if (call.callId !== undefined && call.name !== "") stream(call, raise, newId, parts)
+}
+
+/**
+ * `function_call_arguments.done`: the whole text. It seals a call whose name and id are known, but only when the text is one
+ * object: whether a half text was cut says the item's `status`, which comes next.
+ */
+export const argumentsDone = (calls: Calls, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+  const call = ownerOf(calls, event) ?? open(calls, undefined, event)
+  if (call.sealed) return
+  call.done = typeof field(event, "arguments") === "string" ? argumentText(field(event, "arguments")) : undefined
+  if (call.name === "") call.name = text(field(event, "name")) ?? ""
+  const whole = call.done ?? call.text
+  if (call.callId !== undefined && call.name !== "" && ToolCall.isCompleteObject(whole)) seal(call, raise, parts, newId)
+}
+
+/** `output_item.done` of a call, or the item as the last event repeats it: the provider's end mark. */
+export const itemDone = (calls: Calls, item: unknown, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+  const { outputIndex, itemId, callId } = keys(item, event)
+  const waiting = calls.all.filter((call) => !call.sealed && callId !== undefined && call.callId === callId)
+  const found = waiting.find((call) => call.outputIndex === outputIndex) ??
+    waiting.find((call) => call.itemId === itemId) ?? find(calls, itemId, outputIndex)
+  const call = found === undefined || isAnother(found, itemId, outputIndex, callId) ? open(calls, item, event) : found
+  if (call.sealed) return
+  call.itemId ??= itemId
+  call.callId ??= callId
+  call.name = text(field(item, "name")) ?? call.name
+  const said = field(item, "arguments") ?? field(item, "input")
+  if (said !== undefined && said !== null) call.done = argumentText(said)
+  if (field(item, "status") === "incomplete") call.done = undefined
+  else seal(call, raise, parts, newId)
+}
+
+// A reused index or a reused item id with another call id is another call; with both the same it is one call all the same.
+const isAnother = (found: Call, itemId: string | undefined, outputIndex: number | undefined, callId: string | undefined): boolean =>
+  callId !== undefined && found.callId !== undefined && found.callId !== callId &&
+  !(found.itemId === itemId && found.outputIndex === outputIndex && !found.sealed)
+
+/** Whether an item stands for a call that is known to be sealed. */
+export const knows = (calls: Calls, item: unknown): boolean => {
+  const callId = text(field(item, "call_id"))
+  const itemId = text(field(item, "id"))
+  return calls.all.some((call) =>
+    call.sealed && (callId === undefined ? call.itemId === itemId : call.callId === callId) &&
+    (call.done ?? call.text) === argumentText(field(item, "arguments") ?? field(item, "input"))
+  )
+}
+
+/** The response is over. `whole`: it ended well and no event was lost, so what lacks its end mark is complete too. */
+export const finish = (calls: Calls, whole: boolean, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+  for (const call of calls.all) {
+    if (call.sealed) continue
+    if (whole) seal(call, raise, parts, newId)
+    else stream(call, raise, newId, parts)
+  }
+}
+
+const keys = (item: unknown, event: unknown) => ({
+  outputIndex: count(field(event, "output_index")),
+  itemId: text(field(item, "id")) ?? text(field(event, "item_id")),
+  callId: text(field(item, "call_id"))
+})
+
+// By item id, then by index. An event that names neither belongs to the last open call.
+const ownerOf = (calls: Calls, event: unknown): Call | undefined => {
+  const { outputIndex, itemId } = keys(undefined, event)
+  const found = find(calls, itemId, outputIndex)
+  if (found !== undefined) return found
+  const last = calls.last
+  if (last === undefined || last.sealed) return undefined
+  // An index that nobody opened is another call's, unless the last call has no place of its own.
+  return outputIndex === undefined || last.outputIndex === undefined ? last : undefined
+}
+
+const open = (calls: Calls, item: unknown, event: unknown): Call => {
+  const { outputIndex, itemId, callId } = keys(item, event)
+  const call: Call = {
+    itemId,
+    outputIndex,
+    callId,
+    name: text(field(item, "name")) ?? "",
+    text: "",
+    startedAs: undefined,
+    sent: 0,
+    sealed: false,
+    done: undefined
+  }
+  calls.all.push(call)
+  calls.last = call
+  return call
+}
+
+const stream = (call: Call, raise: Raise, newId: () => string, parts: Array<Part>): string => {
+  if (call.startedAs === undefined) {
+    call.startedAs = call.callId ?? newId()
+    parts.push({ type: "tool-params-start", id: call.startedAs, name: raise.call(call.name, "").name })
+  }
+  if (call.sent < call.text.length) {
+    parts.push({ type: "tool-params-delta", id: call.startedAs, delta: call.text.slice(call.sent) })
+    call.sent = call.text.length
+  }
+  return call.startedAs
+}
+
+const seal = (call: Call, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+  const whole = call.done ?? call.text
+  if (call.text === "") call.text = whole
+  const id = stream(call, raise, newId, parts)
+  const raised = raise.call(call.name, whole)
+  parts.push({ type: "tool-params-end", id })
+  parts.push({ type: "tool-call", id, name: raised.name, params: raised.params, ...metadata({ itemId: call.itemId }) })
+  call.sealed = true
+}
