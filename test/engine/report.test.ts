@@ -126,7 +126,7 @@ class Spans {
       return [
         span.name,
         parent?._tag === "Span" ? `< ${parent.name}` : "",
-        error === undefined ? "" : `! ${String(error)}`
+        error === undefined ? "" : `! ${JSON.stringify(error)}`
       ].join(" ").trim()
     })
   }
@@ -155,9 +155,9 @@ describe("spans", () => {
         "invoke_agent < mine",
         "step < invoke_agent",
         "execute_tool sleep < step",
-        "execute_tool sleep < step ! failure",
-        "execute_tool broken < step ! HandlerFailed",
-        "execute_tool sleep < step ! InvalidInput",
+        "execute_tool sleep < step ! \"failure\"",
+        "execute_tool broken < step ! \"HandlerFailed\"",
+        "execute_tool sleep < step ! \"InvalidInput\"",
         "step < invoke_agent"
       ])
       assert.isTrue(spans.all.every(({ status }) => status._tag === "Ended"))
@@ -213,8 +213,9 @@ describe("spans", () => {
     const traced = ToolPolicy.define({
       work: ToolPolicy.tool({
         handler: () =>
-          Effect.map(Effect.context<never>(), (context) => {
-            parent = context.mapUnsafe.get(Tracer.ParentSpan.key)
+          Effect.withFiber((fiber) => {
+            parent = fiber.context.mapUnsafe.get(Tracer.ParentSpan.key)
+            return Effect.void
           })
       })
     })

@@ -61,7 +61,9 @@ describe("P10: fragments of parallel calls", () => {
     return Effect.gen(function*() {
       const seen = yield* Stream.runCollect(Orchestrator.stream({ prompt: "go", toolkit }))
       assert.deepStrictEqual(got, expected)
-      const answered = seen.flatMap((part) => part.type === "tool-result" ? [`${part.id} ${String(part.result)}`] : [])
+      const answered = seen.flatMap((part) =>
+        part.type === "tool-result" ? [`${part.id} ${part.isFailure ? "failed" : part.result}`] : []
+      )
       assert.deepStrictEqual(answered, expected)
     }).pipe(Effect.provide([layer, scripted(parts.map((part) => [part]).concat([[...finish()]]))]))
   })

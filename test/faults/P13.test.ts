@@ -23,8 +23,7 @@ const turns = (count: number, turn: (n: number) => ReadonlyArray<readonly [name:
     (_, n): Script => calls(...turn(n).map(([name, params], i) => call(`c${n}_${i}`, name, params)))
   )
 
-const loop = <E>(error: E | Orchestrator.OrchestratorError): unknown =>
-  error instanceof Orchestrator.OrchestratorError ? error.reason : error
+const loop = (error: unknown): unknown => error instanceof Orchestrator.OrchestratorError ? error.reason : error
 
 describe("P13: a model that goes round in circles", () => {
   it.effect("P13: the same call in a sixth turn ends the run; it has run five times", () => {

@@ -78,7 +78,7 @@ describe("T9: a tool that calls the engine again, with one place", () => {
         }
       })
     })
-    made.toolkit = toolkit as never
+    made.toolkit = toolkit
     return Effect.gen(function*() {
       const result = yield* inAMinute(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 1 }))
       assert.deepStrictEqual(result.toolResults.map((part) => part.result), [3, 1])
