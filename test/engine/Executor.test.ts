@@ -212,6 +212,27 @@ describe("Executor.promise", () => {
     }).pipe(Effect.provide([layer, scripted(calls(call("a", "work"), call("b", "work")))]))
   })
 
+  it.effect("is told to stop also where its fiber cannot be interrupted", () => {
+    const { layer, toolkit } = within(
+      () =>
+        Effect.uninterruptible(
+          Executor.promise((signal) =>
+            new Promise((resolve) => signal.addEventListener("abort", () => resolve("stopped")))
+          )
+        ),
+      { timeout: "1 seconds" }
+    )
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
+      yield* TestClock.adjust("1 seconds")
+      yield* Effect.promise(() => Promise.resolve())
+      yield* settle
+      const { report, toolResults } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(statuses(toolResults), ["a TimedOut"])
+      assert.deepStrictEqual(report.abandoned, [])
+    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+  })
+
   it.effect("aborts for CallerGone outside of any call", () => {
     let reason: unknown
     return Effect.gen(function*() {

@@ -99,6 +99,22 @@ describe("Orchestrator.cancel", () => {
     }).pipe(Effect.provide([layer, scripted(calls(work("a"), work("b"), work("c")))]))
   })
 
+  it.effect("ends the whole run without handing a stopped call's permit, place or resource to a sibling", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({
+      capped: stage.tool({ concurrency: 1 }),
+      touch: stage.tool({ resources: () => [{ write: "x" }] })
+    })
+    const model = scripted(calls(work("a", "capped"), work("b", "capped"), work("c", "touch"), work("d", "touch")))
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit, runId: "r" })))
+      yield* settle
+      yield* Orchestrator.cancel({ runId: "r" }, why)
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(stage.started, ["a", "c"])
+    }).pipe(Effect.provide([layer, model]))
+  })
+
   it.effect("of a run, call or group that is not there counts nothing", () => {
     const { layer, stage, toolkit } = setUp()
     return Effect.gen(function*() {
