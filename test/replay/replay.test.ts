@@ -26,8 +26,16 @@ const replays = (set: string, promise: string, replay: (folder: string) => Promi
     })
   })
 
-replays("wire", "every exchange and every error comes out as recorded, whole and cut, and each call runs once", Wire.replay)
-replays("ai-sdk-fixtures", "every stream that speaks our wires comes out as recorded, whole and cut", AiSdkFixtures.replay)
+replays(
+  "wire",
+  "every exchange and every error comes out as recorded, whole and cut, and each call runs once",
+  Wire.replay
+)
+replays(
+  "ai-sdk-fixtures",
+  "every stream that speaks our wires comes out as recorded, whole and cut",
+  AiSdkFixtures.replay
+)
 replays("bfcl", "every right answer reaches its handlers with equal arguments, all at once", Bfcl.replay)
 replays("json-parsing", "P8: every text gives one result, and its siblings run", JsonParsing.replay)
 replays("naughty-strings", "P12: every string survives as value, key, name and id", NaughtyStrings.replay)
@@ -51,9 +59,18 @@ describe("npm run replay", () => {
     "wire/one.json": {
       interactions: [{
         request: { url: "https://api.openai.com/v1/chat/completions" },
-        response: { status: 200, headers: { "content-type": "application/json" }, stream: false, bodyJson: {
-          choices: [{ index: 0, finish_reason: "tool_calls", message: { tool_calls: [{ id: "a", type: "function", function: { name: "f", arguments: "{\"n\":1}" } }] } }]
-        } },
+        response: {
+          status: 200,
+          headers: { "content-type": "application/json" },
+          stream: false,
+          bodyJson: {
+            choices: [{
+              index: 0,
+              finish_reason: "tool_calls",
+              message: { tool_calls: [{ id: "a", type: "function", function: { name: "f", arguments: "{\"n\":1}" } }] }
+            }]
+          }
+        },
         expect: { format: "openai-chat", toolCalls: [{ id: "a", name: "f", arguments: found }] }
       }]
     }

@@ -16,7 +16,8 @@ export const raise: Raise = {
   secrets: ["secret-key-1"]
 }
 
-export const decoderOf = (api: Api): Decoder<never> => (api === "chat" ? ChatStream.decoder : ResponsesStream.decoder) as never
+export const decoderOf = (api: Api): Decoder<never> =>
+  (api === "chat" ? ChatStream.decoder : ResponsesStream.decoder) as never
 
 export interface Decoded {
   readonly parts: ReadonlyArray<Part>
@@ -28,7 +29,9 @@ export const decode = (api: Api, body: string, size = Infinity): Decoded => {
   const bytes = new TextEncoder().encode(body)
   const state = Wire.initial(decoderOf(api), raise)
   const parts: Array<Part> = []
-  for (let at = 0; at < bytes.length; at += size) parts.push(...Wire.push(state, bytes.subarray(at, Math.min(bytes.length, at + size))))
+  for (let at = 0; at < bytes.length; at += size) {
+    parts.push(...Wire.push(state, bytes.subarray(at, Math.min(bytes.length, at + size))))
+  }
   parts.push(...Wire.end(state))
   return { parts, ending: state.ending }
 }
@@ -42,7 +45,8 @@ export const stepwise = (api: Api, values: ReadonlyArray<unknown>): ReadonlyArra
 
 export const json = (value: unknown): WireEvent => ({ _tag: "Json", name: "", value })
 
-export const sse = (values: ReadonlyArray<unknown>): string => values.map((value) => `data: ${JSON.stringify(value)}\n\n`).join("")
+export const sse = (values: ReadonlyArray<unknown>): string =>
+  values.map((value) => `data: ${JSON.stringify(value)}\n\n`).join("")
 
 /** A chunk of Chat Completions. */
 export const chunk = (delta: object, finish: string | null = null, rest: object = {}): object => ({
@@ -57,7 +61,9 @@ export const chunk = (delta: object, finish: string | null = null, rest: object 
 /** A chunk with entries of `tool_calls`. */
 export const entries = (...calls: ReadonlyArray<object>): object => chunk({ tool_calls: calls })
 
-export const calls = (parts: ReadonlyArray<Part>): ReadonlyArray<readonly [id: string, name: string, params: unknown]> =>
+export const calls = (
+  parts: ReadonlyArray<Part>
+): ReadonlyArray<readonly [id: string, name: string, params: unknown]> =>
   parts.filter((part) => part.type === "tool-call").map((part) => [part.id, part.name, part.params] as const)
 
 export const textOf = (parts: ReadonlyArray<Part>): string =>

@@ -5,7 +5,9 @@ const read = (text: string | Uint8Array, size = Infinity) => {
   const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text
   const state = Sse.initial()
   const events: Array<Sse.SseEvent> = []
-  for (let at = 0; at < bytes.length; at += size) events.push(...Sse.push(state, bytes.subarray(at, Math.min(bytes.length, at + size))))
+  for (let at = 0; at < bytes.length; at += size) {
+    events.push(...Sse.push(state, bytes.subarray(at, Math.min(bytes.length, at + size))))
+  }
   const end = Sse.end(state)
   return { events: [...events, ...end.events].map((event) => [event.name, event.data]), body: end.body }
 }
@@ -28,7 +30,9 @@ describe("openAiSse", () => {
 
   it("answers the same events in every chunking, code points and CRLF split too", () => {
     const length = new TextEncoder().encode(stream).length
-    for (let size = 1; size <= length; size++) assert.deepStrictEqual(read(stream, size).events, expected, `chunks of ${size}`)
+    for (let size = 1; size <= length; size++) {
+      assert.deepStrictEqual(read(stream, size).events, expected, `chunks of ${size}`)
+    }
   })
 
   it("hands on a last event that lacks its blank line", () => {

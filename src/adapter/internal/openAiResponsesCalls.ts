@@ -40,7 +40,14 @@ const find = (calls: Calls, itemId: string | undefined, outputIndex: number | un
 }
 
 /** `output_item.added` of a call. Said twice, it is one call. */
-export const added = (calls: Calls, item: unknown, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+export const added = (
+  calls: Calls,
+  item: unknown,
+  event: unknown,
+  raise: Raise,
+  parts: Array<Part>,
+  newId: () => string
+): void => {
   const { outputIndex, itemId, callId } = keys(item, event)
   const known = calls.all.find((call) =>
     call.itemId === itemId && call.outputIndex === outputIndex && call.callId === callId && !call.sealed
@@ -64,7 +71,13 @@ export const delta = (calls: Calls, event: unknown, raise: Raise, parts: Array<P
  * `function_call_arguments.done`: the whole text. It seals a call whose name and id are known, but only when the text is one
  * object: whether a half text was cut says the item's `status`, which comes next.
  */
-export const argumentsDone = (calls: Calls, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+export const argumentsDone = (
+  calls: Calls,
+  event: unknown,
+  raise: Raise,
+  parts: Array<Part>,
+  newId: () => string
+): void => {
   const call = ownerOf(calls, event) ?? open(calls, undefined, event)
   if (call.sealed) return
   call.done = typeof field(event, "arguments") === "string" ? argumentText(field(event, "arguments")) : undefined
@@ -74,7 +87,14 @@ export const argumentsDone = (calls: Calls, event: unknown, raise: Raise, parts:
 }
 
 /** `output_item.done` of a call, or the item as the last event repeats it: the provider's end mark. */
-export const itemDone = (calls: Calls, item: unknown, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+export const itemDone = (
+  calls: Calls,
+  item: unknown,
+  event: unknown,
+  raise: Raise,
+  parts: Array<Part>,
+  newId: () => string
+): void => {
   const { outputIndex, itemId, callId } = keys(item, event)
   const waiting = calls.all.filter((call) => !call.sealed && callId !== undefined && call.callId === callId)
   const found = waiting.find((call) => call.outputIndex === outputIndex) ??
@@ -84,14 +104,19 @@ export const itemDone = (calls: Calls, item: unknown, event: unknown, raise: Rai
   call.itemId ??= itemId
   call.callId ??= callId
   call.name = text(field(item, "name")) ?? call.name
-  const said = field(item, "arguments") ?? field(item, "input")
+  const said = field(item, "arguments")
   if (said !== undefined && said !== null) call.done = argumentText(said)
   if (field(item, "status") === "incomplete") call.done = undefined
   else seal(call, raise, parts, newId)
 }
 
 // A reused index or a reused item id with another call id is another call; with both the same it is one call all the same.
-const isAnother = (found: Call, itemId: string | undefined, outputIndex: number | undefined, callId: string | undefined): boolean =>
+const isAnother = (
+  found: Call,
+  itemId: string | undefined,
+  outputIndex: number | undefined,
+  callId: string | undefined
+): boolean =>
   callId !== undefined && found.callId !== undefined && found.callId !== callId &&
   !(found.itemId === itemId && found.outputIndex === outputIndex && !found.sealed)
 
@@ -101,7 +126,7 @@ export const knows = (calls: Calls, item: unknown): boolean => {
   const itemId = text(field(item, "id"))
   return calls.all.some((call) =>
     call.sealed && (callId === undefined ? call.itemId === itemId : call.callId === callId) &&
-    (call.done ?? call.text) === argumentText(field(item, "arguments") ?? field(item, "input"))
+    (call.done ?? call.text) === argumentText(field(item, "arguments"))
   )
 }
 
