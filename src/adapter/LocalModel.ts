@@ -68,6 +68,11 @@ export const defaultThreshold = 0.45
  * **Units** Loads on first use in about 0.2 s and 215 MB, once per Layer; then about 4 ms for each new clause or
  * description.
  *
+ * **Measured** On 24 requests over 14 tools that were written before it first ran and never used to change it,
+ * threshold 0.45: 21 of 22 tools found and none wrong; 26 of 29 calls found with every argument as expected, 3 made
+ * that were not. On the 42 it was written with: all. Small sets by one author, in English: a sign, not a benchmark
+ * (`test/adapter/localRequests.ts`).
+ *
  * **Errors** `AiError` with reason `InvalidRequestError` when the optional packages are missing (the message says what
  * to install), and `UnsupportedSchemaError` for structured output, which it cannot write. Nothing else.
  *
@@ -76,6 +81,24 @@ export const defaultThreshold = 0.45
  * taken as written: a name needs its capital letter, free text its quotes or a "for ...". Requests are read up to
  * 20,000 characters.
  *
+ * **Example** (Two calls from one sentence, without a key)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { LanguageModel, Tool, Toolkit } from "effect/ai"
+ * import * as LocalModel from "effect-toolformer/LocalModel"
+ *
+ * const toolkit = Toolkit.make(Tool.make("get_weather", {
+ *   description: "Get the weather forecast for a city.",
+ *   parameters: Schema.Struct({ city: Schema.String })
+ * }))
+ * const prompt = "What is the weather in Paris and in Rome?"
+ * const asked = LanguageModel.generateText({ prompt, toolkit, disableToolCallResolution: true })
+ * const { toolCalls } = await Effect.runPromise(Effect.provide(asked, LocalModel.layer()))
+ * toolCalls.map((call) => call.params) // => [{ city: "Paris" }, { city: "Rome" }]
+ * ```
+ *
+ * @see `effect-toolformer/OpenAi` for a language model, also one on your own machine
  * @category layers
  * @since 0.1.0
  */

@@ -117,8 +117,11 @@ export const rowsOf = (state: State): ReadonlyArray<Row> =>
 // The first short argument says which call this is.
 const hintOf = (params: unknown): string => {
   if (typeof params !== "object" || params === null) return ""
-  const value = Object.values(params).find((each) => typeof each === "string" || typeof each === "number")
-  return value === undefined ? "" : clean(String(value))
+  const values = Object.entries(params)
+  const named = values.find(([, value]) => typeof value === "string")
+  if (named !== undefined) return clean(String(named[1]))
+  const counted = values.find(([, value]) => typeof value === "number")
+  return counted === undefined ? "" : clean(counted.join(" "))
 }
 
 // Arguments come from a model: no control character of theirs reaches the terminal.

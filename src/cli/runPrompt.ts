@@ -63,8 +63,7 @@ const watch = Effect.fnUntraced(function*(request: Request, screen: Screen.Scree
       return screen.show(parts as ReadonlyArray<AnyPart>)
     }),
     Effect.ensuring(screen.end),
-    Effect.provide(request.tools.layer),
-    Effect.provide(request.model)
+    Effect.provide([request.tools.layer, request.model])
   )
   return finish ?? (yield* failed("the run ended without a result"))
 })

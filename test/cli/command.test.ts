@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { spawn, spawnSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -56,6 +58,40 @@ const interactive = (
 const temporary = (): { readonly path: string; readonly [Symbol.dispose]: () => void } => {
   const path = mkdtempSync(join(tmpdir(), "toolformer-command-"))
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) }
+}
+
+// A server on loopback; an answer of undefined is a refusal.
+const serve = async (answer: (url: string | undefined, body: string) => string | undefined) => {
+  const server = createServer((request, response) => {
+    let body = ""
+    request.on("data", (chunk) => (body += String(chunk)))
+    request.on("end", () => {
+      const text = answer(request.url, body)
+      response.writeHead(text === undefined ? 401 : 200, {
+        "content-type": text === undefined ? "application/json" : "text/event-stream"
+      })
+      response.end(text ?? "{\"error\":{\"message\":\"who are you?\"}}")
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+  const { port } = server.address() as AddressInfo
+  const close = () => new Promise<void>((resolve) => server.close(() => resolve()))
+  return { url: `http://127.0.0.1:${port}/v1`, [Symbol.asyncDispose]: close }
+}
+
+// Chat Completions as they come over the wire.
+const chat = (deltas: ReadonlyArray<object>, reason: string): string => {
+  const chunk = (delta: object, finish: string | null) =>
+    `data: ${
+      JSON.stringify({
+        id: "x",
+        object: "chat.completion.chunk",
+        created: 1,
+        model: "m",
+        choices: [{ index: 0, delta, finish_reason: finish }]
+      })
+    }\n\n`
+  return `${deltas.map((delta) => chunk(delta, null)).join("")}${chunk({}, reason)}data: [DONE]\n\n`
 }
 
 interface Line {
@@ -182,6 +218,59 @@ describe("toolformer", () => {
       code: 0,
       stdout: "toolformer v0.1.0",
       stderr: ""
+    })
+  })
+
+  describe("with a server that speaks OpenAI's API", () => {
+    const asked = ["run", "Are the sites up?", "--tools", fixture("siteTools"), "--model", "m"]
+
+    it("lets the server's model choose the calls, and prints its answer", async () => {
+      const requests: Array<{ readonly url: string | undefined; readonly body: string }> = []
+      await using server = await serve((url, body) => {
+        requests.push({ url, body })
+        return chat(
+          requests.length === 1 ?
+            [
+              {
+                tool_calls: [{
+                  index: 0,
+                  id: "c1",
+                  type: "function",
+                  function: { name: "check_site", arguments: "{\"url\":" }
+                }]
+              },
+              { tool_calls: [{ index: 0, function: { arguments: "\"https://a.example\"}" } }] }
+            ] :
+            [{ content: "It is " }, { content: "up." }],
+          requests.length === 1 ? "tool_calls" : "stop"
+        )
+      })
+      const { code, stderr, stdout } = await interactive(
+        process.execPath,
+        [main, ...asked, "--base-url", server.url],
+        {},
+        () => true
+      )
+      assert.strictEqual(stderr, "")
+      assert.strictEqual(code, 0)
+      assert.match(stdout, /^done .* check_site https:\/\/a\.example$/m)
+      assert.include(stdout, "\nIt is up.\n")
+      assert.deepStrictEqual(requests.map(({ url }) => url), ["/v1/chat/completions", "/v1/chat/completions"])
+      assert.include(requests[1]!.body, "https://a.example answers")
+    })
+
+    it("fails with exit code 1 and one line that shows no key when the server refuses", async () => {
+      await using server = await serve(() => undefined)
+      const env = { OPENAI_API_KEY: "sk-secret-canary" }
+      const { code, stderr, stdout } = await interactive(
+        process.execPath,
+        [main, ...asked, "--base-url", server.url],
+        env,
+        () => true
+      )
+      assert.strictEqual(code, 1)
+      assert.match(stderr, /^toolformer: [^\n]+\n$/)
+      assert.notInclude(stdout + stderr, "canary")
     })
   })
 

@@ -48,7 +48,7 @@ export interface RunOptions {
 export const anyObject: object = { type: "object", additionalProperties: true }
 
 /** A run that takes longer has hung. */
-const patienceMillis = 20_000
+const patienceMillis = 10_000
 
 /** Runs one prompt to its end and tells what happened. Never rejects. */
 export const run = async (options: RunOptions): Promise<Outcome> => {

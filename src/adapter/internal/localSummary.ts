@@ -38,7 +38,9 @@ const describeGroup = (name: string, group: ReadonlyArray<Answer>): ReadonlyArra
 }
 
 const label = (answer: Answer): string => {
-  const values = entries(answer.params).map(([, value]) => compact(value, 60))
+  const values = entries(answer.params).map(([key, value]) =>
+    typeof value === "string" ? compact(value, 60) : `${key} ${compact(value, 60)}`
+  )
   return values.length === 0 ? "" : `${values.join(", ")}: `
 }
 

@@ -1,17 +1,17 @@
 /**
  * The planner's word lists: small, English, closed. What is not in a list is judged by its shape (`localToken`) or by
- * similarity (`localChoice`), never guessed.
+ * similarity (`localPlan`), never guessed.
  */
 
-const set = (words: string): ReadonlySet<string> => new Set(words.split(" "))
+const set = (words: string): ReadonlySet<string> => new Set(words.split(/\s+/))
 
 /** Words that carry no meaning of their own in a request. */
 export const stopWords = set(
-  "a an the this that these those of in on at to for from by with without into as is are was were be been do does did " +
-    "has have had will would can could should may might must shall i me my we us our you your it its they them their he she " +
-    "his her what which who whom whose when where why how please just also and or but if not no so than then there here about " +
-    "some any all each every both more most other such only own same too very over under between within across near per via " +
-    "up out off again let's let"
+  `a an the this that these those of in on at to for from by with without into as is are was were be been do does
+  did has have had will would can could should may might must shall i me my we us our you your it its they them
+  their he she his her what which who whom whose when where why how please just also and or but if not no so
+  than then there here about some any all each every both more most other such only own same too very over under
+  between within across near per via up out off again let's let`
 )
 
 /**
@@ -19,41 +19,43 @@ export const stopWords = set(
  * sentence.
  */
 export const openers = set(
-  "add analyse analyze answer ask book buy calculate call check commit compare compute convert count create define delete describe detect " +
-    "display do draft email evaluate examine explain extract fetch figure find get give go grep inspect list load look lookup make " +
-    "mail measure message multiply notify open order parse plan please post print pull query quote read recommend remind remove report " +
-    "reserve review run say scan schedule search send set show sort square suggest sum summarise summarize take tell text track translate use " +
-    "verify what what's whats when where where's which who who's why how how's is are can could do does did will would should i we " +
-    "the a an any also and then after finally next first now could've any write ping solve shorten resolve today tomorrow"
+  `add analyse analyze answer ask book buy calculate call check commit compare compute convert count create define
+  delete describe detect display do draft email evaluate examine explain extract fetch figure find get give go
+  grep inspect list load look lookup make mail measure message multiply notify open order parse plan please post
+  print pull query quote read recommend remind remove report reserve review run say scan schedule search send
+  set show sort square suggest sum summarise summarize take tell text track translate use verify what what's
+  whats when where where's which who who's why how how's is are can could do does did will would should i we the
+  a an any also and then after finally next first now could've any write ping solve shorten resolve today
+  tomorrow`
 )
 
 /** A clause with one of these speaks of things that another tool has to find first. */
-export const pronouns = set("it its them their they these those each every all")
+export const pronouns = set(`it its them their they these those each every all`)
 
 /** Words after which the next instruction waits for the one before it. */
-export const sequenceWords = set("then afterwards afterward finally next subsequently")
+export const sequenceWords = set(`then afterwards afterward finally next subsequently`)
 
-const languages: Readonly<Record<string, readonly [extension: string, display: string]>> = {
-  typescript: ["ts", "TypeScript"],
-  javascript: ["js", "JavaScript"],
-  python: ["py", "Python"],
-  rust: ["rs", "Rust"],
-  golang: ["go", "Go"],
-  java: ["java", "Java"],
-  kotlin: ["kt", "Kotlin"],
-  ruby: ["rb", "Ruby"],
-  markdown: ["md", "Markdown"],
-  json: ["json", "JSON"],
-  yaml: ["yaml", "YAML"],
-  css: ["css", "CSS"],
-  html: ["html", "HTML"],
-  tsx: ["tsx", "TSX"],
-  sql: ["sql", "SQL"]
+const languages: Readonly<Record<string, string>> = {
+  typescript: "ts",
+  javascript: "js",
+  python: "py",
+  rust: "rs",
+  golang: "go",
+  java: "java",
+  kotlin: "kt",
+  ruby: "rb",
+  markdown: "md",
+  json: "json",
+  yaml: "yaml",
+  css: "css",
+  html: "html",
+  tsx: "tsx",
+  sql: "sql"
 }
 
 /** The file extension a language's name stands for: `typescript` is `ts`. */
 export const extensionOf = (word: string): string | undefined =>
-  Object.hasOwn(languages, word.toLowerCase()) ? languages[word.toLowerCase()]![0] : undefined
+  Object.hasOwn(languages, word.toLowerCase()) ? languages[word.toLowerCase()] : undefined
 
 /** ISO 4217 codes by code, name and sign; a name in the plural loses its s first. */
 const currencyNames: Readonly<Record<string, string>> = {
@@ -74,7 +76,7 @@ const currencyNames: Readonly<Record<string, string>> = {
   "¥": "JPY"
 }
 const currencyCodes = set(
-  "USD EUR GBP JPY CHF INR CNY NOK SEK DKK PLN MXN CAD AUD NZD BRL ZAR TRY KRW SGD HKD CZK HUF THB ILS AED"
+  `USD EUR GBP JPY CHF INR CNY NOK SEK DKK PLN MXN CAD AUD NZD BRL ZAR TRY KRW SGD HKD CZK HUF THB ILS AED`
 )
 
 /** The currency code a word stands for. */
@@ -104,13 +106,15 @@ export const weekdays: ReadonlyArray<string> = "sunday monday tuesday wednesday 
 
 /** The names of people's languages, lower case, for parameters that ask for one. */
 export const spokenLanguages = set(
-  "english french german spanish italian portuguese dutch swedish norwegian danish finnish polish czech hungarian romanian " +
-    "bulgarian greek turkish russian ukrainian arabic hebrew hindi bengali chinese mandarin japanese korean vietnamese thai latin"
+  `english french german spanish italian portuguese dutch swedish norwegian danish finnish polish czech hungarian
+  romanian bulgarian greek turkish russian ukrainian arabic hebrew hindi bengali chinese mandarin japanese
+  korean vietnamese thai latin`
 )
 
 /** Folder names that are recognised without a slash. */
 export const folders = set(
-  "src test tests lib docs doc examples packages app apps dist scripts bin config public assets source sources server client core api"
+  `src test tests lib docs doc examples packages app apps dist scripts bin config public assets source sources
+  server client core api`
 )
 
 /**
