@@ -119,15 +119,9 @@ export class Dispatcher implements Admission {
 
   /** Answers every call of the owner that has not started, and stops the started ones that `which` selects. */
   stopAll(reason: CancelReason, which: (call: Call) => boolean = () => true): number {
-    let stopped = 0
-    this.withoutStarts(() => {
-      for (const call of this.live) {
-        if (!which(call)) continue
-        stopped++
-        Attempt.stop(call, reason)
-      }
-    })
-    return stopped
+    const stopped = [...this.live].filter((call) => which(call) && Attempt.signal(call, reason))
+    this.withoutStarts(() => stopped.forEach((call) => Attempt.halt(call, reason)))
+    return stopped.length
   }
 
   /** Answers what has not started with `NotStarted`. */
