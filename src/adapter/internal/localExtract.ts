@@ -30,6 +30,7 @@ const lower = (token: Token | undefined): string => token?.text.toLowerCase() ??
 /** Every value the tokens hold for the slot, in the order written. */
 export const extract = (slot: Slot, reading: Reading): ReadonlyArray<Found> => {
   const found = readers[slot.kind](slot, reading)
+  if (slot.many) return found
   const seen = new Set<string>()
   return found.filter(({ value }) => {
     const key = JSON.stringify(value)
@@ -330,11 +331,18 @@ const properNames: Reader = (slot, reading) => {
       else if (particle && isName(next + 1)) at.push(next, next + 1)
       else break
     }
-    found.push({ value: at.map((index) => reading.tokens[index]!.text).join(" "), at })
+    const state = slot.kind === "place" && isName(at.at(-1)! + 2) ? stateBehind(reading.tokens, at.at(-1)!) : undefined
+    const name = at.map((index) => reading.tokens[index]!.text).join(" ")
+    if (state !== undefined) at.push(at.at(-1)! + 1, at.at(-1)! + 2)
+    found.push({ value: state === undefined ? name : `${name}, ${state}`, at })
     i = at.at(-1)!
   }
   return found
 }
+
+// "San Francisco, CA" is one place.
+const stateBehind = (tokens: ReadonlyArray<Token>, last: number): string | undefined =>
+  tokens[last + 1]?.raw === "," && /^[A-Z]{2}$/.test(tokens[last + 2]?.raw ?? "") ? tokens[last + 2]!.raw : undefined
 
 // "weather in paris": the word behind the preposition, where nothing is written with a capital letter.
 const afterPreposition = (reading: Reading): ReadonlyArray<Found> => {
