@@ -62,9 +62,11 @@ export class Dispatcher implements Admission {
   private head = 0
   private readonly live = new Set<Call>()
   private readonly locks = new ResourceLocks<Call>()
-  private readonly locked = new Map<Call, () => void>()
+  private readonly locked = new Map<Call, Runner>()
+  /** Abandoned calls that still hold resources. */
+  private readonly stuck = new Set<Call>()
   private readonly blockedTools = new Set<ToolPermits>()
-  private held: Array<Call> = []
+  private held: Array<{ readonly call: Call; readonly next: Runner }> = []
   private readonly intake: Array<{ readonly call: Call; ready: boolean }> = []
   private pumping = false
   private stopping = 0
@@ -112,7 +114,7 @@ export class Dispatcher implements Admission {
   releaseHeld(): void {
     const held = this.held
     this.held = []
-    for (const call of held) if (call.state !== "answered") this.enter(call)
+    for (const { call, next } of held) if (call.state !== "answered") this.lock(call, next)
   }
 
   /** Answers every call of the owner that has not started, and stops the started ones that `which` selects. */
@@ -171,6 +173,27 @@ export class Dispatcher implements Admission {
   // ---- admission ------------------------------------------------------------------------------------------------------
 
   admit(call: Call, next: Runner): void {
+    if (call.tool.compiled.policies.eager === "after-finish" && !this.turnEndedWell) this.held.push({ call, next })
+    else this.lock(call, next)
+  }
+
+  private lock(call: Call, next: Runner): void {
+    const { resources } = call.tool.compiled.policies
+    if (resources === undefined) return this.enqueue(call, next)
+    // A throwing `Resources` function is that call's failure.
+    const wanted = Effect.runSyncExit(Effect.sync(() => resources(call.decoded as never)))
+    if (Exit.isFailure(wanted)) {
+      return Attempt.settle(
+        call,
+        fault(ToolFailure.handlerFailed(call.name, call.id, new Error("ToolPolicy.Resources failed")))
+      )
+    }
+    if (this.locks.request(call, wanted.value)) return this.enqueue(call, next)
+    this.locked.set(call, next)
+    for (const holder of this.stuck) if (this.locks.behind(holder).includes(call)) this.rejectBehind(holder, call)
+  }
+
+  private enqueue(call: Call, next: Runner): void {
     this.queue.push(new WaitingCall(this, call, next))
     this.pump()
   }
@@ -184,6 +207,7 @@ export class Dispatcher implements Admission {
 
   release(call: Call): void {
     this.running--
+    this.stuck.delete(call)
     if (call.abandoned) this.abandoned--
     const permits = call.tool.compiled.permits
     if (call.holdsToolPermit && permits !== undefined) {
@@ -199,9 +223,8 @@ export class Dispatcher implements Admission {
     this.abandoned++
     const permits = call.holdsToolPermit ? call.tool.compiled.permits : undefined
     if (permits !== undefined) permits.abandoned++
-    for (const waiting of this.locks.behind(call)) {
-      this.reject(waiting, `it waits for a resource held by ${call.name} (${call.id}), which did not stop when asked`)
-    }
+    if (call.tool.compiled.policies.resources !== undefined) this.stuck.add(call)
+    for (const waiting of this.locks.behind(call)) this.rejectBehind(call, waiting)
     if (permits !== undefined && permits.abandoned >= permits.limit) {
       for (const waiter of permits.waiters) {
         this.reject((waiter as WaitingCall).call, `all ${permits.limit} places of ${call.name} are held by calls that did not stop when asked`)
@@ -264,31 +287,22 @@ export class Dispatcher implements Admission {
     if (call.state === "answered" || call.reason !== undefined) return
     call.state = "waiting"
     this.owner.queued(call)
-    if (call.tool.compiled.policies.eager === "after-finish" && !this.turnEndedWell) this.held.push(call)
-    else this.enter(call)
+    call.tool.run(call)
   }
 
   /** Set by the owner: whether `after-finish` calls need not wait any more (approved calls, calls after the finish). */
   turnEndedWell = false
 
-  private enter(call: Call): void {
-    const { resources } = call.tool.compiled.policies
-    if (resources === undefined) return call.tool.run(call)
-    // A throwing `Resources` function is that call's failure.
-    const wanted = Effect.runSyncExit(Effect.sync(() => resources(call.decoded as never)))
-    if (Exit.isFailure(wanted)) {
-      return Attempt.settle(call, fault(ToolFailure.handlerFailed(call.name, call.id, new Error("ToolPolicy.Resources failed"))))
-    }
-    if (this.locks.request(call, wanted.value)) call.tool.run(call)
-    else this.locked.set(call, () => call.tool.run(call))
-  }
-
   private freeLocks(call: Call): void {
     for (const freed of this.locks.release(call)) {
-      const run = this.locked.get(freed)
+      const next = this.locked.get(freed)
       this.locked.delete(freed)
-      run?.()
+      if (next !== undefined) this.enqueue(freed, next)
     }
+  }
+
+  private rejectBehind(holder: Call, call: Call): void {
+    this.reject(call, `it waits for a resource held by ${holder.name} (${holder.id}), which did not stop when asked`)
   }
 
   private reject(call: Call, limit: string): void {
@@ -325,13 +339,16 @@ export class Dispatcher implements Admission {
     if (this.blockedTools.size > 0 && this.hasPlace) this.wakeBlocked()
   }
 
+  // What waits in the queue, and what stepped aside for its tool's cap: no place of this run will come for either.
   private rejectQueued(): void {
-    for (; this.head < this.queue.length; this.head++) {
-      this.reject(
-        this.queue[this.head]!.call,
-        `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
-      )
+    const limit = `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
+    for (; this.head < this.queue.length; this.head++) this.reject(this.queue[this.head]!.call, limit)
+    for (const permits of this.blockedTools) {
+      for (const waiter of permits.waiters) {
+        if (waiter instanceof WaitingCall && waiter.dispatcher === this) this.reject(waiter.call, limit)
+      }
     }
+    this.blockedTools.clear()
   }
 
   private startOrStepAside(waiting: WaitingCall): void {

@@ -359,6 +359,7 @@ describe("Orchestrator options", () => {
   const options = { prompt: "go", toolkit: add.toolkit }
   const bad: ReadonlyArray<readonly [option: string, given: object]> = [
     ["prompt", { prompt: [] }],
+    ["prompt", { prompt: " " }],
     ["maxSteps", { maxSteps: 0 }],
     ["maxSteps", { maxSteps: 1.5 }],
     ["maxSteps", { maxSteps: Number.NaN }],

@@ -46,12 +46,34 @@ export const defined = <A extends object>(fields: A): { [K in keyof A]: Exclude<
 /** Values that came from `JSON.parse` are JSON. */
 export const json = (u: unknown): Schema.Json => u === undefined ? null : u as Schema.Json
 
-/** A text as JSON; `undefined` where it is none. */
+/** Events nested deeper than this are not read. No wire nests them; what walks them later recurses. */
+export const maxDepth = 256
+
+/** A text as JSON; `undefined` where it is none, or too deep. */
 export const parse = (text: string): unknown => {
+  if (tooDeep(text)) return undefined
   // `JSON.parse` has no error channel; this is the one place of the adapter that gives it one.
   try {
     return JSON.parse(text)
   } catch {
     return undefined
   }
+}
+
+// Depth over brackets outside strings, one pass, no recursion.
+const tooDeep = (text: string): boolean => {
+  if (text.length <= maxDepth) return false
+  let depth = 0
+  let inString = false
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (inString) {
+      if (code === 92) i++
+      else if (code === 34) inString = false
+    } else if (code === 34) inString = true
+    else if (code === 123 || code === 91) {
+      if (++depth > maxDepth) return true
+    } else if (code === 125 || code === 93) depth--
+  }
+  return false
 }

@@ -195,7 +195,8 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     try: () => Prompt.make(options.prompt),
     catch: (error) => refuse("prompt", String(error instanceof Error ? error.message : error))
   })
-  if (prompt.content.length === 0) return yield* refuse("prompt", "it is empty")
+  const isBlank = typeof options.prompt === "string" && options.prompt.trim() === ""
+  if (isBlank || prompt.content.length === 0) return yield* refuse("prompt", "it is empty")
   const integers = {
     maxSteps: options.maxSteps ?? config.maxSteps,
     toolCallConcurrency: options.toolCallConcurrency ?? config.toolCallConcurrency,

@@ -57,7 +57,7 @@ const runs: Readonly<Record<string, (calls: number, gauge: Gauge) => Promise<Run
 const measure = (prepare: (calls: number, gauge: Gauge) => Promise<Run>): Measure => async (n) => {
   const gauge = new Gauge()
   const run = await prepare(n, gauge)
-  const millis = await repeat(() => time(run, n), { warmUps: 5, samples: 5 })
+  const millis = await repeat(() => time(run, n), { warmUps: 5, samples: 7 })
   return [
     reading("ms", median(millis), (n / cap) * workMillis),
     { unit: "calls", value: gauge.peak, ideal: cap, fold: "max" }

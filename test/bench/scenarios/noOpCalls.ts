@@ -54,7 +54,7 @@ export const runs: Readonly<Record<string, (calls: number) => Promise<Run>>> = {
 
 const measure = (prepare: (calls: number) => Promise<Run>): Measure => async (n) => {
   const run = await prepare(n)
-  const millis = await repeat(() => time(run, n), { warmUps: Math.max(5, 20_000 / n), samples: n > 1000 ? 3 : 21 })
+  const millis = await repeat(() => time(run, n), { warmUps: Math.max(5, 20_000 / n), samples: n > 1000 ? 3 : 51 })
   return [reading("us/call", (median(millis) * 1000) / n)]
 }
 
