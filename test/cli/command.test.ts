@@ -280,12 +280,17 @@ describe("toolformer", () => {
       using folder = temporary()
       const log = join(folder.path, "log")
       const args = [main, ...sites("https://a.example", "https://slow-1.example", "https://slow-2.example"), "--json"]
-      const { code, signal, stderr, stdout } = await interactive(process.execPath, args, { SITE_LOG: log }, (stdout, child) => {
-        if (stdout.split("\"tool-started\"").length <= 3) return false
-        // Calls that hold no event loop open must not let the process end before the signal comes.
-        setTimeout(() => child.kill("SIGINT"), 300)
-        return true
-      })
+      const { code, signal, stderr, stdout } = await interactive(
+        process.execPath,
+        args,
+        { SITE_LOG: log },
+        (stdout, child) => {
+          if (stdout.split("\"tool-started\"").length <= 3) return false
+          // Calls that hold no event loop open must not let the process end before the signal comes.
+          setTimeout(() => child.kill("SIGINT"), 300)
+          return true
+        }
+      )
       assert.strictEqual(code, 130, `${signal} ${stderr}`)
       const parts = lines(stdout)
       const results = parts.filter((part) => part.type === "tool-result").map((part) =>

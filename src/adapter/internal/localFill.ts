@@ -2,8 +2,9 @@
  * From one chosen tool and one clause to the calls it stands for: every slot filled from the clause, a required one
  * also from the rest of the request or from earlier results; several values for a required slot are several calls.
  */
-import { extract, type Found, type Reading } from "./localExtract.ts"
+import { extract } from "./localExtract.ts"
 import { allotNumbers } from "./localNumbers.ts"
+import type { Found, Reading } from "./localReading.ts"
 import { type Answer, valuesFor } from "./localResult.ts"
 import type { Slot, SlotKind } from "./localSlot.ts"
 import type { Token } from "./localToken.ts"

@@ -2,7 +2,7 @@
  * Which number is whose, for a tool with several required numbers: the parameter whose words stand nearest to it, then
  * the order in which both are written. "A base of 10 and a height of 5" and "5, 10" give the same two values.
  */
-import type { Found } from "./localExtract.ts"
+import type { Found } from "./localReading.ts"
 import type { Slot } from "./localSlot.ts"
 import type { Token } from "./localToken.ts"
 import { numberOf, stem, stopWords } from "./localWords.ts"
