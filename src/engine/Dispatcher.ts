@@ -70,6 +70,7 @@ export class Dispatcher implements Admission {
   private readonly intake: Array<{ readonly call: Call; ready: boolean }> = []
   private pumping = false
   private stopping = 0
+  private starts = 0
   private idle: (() => void) | undefined
   private readonly concurrency: number
   private readonly scheduler: Scheduler.SchedulerDispatcher
@@ -310,18 +311,9 @@ export class Dispatcher implements Admission {
   private pump(): void {
     if (this.pumping || this.stopping > 0) return
     this.pumping = true
-    let starts = 0
     while (this.head < this.queue.length && this.hasPlace) {
-      if (starts === startsPerTurn) {
-        this.scheduler.scheduleTask(() => {
-          this.pumping = false
-          this.pump()
-        }, 0)
-        return
-      }
       const waiting = this.queue[this.head++]!
       if (waiting.call.state === "answered") continue
-      starts++
       this.startOrStepAside(waiting)
     }
     if (this.abandoned >= this.concurrency) this.rejectQueued()
@@ -361,7 +353,7 @@ export class Dispatcher implements Admission {
   }
 
   get hasPlace(): boolean {
-    return this.stopping === 0 && this.running < this.concurrency
+    return this.running < this.concurrency && this.stopping === 0 && this.starts < startsPerTurn
   }
 
   startWaiting({ call, next }: WaitingCall): void {
@@ -374,7 +366,16 @@ export class Dispatcher implements Admission {
   private begin(call: Call, next: Runner): void {
     this.running++
     if (this.running > this.peak) this.peak = this.running
+    if (++this.starts === startsPerTurn) this.rest()
     next(call)
+  }
+
+  // Handlers that end in their first step would else be started one after the other, however many there are.
+  private rest(): void {
+    this.scheduler.scheduleTask(() => {
+      this.starts = 0
+      this.pump()
+    }, 0)
   }
 
   private wakeBlocked(): void {

@@ -3,8 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Tracer from "effect/Tracer"
 import { TestClock } from "effect/testing"
+import * as Tracer from "effect/Tracer"
 import { Orchestrator, Report, ToolPolicy } from "../../src/index.ts"
 import { aiError, call, calls, finish, says, scripted, text } from "../model.ts"
 
@@ -14,7 +14,8 @@ const sleeper = (annotations: ToolPolicy.Annotations<{ readonly millis: number }
     success: Schema.Finite,
     failure: Schema.Literal("odd"),
     annotations,
-    handler: ({ millis }) => Effect.andThen(Effect.sleep(millis), millis % 2 === 0 ? Effect.succeed(millis) : Effect.fail("odd" as const))
+    handler: ({ millis }) =>
+      Effect.andThen(Effect.sleep(millis), millis % 2 === 0 ? Effect.succeed(millis) : Effect.fail("odd" as const))
   })
 
 const { layer, toolkit } = ToolPolicy.define({
@@ -125,14 +126,19 @@ class Spans {
       return [
         span.name,
         parent?._tag === "Span" ? `< ${parent.name}` : "",
-        error === undefined ? "" : `! ${String(error)}`
+        error === undefined ? "" : `! ${JSON.stringify(error)}`
       ].join(" ").trim()
     })
   }
 }
 
 describe("spans", () => {
-  const script = calls(sleep("a", 10), sleep("b", 1), call("c", "broken"), call("d", "sleep", { millis: "secret argument" }))
+  const script = calls(
+    sleep("a", 10),
+    sleep("b", 1),
+    call("c", "broken"),
+    call("d", "sleep", { millis: "secret argument" })
+  )
 
   it.effect("are invoke_agent > step > execute_tool, each with its outcome, all ended", () => {
     const spans = new Spans()
@@ -149,9 +155,9 @@ describe("spans", () => {
         "invoke_agent < mine",
         "step < invoke_agent",
         "execute_tool sleep < step",
-        "execute_tool sleep < step ! failure",
-        "execute_tool broken < step ! HandlerFailed",
-        "execute_tool sleep < step ! InvalidInput",
+        "execute_tool sleep < step ! \"failure\"",
+        "execute_tool broken < step ! \"HandlerFailed\"",
+        "execute_tool sleep < step ! \"InvalidInput\"",
         "step < invoke_agent"
       ])
       assert.isTrue(spans.all.every(({ status }) => status._tag === "Ended"))
@@ -206,9 +212,11 @@ describe("spans", () => {
     let parent: unknown = "unset"
     const traced = ToolPolicy.define({
       work: ToolPolicy.tool({
-        handler: () => Effect.map(Effect.context<never>(), (context) => {
-          parent = context.mapUnsafe.get(Tracer.ParentSpan.key)
-        })
+        handler: () =>
+          Effect.withFiber((fiber) => {
+            parent = fiber.context.mapUnsafe.get(Tracer.ParentSpan.key)
+            return Effect.void
+          })
       })
     })
     return Effect.gen(function*() {

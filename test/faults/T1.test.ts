@@ -43,7 +43,9 @@ const good = (id: string) => call(id, "good", { id })
 const abandonedHandlers = Effect.map(
   Metric.snapshot,
   (all) =>
-    all.flatMap(({ id, state }) => id === "async_orchestrator_abandoned_handlers" && "value" in state ? [Number(state.value)] : [])
+    all.flatMap(({ id, state }) =>
+      id === "async_orchestrator_abandoned_handlers" && "value" in state ? [Number(state.value)] : []
+    )
 )
 
 describe.each(kinds)("T1: a handler that will not stop (%s)", (kind) => {

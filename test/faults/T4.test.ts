@@ -13,18 +13,22 @@ import { settle } from "../stage.ts"
 import { runProgram } from "./child.ts"
 
 describe("T4: what settles after its call was answered", () => {
-  it("T4: hundreds of late rejections are handled, under --unhandled-rejections=strict", { timeout: 30_000 }, async () => {
-    const { code, stderr, stdout } = await runProgram("lateRejections", "--unhandled-rejections=strict")
-    assert.strictEqual(stderr, "")
-    assert.strictEqual(code, 0)
-    assert.deepStrictEqual(JSON.parse(stdout), {
-      promises: 800,
-      afterEnd: 0,
-      results: 600,
-      distinct: 600,
-      late: { ours: 200, several: 200 }
-    })
-  })
+  it(
+    "T4: hundreds of late rejections are handled, under --unhandled-rejections=strict",
+    { timeout: 30_000 },
+    async () => {
+      const { code, stderr, stdout } = await runProgram("lateRejections", "--unhandled-rejections=strict")
+      assert.strictEqual(stderr, "")
+      assert.strictEqual(code, 0)
+      assert.deepStrictEqual(JSON.parse(stdout), {
+        promises: 800,
+        afterEnd: 0,
+        results: 600,
+        distinct: 600,
+        late: { ours: 200, several: 200 }
+      })
+    }
+  )
 
   const deaf = (handler: Parameters<typeof ToolPolicy.tool<typeof Tool.EmptyParams, Schema.String>>[0]["handler"]) =>
     ToolPolicy.define({
@@ -37,11 +41,15 @@ describe("T4: what settles after its call was answered", () => {
   it.effect("T4: a late success is no second result; it is counted, by tool", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<string>()
-      const { layer, toolkit } = deaf(() => Effect.orDie(Executor.promise(() => Effect.runPromise(Deferred.await(gate)))))
+      const { layer, toolkit } = deaf(() =>
+        Effect.orDie(Executor.promise(() => Effect.runPromise(Deferred.await(gate))))
+      )
       const results: Array<string> = []
       const fiber = yield* Effect.forkChild(
-        Stream.runForEach(Orchestrator.stream({ prompt: "go", toolkit }), (part) =>
-          Effect.sync(() => part.type === "tool-result" && results.push(part.id))).pipe(Effect.provide([layer, model()]))
+        Stream.runForEach(
+          Orchestrator.stream({ prompt: "go", toolkit }),
+          (part) => Effect.sync(() => part.type === "tool-result" && results.push(part.id))
+        ).pipe(Effect.provide([layer, model()]))
       )
       yield* TestClock.adjust("1 seconds")
       assert.deepStrictEqual(results, ["a"])

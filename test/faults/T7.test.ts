@@ -26,11 +26,14 @@ const notJson: ReadonlyArray<readonly [what: string, value: unknown]> = [
       throw new Error("the getter throws")
     }
   }],
-  ["a proxy that throws", new Proxy({}, {
-    ownKeys: () => {
-      throw new Error("ownKeys")
-    }
-  })],
+  [
+    "a proxy that throws",
+    new Proxy({}, {
+      ownKeys: () => {
+        throw new Error("ownKeys")
+      }
+    })
+  ],
   ["200,000 levels", deep]
 ]
 

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import type * as LanguageModel from "effect/ai/LanguageModel"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import type * as LanguageModel from "effect/ai/LanguageModel"
 import { TestClock } from "effect/testing"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { call, calls, scripted } from "../model.ts"
@@ -33,7 +33,9 @@ describe("T9: a tool that calls the engine again, with one place", () => {
         handler: ({ id }) =>
           Orchestrator.run({ prompt: id, toolkit: inner.toolkit, toolCallConcurrency: 1 }).pipe(
             Effect.map(({ toolResults }) => statuses(toolResults).join(", ")),
-            Effect.provide(scripted(calls(call(`${id}1`, "leaf", { id: `${id}1` }), call(`${id}2`, "leaf", { id: `${id}2` })))),
+            Effect.provide(
+              scripted(calls(call(`${id}1`, "leaf", { id: `${id}1` }), call(`${id}2`, "leaf", { id: `${id}2` })))
+            ),
             Effect.orDie
           )
       })
@@ -56,7 +58,9 @@ describe("T9: a tool that calls the engine again, with one place", () => {
     const Count = Schema.Struct({ left: Schema.Finite })
     type Tools = { readonly count: ReturnType<typeof countTool> }
     const countTool = () =>
-      ToolPolicy.define({ count: ToolPolicy.tool({ parameters: Count, success: Schema.Finite, handler: () => Effect.never }) })
+      ToolPolicy.define({
+        count: ToolPolicy.tool({ parameters: Count, success: Schema.Finite, handler: () => Effect.never })
+      })
         .toolkit.tools.count
     const made: { toolkit?: { readonly tools: Tools } } = {}
     const { layer, toolkit } = ToolPolicy.define({
@@ -74,7 +78,7 @@ describe("T9: a tool that calls the engine again, with one place", () => {
         }
       })
     })
-    made.toolkit = toolkit as never
+    made.toolkit = toolkit
     return Effect.gen(function*() {
       const result = yield* inAMinute(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 1 }))
       assert.deepStrictEqual(result.toolResults.map((part) => part.result), [3, 1])

@@ -12,8 +12,13 @@ export interface Ended {
 export const runProgram = (name: string, ...nodeOptions: ReadonlyArray<string>): Promise<Ended> =>
   new Promise((resolve) => {
     const file = join(import.meta.dirname, "programs", `${name}.ts`)
-    execFile(process.execPath, [...nodeOptions, file], { timeout: 20_000, killSignal: "SIGKILL" }, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1
-      resolve({ code, stdout, stderr })
-    })
+    execFile(
+      process.execPath,
+      [...nodeOptions, file],
+      { timeout: 20_000, killSignal: "SIGKILL" },
+      (error, stdout, stderr) => {
+        const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1
+        resolve({ code, stdout, stderr })
+      }
+    )
   })

@@ -43,11 +43,14 @@ const results: Array<string> = []
 let afterEnd = 0
 let ended = false
 const program = Effect.gen(function*() {
-  yield* Stream.runForEach(Orchestrator.stream({ prompt: "go", toolkit, toolCallConcurrency: 1000 }), (part) =>
-    Effect.sync(() => {
-      if (ended) afterEnd++
-      if (part.type === "tool-result") results.push(part.id)
-    }))
+  yield* Stream.runForEach(
+    Orchestrator.stream({ prompt: "go", toolkit, toolCallConcurrency: 1000 }),
+    (part) =>
+      Effect.sync(() => {
+        if (ended) afterEnd++
+        if (part.type === "tool-result") results.push(part.id)
+      })
+  )
   ended = true
   const promises = waiting.length
   waiting.forEach((settle) => settle())
@@ -59,9 +62,11 @@ const program = Effect.gen(function*() {
     afterEnd,
     results: results.length,
     distinct: new Set(results).size,
-    late: Object.fromEntries(counted.map(({ attributes, state }) =>
-      [attributes?.["tool_name"], "count" in state ? Number(state.count) : undefined] as const
-    ))
+    late: Object.fromEntries(
+      counted.map(({ attributes, state }) =>
+        [attributes?.["tool_name"], "count" in state ? Number(state.count) : undefined] as const
+      )
+    )
   }
 })
 
