@@ -119,9 +119,9 @@ const raiseOf = (raise: Raise, response: Response): Raise => ({
 // What the pure decoder cannot know: where the stream came from and why it broke.
 const endingReason = (request: Request, ending: Ending, broken: unknown): AiError.AiErrorReason | undefined => {
   if (ending._tag !== "Failed") return undefined
-  if (ending.reason._tag !== "NetworkError") return ending.reason
-  const why = broken === undefined ? undefined : new Error(ending.reason.description, { cause: broken })
-  return transport(request, why ?? new Error(ending.reason.description))
+  // A read that broke is the reason, whatever the torn body looked like.
+  if (broken !== undefined) return transport(request, new Error("the response broke off", { cause: broken }))
+  return ending.reason._tag === "NetworkError" ? transport(request, new Error(ending.reason.description)) : ending.reason
 }
 
 /** A whole answer. */

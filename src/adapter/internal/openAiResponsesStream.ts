@@ -404,7 +404,7 @@ const interrupt = (state: State): readonly [State, Parts] => {
 const events = (whole: unknown): ReadonlyArray<WireEvent> => {
   const error = field(whole, "error")
   if (!Array.isArray(field(whole, "output")) || (error !== undefined && error !== null)) {
-    return [{ _tag: "Json", name: "error", value: { ...record(whole), type: "error", ...(error == null ? undefined : { error }) } }]
+return [{ _tag: "Json", name: "error", value: whole }]
   }
   return [{ _tag: "Json", name: "", value: { type: "response.completed", response: whole } }]
 }
