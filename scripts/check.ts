@@ -10,9 +10,6 @@ import { availableParallelism, tmpdir } from "node:os"
 import { delimiter, join, resolve } from "node:path"
 import { parseArgs } from "node:util"
 import * as Consumer from "./consumer.ts"
-import * as NodeVersion from "./nodeVersion.ts"
-
-NodeVersion.require()
 
 const root = resolve(import.meta.dirname, "..")
 const bin = join(root, "node_modules", ".bin")

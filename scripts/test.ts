@@ -3,9 +3,6 @@
  */
 import { spawnSync } from "node:child_process"
 import { join, resolve } from "node:path"
-import * as NodeVersion from "./nodeVersion.ts"
-
-NodeVersion.require()
 
 const root = resolve(import.meta.dirname, "..")
 const vitest = join(root, "node_modules", "vitest", "vitest.mjs")

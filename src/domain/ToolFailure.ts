@@ -188,7 +188,7 @@ export const invalidInput = (
   expected,
   received,
   isRetryable: true,
-  message: `The arguments of ${tool} are not valid: ${cut(issue, 4096)}. Expected keys: ${
+  message: `The arguments of ${tool} are not valid: ${cut(issue, 3072)}. Expected keys: ${
     list(expected)
   }. Received keys: ${list(received)}.`
 })

@@ -62,11 +62,15 @@ export class Dispatcher implements Admission {
   private head = 0
   private readonly live = new Set<Call>()
   private readonly locks = new ResourceLocks<Call>()
-  private readonly locked = new Map<Call, () => void>()
+  private readonly locked = new Map<Call, Runner>()
+  /** Abandoned calls that still hold resources. */
+  private readonly stuck = new Set<Call>()
   private readonly blockedTools = new Set<ToolPermits>()
-  private held: Array<Call> = []
+  private held: Array<{ readonly call: Call; readonly next: Runner }> = []
   private readonly intake: Array<{ readonly call: Call; ready: boolean }> = []
   private pumping = false
+  private stopping = 0
+  private starts = 0
   private idle: (() => void) | undefined
   private readonly concurrency: number
   private readonly scheduler: Scheduler.SchedulerDispatcher
@@ -111,29 +115,34 @@ export class Dispatcher implements Admission {
   releaseHeld(): void {
     const held = this.held
     this.held = []
-    for (const call of held) if (call.state !== "answered") this.enter(call)
+    for (const { call, next } of held) if (call.state !== "answered") this.lock(call, next)
   }
 
   /** Answers every call of the owner that has not started, and stops the started ones that `which` selects. */
   stopAll(reason: CancelReason, which: (call: Call) => boolean = () => true): number {
-    let stopped = 0
-    for (const call of [...this.live]) {
-      if (!which(call)) continue
-      stopped++
-      Attempt.stop(call, reason)
-    }
-    return stopped
+    const stopped = [...this.live].filter((call) => which(call) && Attempt.signal(call, reason))
+    this.withoutStarts(() => stopped.forEach((call) => Attempt.halt(call, reason)))
+    return stopped.length
   }
 
   /** Answers what has not started with `NotStarted`. */
   refuseUnstarted(why: string, which: (call: Call) => boolean = () => true): void {
-    for (const call of [...this.live]) {
-      if (call.state === "running" || !which(call)) continue
-      const { fiber } = call
-      this.withdraw(call)
-      Attempt.settle(call, fault(ToolFailure.notStarted(call.name, call.id, why)))
-      fiber?.interruptUnsafe()
-    }
+    this.withoutStarts(() => {
+      for (const call of this.live) {
+        if (call.state === "running" || !which(call)) continue
+        const { fiber } = call
+        this.withdraw(call)
+        Attempt.settle(call, fault(ToolFailure.notStarted(call.name, call.id, why)))
+        fiber?.interruptUnsafe()
+      }
+    })
+  }
+
+  // What one stopped call gives back must not start the next one that is about to be stopped.
+  private withoutStarts(stop: () => void): void {
+    this.stopping++
+    stop()
+    if (--this.stopping === 0) this.pump()
   }
 
   /** Ends when every call is answered. */
@@ -159,6 +168,27 @@ export class Dispatcher implements Admission {
   // ---- admission ------------------------------------------------------------------------------------------------------
 
   admit(call: Call, next: Runner): void {
+    if (call.tool.compiled.policies.eager === "after-finish" && !this.turnEndedWell) this.held.push({ call, next })
+    else this.lock(call, next)
+  }
+
+  private lock(call: Call, next: Runner): void {
+    const { resources } = call.tool.compiled.policies
+    if (resources === undefined) return this.enqueue(call, next)
+    // A throwing `Resources` function is that call's failure.
+    const wanted = Effect.runSyncExit(Effect.sync(() => resources(call.decoded as never)))
+    if (Exit.isFailure(wanted)) {
+      return Attempt.settle(
+        call,
+        fault(ToolFailure.handlerFailed(call.name, call.id, new Error("ToolPolicy.Resources failed")))
+      )
+    }
+    if (this.locks.request(call, wanted.value)) return this.enqueue(call, next)
+    this.locked.set(call, next)
+    for (const holder of this.stuck) if (this.locks.behind(holder).includes(call)) this.rejectBehind(holder, call)
+  }
+
+  private enqueue(call: Call, next: Runner): void {
     this.queue.push(new WaitingCall(this, call, next))
     this.pump()
   }
@@ -172,6 +202,7 @@ export class Dispatcher implements Admission {
 
   release(call: Call): void {
     this.running--
+    this.stuck.delete(call)
     if (call.abandoned) this.abandoned--
     const permits = call.tool.compiled.permits
     if (call.holdsToolPermit && permits !== undefined) {
@@ -187,11 +218,10 @@ export class Dispatcher implements Admission {
     this.abandoned++
     const permits = call.holdsToolPermit ? call.tool.compiled.permits : undefined
     if (permits !== undefined) permits.abandoned++
-    for (const waiting of this.locks.behind(call)) {
-      this.reject(waiting, `it waits for a resource held by ${call.name} (${call.id}), which did not stop when asked`)
-    }
+    if (call.tool.compiled.policies.resources !== undefined) this.stuck.add(call)
+    for (const waiting of this.locks.behind(call)) this.rejectBehind(call, waiting)
     if (permits !== undefined && permits.abandoned >= permits.limit) {
-      for (const waiter of [...permits.waiters]) {
+      for (const waiter of permits.waiters) {
         this.reject((waiter as WaitingCall).call, `all ${permits.limit} places of ${call.name} are held by calls that did not stop when asked`)
       }
     }
@@ -252,31 +282,22 @@ export class Dispatcher implements Admission {
     if (call.state === "answered" || call.reason !== undefined) return
     call.state = "waiting"
     this.owner.queued(call)
-    if (call.tool.compiled.policies.eager === "after-finish" && !this.turnEndedWell) this.held.push(call)
-    else this.enter(call)
+    call.tool.run(call)
   }
 
   /** Set by the owner: whether `after-finish` calls need not wait any more (approved calls, calls after the finish). */
   turnEndedWell = false
 
-  private enter(call: Call): void {
-    const { resources } = call.tool.compiled.policies
-    if (resources === undefined) return call.tool.run(call)
-    // A throwing `Resources` function is that call's failure.
-    const wanted = Effect.runSyncExit(Effect.sync(() => resources(call.decoded as never)))
-    if (Exit.isFailure(wanted)) {
-      return Attempt.settle(call, fault(ToolFailure.handlerFailed(call.name, call.id, new Error("ToolPolicy.Resources failed"))))
-    }
-    if (this.locks.request(call, wanted.value)) call.tool.run(call)
-    else this.locked.set(call, () => call.tool.run(call))
-  }
-
   private freeLocks(call: Call): void {
     for (const freed of this.locks.release(call)) {
-      const run = this.locked.get(freed)
+      const next = this.locked.get(freed)
       this.locked.delete(freed)
-      run?.()
+      if (next !== undefined) this.enqueue(freed, next)
     }
+  }
+
+  private rejectBehind(holder: Call, call: Call): void {
+    this.reject(call, `it waits for a resource held by ${holder.name} (${holder.id}), which did not stop when asked`)
   }
 
   private reject(call: Call, limit: string): void {
@@ -288,20 +309,11 @@ export class Dispatcher implements Admission {
   // ---- places ---------------------------------------------------------------------------------------------------------
 
   private pump(): void {
-    if (this.pumping) return
+    if (this.pumping || this.stopping > 0) return
     this.pumping = true
-    let starts = 0
-    while (this.head < this.queue.length && this.running < this.concurrency) {
-      if (starts === startsPerTurn) {
-        this.scheduler.scheduleTask(() => {
-          this.pumping = false
-          this.pump()
-        }, 0)
-        return
-      }
+    while (this.head < this.queue.length && this.hasPlace) {
       const waiting = this.queue[this.head++]!
       if (waiting.call.state === "answered") continue
-      starts++
       this.startOrStepAside(waiting)
     }
     if (this.abandoned >= this.concurrency) this.rejectQueued()
@@ -310,16 +322,19 @@ export class Dispatcher implements Admission {
       this.head = 0
     }
     this.pumping = false
-    if (this.blockedTools.size > 0 && this.running < this.concurrency) this.wakeBlocked()
+    if (this.blockedTools.size > 0 && this.hasPlace) this.wakeBlocked()
   }
 
+  // What waits in the queue, and what stepped aside for its tool's cap: no place of this run will come for either.
   private rejectQueued(): void {
-    for (; this.head < this.queue.length; this.head++) {
-      this.reject(
-        this.queue[this.head]!.call,
-        `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
-      )
+    const limit = `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
+    for (; this.head < this.queue.length; this.head++) this.reject(this.queue[this.head]!.call, limit)
+    for (const permits of this.blockedTools) {
+      for (const waiter of permits.waiters) {
+        if (waiter instanceof WaitingCall && waiter.dispatcher === this) this.reject(waiter.call, limit)
+      }
     }
+    this.blockedTools.clear()
   }
 
   private startOrStepAside(waiting: WaitingCall): void {
@@ -338,7 +353,7 @@ export class Dispatcher implements Admission {
   }
 
   get hasPlace(): boolean {
-    return this.running < this.concurrency
+    return this.running < this.concurrency && this.stopping === 0 && this.starts < startsPerTurn
   }
 
   startWaiting({ call, next }: WaitingCall): void {
@@ -351,11 +366,20 @@ export class Dispatcher implements Admission {
   private begin(call: Call, next: Runner): void {
     this.running++
     if (this.running > this.peak) this.peak = this.running
+    if (++this.starts === startsPerTurn) this.rest()
     next(call)
   }
 
+  // Handlers that end in their first step would else be started one after the other, however many there are.
+  private rest(): void {
+    this.scheduler.scheduleTask(() => {
+      this.starts = 0
+      this.pump()
+    }, 0)
+  }
+
   private wakeBlocked(): void {
-    for (const permits of [...this.blockedTools]) {
+    for (const permits of this.blockedTools) {
       wake(permits)
       if (permits.waiters.length === 0) this.blockedTools.delete(permits)
     }

@@ -157,7 +157,7 @@ export const govern = <Tools extends Record<string, Tool.Any>>(
     (handlers) => ({
       tools: toolkit.tools,
       handle: (name: string, params: unknown, toolCallId?: string) =>
-        Effect.map(Effect.context<never>(), (caller) => {
+        Effect.map(Effect.context(), (caller) => {
           const context = Context.merge(handlers as Context.Context<never>, caller)
           return handle(bindAll(toolkit, context, undefined, [name]).get(name), toolkit, context, name, params, toolCallId)
         })
@@ -191,7 +191,7 @@ const handle = (
 }
 
 const handlerResult = ({ encodedResult, isFailure, modelOutput, result }: Outcome): Tool.HandlerResult<Tool.Any> => ({
-  result: result as never,
+  result: result,
   encodedResult,
   isFailure,
   preliminary: false,
@@ -204,7 +204,7 @@ const progressTo = (queue: Queue.Enqueue<Tool.HandlerResult<Tool.Any>, Cause.Don
   cancelled: () => {},
   abandoned: () => {},
   progress: (_call, result, encodedResult) => {
-    Queue.offerUnsafe(queue, { result: result as never, encodedResult, isFailure: false, preliminary: true })
+    Queue.offerUnsafe(queue, { result: result, encodedResult, isFailure: false, preliminary: true })
   }
 })
 

@@ -8,10 +8,9 @@
  */
 import type * as AiError from "effect/ai/AiError"
 import * as LanguageModel from "effect/ai/LanguageModel"
-import * as Prompt from "effect/ai/Prompt"
+import type * as Prompt from "effect/ai/Prompt"
 import type * as Response from "effect/ai/Response"
 import type * as Tool from "effect/ai/Tool"
-import type * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -284,7 +283,7 @@ const readTurn = (
   const read = Stream.runForEachArray(
     model.streamText({
       prompt: run.prompt,
-      toolkit: toolkit as unknown as Toolkit.WithHandler<Record<string, Tool.Any>>,
+      toolkit: toolkit,
       toolChoice: toolChoice(settings, turn.step) as never,
       disableToolCallResolution: true,
       toolCallValidation: "deferred"
@@ -307,12 +306,13 @@ const toolChoice = (settings: Resolved, step: number) => {
 }
 
 // Time in which the reader left our own parts unread is not the model's.
-const watchModel = (run: Run, turn: Turn, limit: number, blockedBefore = run.settings.sink?.blockedMillis ?? 0): void => {
+const watchModel = (run: Run, turn: Turn, limit: number, left = limit): void => {
   const { sink, timers } = run.settings
-  timers.add(limit, () => {
+  const blockedBefore = sink?.blockedMillis ?? 0
+  timers.add(left, () => {
     if (!Number.isNaN(turn.endedAt)) return
     const blocked = (sink?.blockedMillis ?? 0) - blockedBefore
-    if (blocked >= 1) return watchModel(run, turn, Math.ceil(blocked))
+    if (blocked >= 1) return watchModel(run, turn, limit, Math.ceil(blocked))
     run.fail(
       { _tag: "TimedOut", clock: "model", afterMillis: limit },
       "broken",

@@ -55,6 +55,16 @@ const refused: ReadonlyArray<readonly [schema: unknown, keyword: string, path: s
   [{ anyOf: [{ oneOf: {} }] }, "oneOf", "/anyOf/0"],
   [{ type: "string", nullable: true }, "nullable", ""],
   [{ if: {}, then: {}, unevaluatedProperties: false }, "if", ""],
+  [
+    { $ref: "#/$defs/a", allOf: [{ unevaluatedProperties: false }], $defs: { a: { properties: { b: true } } } },
+    "unevaluatedProperties",
+    "/allOf/0"
+  ],
+  [
+    { anyOf: [{}], dependentSchemas: { a: { not: true, unevaluatedItems: true } } },
+    "unevaluatedItems",
+    "/dependentSchemas/a"
+  ],
   [{ prefixItems: [{}] }, "prefixItems", "", "draft-07"],
   [{ properties: { a: { unevaluatedProperties: false } } }, "unevaluatedProperties", "/properties/a", "draft-07"],
   [{ dependentRequired: {} }, "dependentRequired", "", "draft-07"],
@@ -72,7 +82,18 @@ interface Group {
 }
 
 // What may be refused, by keyword. A group refused for another keyword is a failure: it would be a claim we do not keep.
-const mayRefuse = new Set(["$ref", "$id", "$dynamicRef", "$dynamicAnchor", "$schema", "if", "multipleOf", "$anchor"])
+const mayRefuse = new Set([
+  "$ref",
+  "$id",
+  "$dynamicRef",
+  "$dynamicAnchor",
+  "$schema",
+  "if",
+  "multipleOf",
+  "$anchor",
+  "unevaluatedProperties",
+  "unevaluatedItems"
+])
 
 // Draft 7 lets a validator assert `contentEncoding` and `contentMediaType`, and 2020-12 does not; here they are annotations.
 const annotationsOnly = new Set(["content.json"])
@@ -145,6 +166,9 @@ describe("jsonSchema", () => {
       assert.isDefined(issue({ const: [] }, {}))
       assert.isDefined(issue({ const: {} }, []))
       assert.isDefined(issue({ enum: [[1]] }, { 0: 1 }))
+      assert.isDefined(issue({ const: [] }, { length: 0 }))
+      assert.isDefined(issue({ const: [1] }, { 0: 1, length: 1 }))
+      assert.isDefined(issue({ const: [] }, JSON.parse("{\"__proto__\":{},\"length\":0}")))
       assert.isDefined(issue({ enum: [{ a: [] }] }, { a: {} }))
       assert.isUndefined(issue({ enum: [{ a: [] }] }, { a: [] }))
       assert.isUndefined(issue({ uniqueItems: true }, [[], {}, { 0: 1 }, [1]]))

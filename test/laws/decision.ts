@@ -2,16 +2,16 @@
  * Random decisions for the laws: a seed gives 1 to 200 calls with a behaviour each, a cap, the way the turn ends and the way
  * the run is disturbed. Everything runs on TestClock; the clock and the handlers are watched from outside.
  */
+import * as AiError from "effect/ai/AiError"
+import type * as Response from "effect/ai/Response"
+import * as Tool from "effect/ai/Tool"
+import * as Toolkit from "effect/ai/Toolkit"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import * as AiError from "effect/ai/AiError"
-import type * as Response from "effect/ai/Response"
-import * as Tool from "effect/ai/Tool"
-import * as Toolkit from "effect/ai/Toolkit"
 import { Executor, ToolPolicy } from "../../src/index.ts"
 import type { Chunk } from "../model.ts"
 import { call, finish } from "../model.ts"
@@ -63,7 +63,9 @@ const toolOf = (name: string) => Tool.make(name, { parameters: Params, success: 
 
 const makeTool = (name: Behaviour) => {
   const tool = toolOf(name)
-  if (name === "write") return tool.annotate(ToolPolicy.Resources, (p: { readonly n: number }) => [{ write: `k${p.n % 3}` }])
+  if (name === "write") {
+    return tool.annotate(ToolPolicy.Resources, (p: { readonly n: number }) => [{ write: `k${p.n % 3}` }])
+  }
   if (name === "capped") return tool.annotate(ToolPolicy.Concurrency, 2)
   if (name === "readonly") return tool.annotate(Tool.Readonly, true)
   if (name === "afterFinish") return tool.annotate(Tool.Destructive, true)
@@ -98,12 +100,15 @@ export interface Decision {
 
 export const toolTimeout = 5000
 
-const size = (r: ReturnType<typeof random>): number => r.chance(0.6) ? r.int(1, 20) : r.chance(0.8) ? r.int(21, 80) : r.int(81, 200)
+const size = (r: ReturnType<typeof random>): number =>
+  r.chance(0.6) ? r.int(1, 20) : r.chance(0.8) ? r.int(21, 80) : r.int(81, 200)
 
 export const makeDecision = (seed: number): Decision => {
   const r = random(seed)
   const n = size(r)
-  const kinds: ReadonlyArray<Behaviour> = r.chance(0.3) ? ["success", "slow", "failure"] : [...behaviours, "unknownTool", "badInput"]
+  const kinds: ReadonlyArray<Behaviour> = r.chance(0.3)
+    ? ["success", "slow", "failure"]
+    : [...behaviours, "unknownTool", "badInput"]
   const calls = Array.from({ length: n }, (_, i): Planned => ({
     id: r.chance(0.03) && i > 0 ? "c0" : `c${i}`,
     behaviour: r.pick(kinds),
@@ -205,7 +210,9 @@ interface Arguments {
   readonly millis: number
 }
 
-const handlers = (watch: Watch): Record<typeof behaviours[number], (p: Arguments) => Effect.Effect<number, { readonly why: string }>> => {
+const handlers = (
+  watch: Watch
+): Record<typeof behaviours[number], (p: Arguments) => Effect.Effect<number, { readonly why: string }>> => {
   const released = Effect.runPromise(Deferred.await(watch.release))
   return {
     success: ({ n }) => watched(watch, Effect.succeed(n)),
@@ -227,10 +234,16 @@ const handlers = (watch: Watch): Record<typeof behaviours[number], (p: Arguments
     deafForAWhile: ({ n }) => watched(watch, Effect.orDie(Executor.promise(() => Promise.resolve(n)))),
     uninterruptible: ({ n }) => watched(watch, Effect.uninterruptible(Effect.as(Deferred.await(watch.release), n))),
     stuckFinalizer: ({ n }) =>
-      watched(watch, Effect.as(Effect.sleep(n % 2 === 0 ? 10 : 60_000), n).pipe(Effect.onInterrupt(() => Deferred.await(watch.release)))),
-    slowFinalizer: ({ millis, n }) => watched(watch, Effect.as(Effect.sleep(millis), n).pipe(Effect.onInterrupt(() => Effect.sleep(100)))),
+      watched(
+        watch,
+        Effect.as(Effect.sleep(n % 2 === 0 ? 10 : 60_000), n).pipe(
+          Effect.onInterrupt(() => Deferred.await(watch.release))
+        )
+      ),
+    slowFinalizer: ({ millis, n }) =>
+      watched(watch, Effect.as(Effect.sleep(millis), n).pipe(Effect.onInterrupt(() => Effect.sleep(100)))),
     notAnEffect: () => 42 as never,
-    badResult: () => watched(watch, Effect.succeed(Number.NaN as number)),
+    badResult: () => watched(watch, Effect.succeed(Number.NaN)),
     write: ({ millis, n }) =>
       watched(
         watch,

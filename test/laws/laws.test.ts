@@ -48,13 +48,15 @@ const observe = (decision: Decision): Effect.Effect<Observed> =>
     }).pipe(disturbance.kind === "leave" ? Stream.take(disturbance.after) : (self) => self)
     const fiber = yield* Stream.runForEach(stream, (part) => Effect.sync(() => void parts.push(part as AnyPart))).pipe(
       Effect.provide([layer, scripted(decision.chunks as never, says("done"))]),
-      Effect.provideContext(Context.merge(yield* Effect.context<never>(), clock)),
+      Effect.provideContext(Context.merge(yield* Effect.context(), clock)),
       Effect.forkChild
     )
     yield* disturb(decision, runId, fiber)
     for (let i = 0; i < 4000 && fiber.pollUnsafe() === undefined; i++) yield* TestClock.adjust(250)
     const exit = fiber.pollUnsafe()
-    if (exit === undefined) return yield* Effect.die(new Error(`seed ${decision.seed}: the run did not end in 1,000 virtual seconds`))
+    if (exit === undefined) {
+      return yield* Effect.die(new Error(`seed ${decision.seed}: the run did not end in 1,000 virtual seconds`))
+    }
     watch.over = true
     const runs = yield* Orchestrator.Runs
     const atEnd = {
@@ -77,7 +79,7 @@ const disturb = (decision: Decision, runId: string, fiber: Fiber.Fiber<unknown, 
       return Effect.andThen(
         TestClock.adjust(disturbance.at),
         Effect.asVoid(Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true }))
-      ) as Effect.Effect<void>
+      )
     case "cancelCall":
       return Effect.andThen(
         TestClock.adjust(disturbance.at),
@@ -98,7 +100,9 @@ const readerStayed = ({ decision }: Observed) =>
   decision.disturbance.kind !== "interrupt" && decision.disturbance.kind !== "leave"
 
 /** Seeds are observed once and judged by every law. */
-const observed = Effect.runSync(Effect.cached(Effect.suspend(() => Effect.forEach(seeds, (seed) => observe(makeDecision(seed)), { concurrency: 1 }))))
+const observed = Effect.runSync(
+  Effect.cached(Effect.suspend(() => Effect.forEach(seeds, (seed) => observe(makeDecision(seed)), { concurrency: 1 })))
+)
 
 const forAll = (name: string, judge: (observed: Observed) => void) =>
   it.effect(name, () =>
@@ -107,7 +111,12 @@ const forAll = (name: string, judge: (observed: Observed) => void) =>
         try {
           judge(one)
         } catch (error) {
-          throw new Error(`seed ${one.decision.seed} (${JSON.stringify({ ...one.decision, chunks: undefined, calls: one.decision.calls.length })}): ${(error as Error).message}`, { cause: error })
+          throw new Error(
+            `seed ${one.decision.seed} (${
+              JSON.stringify({ ...one.decision, chunks: undefined, calls: one.decision.calls.length })
+            }): ${(error as Error).message}`,
+            { cause: error }
+          )
         }
       }
     }), 240_000)
@@ -131,13 +140,18 @@ describe("laws", () => {
     if (!readerStayed(o)) return
     assert.deepStrictEqual([...results].sort(), [...calls].sort(), "every call has a result")
     if (o.decision.disturbance.kind === "none") {
-      const expected = o.decision.calls.length + (o.decision.ending === "length" || o.decision.ending === "unknown" ? (o.decision.open === undefined ? 0 : 1) : 0)
+      const expected = o.decision.calls.length +
+        (o.decision.ending === "length" || o.decision.ending === "unknown"
+          ? (o.decision.open === undefined ? 0 : 1)
+          : 0)
       assert.strictEqual(calls.length, expected, "every call the model made is there")
     }
     const prompt = promptOf(o)
     if (calls.length === 0) return
     assert.isDefined(prompt)
-    const inHistory = prompt!.content.flatMap((message) => message.role === "tool" ? message.content.flatMap((part) => part.type === "tool-result" ? [part.id] : []) : [])
+    const inHistory = prompt.content.flatMap((message) =>
+      message.role === "tool" ? message.content.flatMap((part) => part.type === "tool-result" ? [part.id] : []) : []
+    )
     assert.deepStrictEqual(inHistory, calls, "the history has the results in call order")
   })
 
@@ -145,19 +159,40 @@ describe("laws", () => {
     if (o.decision.disturbance.kind !== "none") return
     const { ending } = o.decision
     const outcomes = new Map(o.parts.flatMap((part) => part.type === "tool-result" ? [[part.id, part] as const] : []))
-    const abandonedHoldAll = o.parts.filter((part) => part.type === "tool-abandoned").length >= Math.min(o.decision.cap, 2)
+    const abandonedHoldAll = o.parts.filter((part) =>
+      part.type === "tool-abandoned"
+    ).length >= Math.min(o.decision.cap, 2)
     const calls = o.parts.flatMap((part) => part.type === "tool-call" ? [part] : [])
     o.decision.calls.forEach((planned, n) => {
       const result = outcomes.get(calls[n]!.id)!
       const tag = result.isFailure ? (result.result as { _tag?: string })._tag ?? "own" : "success"
-      if (tag === "Rejected") return assert.isTrue(abandonedHoldAll, "rejected only where abandoned calls hold the places")
-      if (ending !== "stop" && (tag === "NotStarted" || tag === "Cancelled")) return
+      if (tag === "Rejected") {
+        return assert.isTrue(abandonedHoldAll, "rejected only where abandoned calls hold the places")
+      }
+      if (ending !== "stop" && (tag === "NotStarted" || tag === "Cancelled")) {
+        return
+      }
       const expected: Record<string, string> = {
-        success: "success", slow: "success", failure: "own", defect: "HandlerFailed", throws: "HandlerFailed",
-        never: "TimedOut", listening: "TimedOut", deaf: "TimedOut", deafForAWhile: "success", uninterruptible: "TimedOut",
-        stuckFinalizer: n % 2 === 0 ? "success" : "TimedOut", slowFinalizer: "success", notAnEffect: "HandlerFailed",
-        badResult: "InvalidOutput", write: "success", capped: "success", readonly: "success", afterFinish: "success",
-        unknownTool: "UnknownTool", badInput: "InvalidInput"
+        success: "success",
+        slow: "success",
+        failure: "own",
+        defect: "HandlerFailed",
+        throws: "HandlerFailed",
+        never: "TimedOut",
+        listening: "TimedOut",
+        deaf: "TimedOut",
+        deafForAWhile: "success",
+        uninterruptible: "TimedOut",
+        stuckFinalizer: n % 2 === 0 ? "success" : "TimedOut",
+        slowFinalizer: "success",
+        notAnEffect: "HandlerFailed",
+        badResult: "InvalidOutput",
+        write: "success",
+        capped: "success",
+        readonly: "success",
+        afterFinish: "success",
+        unknownTool: "UnknownTool",
+        badInput: "InvalidInput"
       }
       assert.strictEqual(tag, expected[planned.behaviour], `call ${n} (${planned.behaviour})`)
       if (tag === "success") assert.strictEqual(result.result, n)
@@ -206,12 +241,28 @@ describe("laws", () => {
         count(Exit.isSuccess(exit) ? "finished" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failed")
         for (const part of parts) {
           if (part.type === "tool-abandoned" || part.type === "tool-cancelled") count(part.type)
-          if (part.type === "tool-result") count((part.result as { _tag?: string })?._tag ?? (part.isFailure ? "failure" : "success"))
+          if (part.type === "tool-result") {
+            count((part.result as { _tag?: string })?._tag ?? (part.isFailure ? "failure" : "success"))
+          }
         }
       }
       const wanted = [
-        "finished", "interrupted", "failed", "tool-abandoned", "tool-cancelled", "success", "failure", "UnknownTool", "InvalidInput",
-        "InvalidOutput", "HandlerFailed", "TimedOut", "Cancelled", "Rejected", "Truncated", "NotStarted"
+        "finished",
+        "interrupted",
+        "failed",
+        "tool-abandoned",
+        "tool-cancelled",
+        "success",
+        "failure",
+        "UnknownTool",
+        "InvalidInput",
+        "InvalidOutput",
+        "HandlerFailed",
+        "TimedOut",
+        "Cancelled",
+        "Rejected",
+        "Truncated",
+        "NotStarted"
       ]
       for (const what of wanted) assert.isAtLeast(seen.get(what) ?? 0, 10, what)
     }), 240_000)
@@ -219,7 +270,10 @@ describe("laws", () => {
   it.effect("7: the same seed gives the same parts in the same order", () =>
     Effect.gen(function*() {
       const first = yield* observed
-      const shown = (o: Observed) => o.parts.map((part) => JSON.stringify({ ...part, runId: undefined, time: undefined, report: undefined, prompt: undefined }))
+      const shown = (o: Observed) =>
+        o.parts.map((part) =>
+          JSON.stringify({ ...part, runId: undefined, time: undefined, report: undefined, prompt: undefined })
+        )
       for (const one of first) {
         const again = yield* observe(one.decision)
         assert.deepStrictEqual(shown(again), shown(one), `seed ${one.decision.seed}`)

@@ -12,8 +12,8 @@ import * as Result from "effect/Result"
 import * as Tracer from "effect/Tracer"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
-import { Call, CurrentCall, fault } from "./Call.ts"
-import type { Outcome } from "./Call.ts"
+import { CurrentCall, fault } from "./Call.ts"
+import type { Call, Outcome } from "./Call.ts"
 import { countAbandoned, countEnded, countLate } from "./counters.ts"
 import { exitOf } from "./exitOf.ts"
 
@@ -29,11 +29,18 @@ export const start = (call: Call): void => {
   call.fiberEnded = false
   const fiber = Effect.runForkWith(context)(Effect.suspend(() => handle(call)))
   const exit = fiber.pollUnsafe()
-  if (exit !== undefined) return ended(call, exit)
-  call.fiber = fiber
-  fiber.addObserver((exit) => ended(call, exit))
+  if (exit !== undefined) {
+    ended(call, exit)
+    // Over at once, unless its result takes time to encode or a promise of it is still at work.
+    if (call.state as Call["state"] === "answered") return
+  } else {
+    call.fiber = fiber
+    fiber.addObserver((exit) => ended(call, exit))
+  }
   // The handler's first steps may have stopped their own call before there was a fiber to interrupt.
-  if (call.reason !== undefined) return interrupt(call, call.reason)
+  if (call.reason !== undefined) {
+    return void call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, call.reason))
+  }
   if (tool.timeoutMillis !== undefined) {
     const millis = tool.timeoutMillis
     call.attemptTimer = environment.timers.add(millis, () => stop(call, CancelReason.timeout("attempt", millis)))
@@ -83,7 +90,6 @@ const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
     if (call.abandoned && Exit.isSuccess(exit)) countLate(call)
     return settleIfEnded(call)
   }
-  if (call.attemptTimer !== undefined) call.environment.timers.remove(call.attemptTimer)
   const outcome = outcomeOf(call, exit)
   const known = exitOf(outcome)
   if (known !== undefined && Exit.isSuccess(known)) {
@@ -152,11 +158,25 @@ const endSpan = (call: Call, span: Tracer.Span, outcome: Outcome, exit: Exit.Exi
  * its grace is over.
  */
 export const stop = (call: Call, reason: CancelReason.CancelReason): void => {
-  if (call.state === "answered" || call.reason !== undefined) return
+  if (signal(call, reason)) halt(call, reason)
+}
+
+/**
+ * The first half of a stop: the call is told why, and so are its promises. To be followed by {@link halt}; apart, so that of a
+ * thousand calls the last is told before the first is taken apart.
+ */
+export const signal = (call: Call, reason: CancelReason.CancelReason): boolean => {
+  if (call.state === "answered" || call.reason !== undefined) return false
   call.reason = reason
-  const started = call.state === "running"
   call.environment.listener?.cancelled(call, reason)
-  interrupt(call, reason)
+  if (call.controllers !== undefined) for (const controller of call.controllers) controller.abort(reason)
+  return true
+}
+
+/** The second half: its fiber is interrupted, and it is answered now, when it ends, or when its grace is over. */
+export const halt = (call: Call, reason: CancelReason.CancelReason): void => {
+  const started = call.state === "running"
+  call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
   if (!started) {
     call.environment.admission.withdraw(call)
     return settle(call, stopped(call, reason))
@@ -166,13 +186,6 @@ export const stop = (call: Call, reason: CancelReason.CancelReason): void => {
   const { graceMillis } = call.tool.compiled.policies
   if (graceMillis === 0) return abandon(call)
   call.graceTimer = call.environment.timers.add(graceMillis, () => abandon(call))
-}
-
-// Signals first: a promise that listens has settled, or is settling, when its fiber is interrupted.
-const interrupt = (call: Call, reason: CancelReason.CancelReason): void => {
-  const fiber = call.fiber
-  if (call.controllers !== undefined) for (const controller of call.controllers) controller.abort(reason)
-  fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
 }
 
 const abandon = (call: Call): void => {

@@ -6,8 +6,10 @@
  */
 import * as Tool from "effect/ai/Tool"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { maxArgumentsDepth } from "../../domain/ToolCall.ts"
 import * as ToolPolicy from "../../domain/ToolPolicy.ts"
 import * as JsonSchema from "./jsonSchema.ts"
 import { makePermits } from "./ToolPermits.ts"
@@ -45,8 +47,8 @@ export const compile = (tool: Tool.Any): CompiledTool => {
     policies,
     permits: policies.concurrency === undefined ? undefined : makePermits(policies.concurrency),
     ...parameterCodecs(tool),
-    encodeSuccess: Schema.encodeUnknownEffect(Schema.toCodecJson(tool.successSchema)) as Codec,
-    encodeFailure: Schema.encodeUnknownEffect(Schema.toCodecJson(tool.failureSchema)) as Codec,
+    encodeSuccess: jsonEncoder(tool.successSchema),
+    encodeFailure: jsonEncoder(tool.failureSchema),
     expectedKeys: () => expectedKeys(tool)
   }
   compiled.set(tool, made)
@@ -58,10 +60,9 @@ const parameterCodecs = (tool: Tool.Any): Pick<CompiledTool, "decode" | "check">
     const decode = jsonSchemaCodec(tool.name, tool.jsonSchema)
     return { decode, check: decode }
   }
-  return {
-    decode: Schema.decodeUnknownEffect(tool.parametersSchema) as Codec,
-    check: Schema.decodeUnknownEffect(Schema.toType(tool.parametersSchema)) as Codec
-  }
+  const decode: unknown = Schema.decodeUnknownEffect(tool.parametersSchema)
+  const check: unknown = Schema.decodeUnknownEffect(Schema.toType(tool.parametersSchema))
+  return { decode: decode as Codec, check: check as Codec }
 }
 
 const jsonSchemaCodec = (name: string, schema: object): Codec => {
@@ -73,6 +74,24 @@ const jsonSchemaCodec = (name: string, schema: object): Codec => {
     const invalid = validate(value)
     return invalid === undefined ? Effect.succeed(value) : Effect.fail({ message: invalid.issue } as Schema.SchemaError)
   }
+}
+
+// `JSON.stringify`, which every provider's request passes through, overflows the stack on values some thousand levels deep.
+const jsonEncoder = (schema: Schema.Top): Codec => {
+  const encode = Schema.encodeUnknownEffect(Schema.toCodecJson(schema)) as Codec
+  return (value) =>
+    Effect.flatMapEager(encode(value), (encoded) =>
+      isDeeper(encoded, maxArgumentsDepth)
+        ? Effect.fail({ message: `it is nested deeper than ${maxArgumentsDepth} levels` } as Schema.SchemaError)
+        : Exit.succeed(encoded))
+}
+
+const isDeeper = (value: unknown, left: number): boolean => {
+  if (typeof value !== "object" || value === null) return false
+  if (left === 0) return true
+  if (Array.isArray(value)) return value.some((item) => isDeeper(item, left - 1))
+  for (const key in value) if (isDeeper((value as Record<string, unknown>)[key], left - 1)) return true
+  return false
 }
 
 const expectedKeys = (tool: Tool.Any): ReadonlyArray<string> =>

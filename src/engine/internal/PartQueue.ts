@@ -20,12 +20,17 @@ export class PartQueue<Part extends object, E> {
   private readonly progress = new Map<string, Progress<Part>>()
   private readonly now: () => number
   private waiting: (() => void) | undefined
-  /** How long the model's stream was not read because nobody read ours. */
-  blockedMillis = 0
+  private blockedBefore = 0
+  private blockedSince: number | undefined
 
   constructor(queue: Queue.Queue<Part | Progress<Part>, E | Cause.Done>, now: () => number) {
     this.queue = queue
     this.now = now
+  }
+
+  /** How long the model's stream was not read because nobody read ours, up to now. */
+  get blockedMillis(): number {
+    return this.blockedBefore + (this.blockedSince === undefined ? 0 : this.now() - this.blockedSince)
   }
 
   offer(part: Part): void {
@@ -48,16 +53,20 @@ export class PartQueue<Part extends object, E> {
   /** Waits while too many parts are unread. */
   readonly gate: Effect.Effect<void> = Effect.suspend(() =>
     Queue.sizeUnsafe(this.queue) < unreadLimit ? Effect.void : Effect.callback<void>((resume) => {
-      const since = this.now()
+      this.blockedSince = this.now()
       this.waiting = () => {
-        this.blockedMillis += this.now() - since
+        this.unblocked()
         resume(Effect.void)
       }
-      return Effect.sync(() => {
-        this.waiting = undefined
-      })
+      return Effect.sync(() => this.unblocked())
     })
   )
+
+  private unblocked(): void {
+    this.blockedBefore = this.blockedMillis
+    this.blockedSince = undefined
+    this.waiting = undefined
+  }
 
   /** Ends or fails the stream behind what has been offered. */
   end(exit: Effect.Effect<void, E>): Effect.Effect<void> {
@@ -69,9 +78,7 @@ export class PartQueue<Part extends object, E> {
 
   readonly stream: Stream.Stream<Part, E> = Stream.suspend(() =>
     Stream.mapArray(Stream.fromQueue(this.queue), (items) => {
-      const waiting = this.waiting
-      this.waiting = undefined
-      waiting?.()
+      this.waiting?.()
       return items.map((item) => item instanceof Progress ? item.parts.shift()! : item) as [Part, ...Array<Part>]
     })
   ) as Stream.Stream<Part, E>

@@ -44,7 +44,7 @@ const deadline = (millis: number | undefined, next: Runner): Runner =>
 
 /**
  * Binds a tool to its handler in `context`. The handler's own context is merged with the caller's once; the caller's values
- * win, as in stock effect/ai. Without a handler, or with policies that make no sense, every call is answered with that defect.
+ * win, as in stock effect/ai. Without a handler every call is answered with that defect; policies that make no sense die here.
  */
 export const bind = (
   tool: Tool.Any,

@@ -154,6 +154,7 @@ export class Run implements Listener {
         this.usage = usage.sum(this.usage, part.usage)
         if (endedWell(part.reason)) this.endedWell()
         break
+      default:
     }
     turn.parts.push(part)
     this.emit(part)
@@ -266,7 +267,7 @@ export class Run implements Listener {
       name: call.name,
       result,
       encodedResult,
-      isFailure: isFailure as true,
+      isFailure: isFailure,
       providerExecuted: false,
       preliminary: false,
       ...(modelOutput === undefined ? undefined : { modelOutput })

@@ -46,7 +46,7 @@ class Registry implements RunRegistry {
       return effect
     }).pipe(Effect.ensuring(Effect.sync(() => {
       this.runs.delete(runId)
-      if (this.runs.size === 0) for (const resume of [...this.empty]) resume()
+      if (this.runs.size === 0) for (const resume of this.empty) resume()
     })))
   }
 
@@ -67,7 +67,7 @@ class Registry implements RunRegistry {
       return Effect.timeoutOption(this.awaitEmpty, grace)
     }).pipe(
       Effect.andThen(Effect.suspend(() => {
-        for (const run of [...this.runs.values()]) {
+        for (const run of this.runs.values()) {
           run.fail({ _tag: "Cancelled", reason: CancelReason.shutdown }, "all", CancelReason.shutdown)
         }
         return this.awaitEmpty

@@ -13,8 +13,8 @@ const late = Metric.counter("async_orchestrator_late_results_total", {
   incremental: true
 })
 
-const labelled = <M extends Metric.Metric<number, unknown>>(metric: M, call: Call) =>
-  Metric.withAttributes(metric as Metric.Metric<number, unknown>, { tool_name: call.name })
+const labelled = (metric: Metric.Metric<number, unknown>, call: Call) =>
+  Metric.withAttributes(metric, { tool_name: call.name })
 
 export const countAbandoned = (call: Call): void => labelled(abandoned, call).modifyUnsafe(1, call.tool.context)
 export const countEnded = (call: Call): void => labelled(abandoned, call).modifyUnsafe(-1, call.tool.context)

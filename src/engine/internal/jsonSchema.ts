@@ -12,10 +12,10 @@ import {
   copyValue,
   type Node,
   type SchemaCopy,
-  show,
   unsupported,
   type UnsupportedSchema
 } from "./jsonSchemaCopy.ts"
+import { refuseGraph } from "./jsonSchemaGraph.ts"
 import type { Dialect } from "./jsonSchemaKeywords.ts"
 
 /**
@@ -82,7 +82,7 @@ const link = (copy: SchemaCopy): Result.Result<Validate, UnsupportedSchema> => {
       catch: (error) => unsupported("$ref", "", `its references cannot be resolved: ${String(error)}`)
     }),
     (lookup) => {
-      const refusal = badReference(copy, lookup)
+      const refusal = refuseGraph(copy, lookup)
       return refusal === undefined ? Result.succeed(judge(copy, lookup, budget)) : Result.fail(refusal)
     }
   )
@@ -99,56 +99,6 @@ const meter = (node: Node, budget: { left: number }): void => {
       return undefined
     }
   })
-}
-
-// Filled by `dereference`, as a property that is not enumerable.
-const target = (node: Node, lookup: Lookup): unknown => {
-  const uri = node["__absolute_ref__"]
-  return typeof uri === "string" ? lookup[uri] : undefined
-}
-
-const badReference = (copy: SchemaCopy, lookup: Lookup): UnsupportedSchema | undefined => {
-  for (const [node, path] of copy.nodes) {
-    if (node["$ref"] === undefined) continue
-    const found = target(node, lookup)
-    if (typeof found !== "boolean" && !copy.nodes.has(found as Node)) {
-      return unsupported("$ref", path, `${show(node["$ref"])} is not a subschema of this schema; nothing is fetched`)
-    }
-  }
-  const looping = findLoop([...copy.nodes.keys()], (node) => inPlace(copy.dialect, node, target(node, lookup)))
-  return looping === undefined
-    ? undefined
-    : unsupported("$ref", copy.nodes.get(looping) ?? "", "it leads back to itself on the same value")
-}
-
-// The subschemas applied to the value a subschema is itself applied to.
-const inPlace = (dialect: Dialect, node: Node, referenced: unknown): ReadonlyArray<Node> => {
-  const own = dialect === "draft-07" && node["$ref"] !== undefined
-    ? []
-    : [
-      ...["allOf", "anyOf", "oneOf", "not", "if", "then", "else"].map((keyword) => node[keyword]),
-      ...Object.values(node["dependentSchemas"] ?? {})
-    ]
-  return [...own.flat(), referenced].filter((each): each is Node => typeof each === "object" && each !== null)
-}
-
-// A node on a cycle, by depth-first search without recursion. Nodes are entered once, left once.
-const findLoop = (nodes: ReadonlyArray<Node>, next: (node: Node) => ReadonlyArray<Node>): Node | undefined => {
-  const state = new Map<Node, "open" | "done">()
-  const stack: Array<Node> = [...nodes]
-  for (let node = stack.at(-1); node !== undefined; node = stack.at(-1)) {
-    if (state.get(node) !== undefined) {
-      state.set(node, "done")
-      stack.pop()
-      continue
-    }
-    state.set(node, "open")
-    for (const each of next(node)) {
-      if (state.get(each) === "open") return node["$ref"] === undefined ? each : node
-      if (state.get(each) === undefined) stack.push(each)
-    }
-  }
-  return undefined
 }
 
 const judge = (copy: SchemaCopy, lookup: Lookup, budget: { left: number }): Validate => (value) => {

@@ -284,8 +284,9 @@ export const copyValue = (value: unknown): ValueCopy => {
   return issue === undefined ? { _tag: "Value", value: copied, size, longest } : { _tag: "NotJson", issue }
 }
 
-// No key of a copy is a lone surrogate, so this one cannot be met in data.
-const arrayMark = "\ud800"
+// The package takes an object for an array if it has as many keys and each leads to the same in both. An object can match an
+// array's items, its `length` and its `__proto__`, so three keys more, which no data has (lone surrogates), keep them apart.
+const arrayMarks = { "\ud800": true, "\ud801": true, "\ud802": true }
 
 const copyInto = (
   seen: { size: number; longest: number; issue: string | undefined },
@@ -303,7 +304,7 @@ const copyInto = (
   if (Array.isArray(value)) {
     seen.longest = Math.max(seen.longest, value.length)
     const out = Array.from(value, (each, i) => copyInto(seen, each, `${path}/${i}`, depth + 1))
-    return Object.assign(out, { [arrayMark]: true })
+    return Object.assign(out, arrayMarks)
   }
   const out = bare()
   for (const [key, each] of Object.entries(value as object)) {

@@ -195,7 +195,8 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     try: () => Prompt.make(options.prompt),
     catch: (error) => refuse("prompt", String(error instanceof Error ? error.message : error))
   })
-  if (prompt.content.length === 0) return yield* refuse("prompt", "it is empty")
+  const isBlank = typeof options.prompt === "string" && options.prompt.trim() === ""
+  if (isBlank || prompt.content.length === 0) return yield* refuse("prompt", "it is empty")
   const integers = {
     maxSteps: options.maxSteps ?? config.maxSteps,
     toolCallConcurrency: options.toolCallConcurrency ?? config.toolCallConcurrency,
@@ -216,7 +217,7 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     const value = Option.map(Duration.fromInput(input), Duration.toMillis)
     return Option.isSome(value) && value.value > 0
       ? value.value
-      : yield* refuse(`timeout.${name}`, `${String(input)} is not a duration above 0`)
+      : yield* refuse(`timeout.${name}`, `${JSON.stringify(input)} is not a duration above 0`)
   })
   const timeout = { total: yield* millis("total"), model: yield* millis("model"), tool: yield* millis("tool") }
   for (const tool of Object.values(options.toolkit.tools)) {
@@ -234,7 +235,7 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     runId,
     prompt,
     activeTools: options.activeTools,
-    toolChoice: (options.toolChoice ?? "auto") as LanguageModel.ToolChoice<string>,
+    toolChoice: (options.toolChoice ?? "auto"),
     stopWhen: typeof stopWhen === "function" ? [stopWhen] : stopWhen,
     timeout,
     ...integers

@@ -4,7 +4,7 @@ import * as Response from "effect/ai/Response"
 const plus = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined ? b : b === undefined ? a : a + b
 
-export const empty = new Response.Usage({ inputTokens: {}, outputTokens: {} } as never)
+export const empty = new Response.Usage({ inputTokens: {}, outputTokens: {} })
 
 export const sum = (a: Response.Usage, b: Response.Usage): Response.Usage =>
   new Response.Usage({

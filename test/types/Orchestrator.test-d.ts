@@ -1,0 +1,63 @@
+import type { Effect, Stream } from "effect"
+import { Context, Effect as E, Schema } from "effect"
+import type { AiError, LanguageModel } from "effect/ai"
+import { Tool, Toolkit } from "effect/ai"
+import type { ToolEvent, ToolFailure } from "../../src/index.ts"
+import { Executor, Orchestrator } from "../../src/index.ts"
+
+class Db extends Context.Service<Db, { readonly name: string }>()("test/Db") {}
+
+const Search = Tool.make("search", {
+  parameters: Schema.Struct({ query: Schema.String }),
+  success: Schema.Array(Schema.String),
+  failure: Schema.Struct({ why: Schema.String })
+})
+const Lookup = Tool.make("lookup", { success: Schema.Finite, dependencies: [Db] })
+const toolkit = Toolkit.make(Search, Lookup)
+type Tools = { readonly search: typeof Search; readonly lookup: typeof Lookup }
+
+// R: the model, the handlers and what the handlers need; E: ours and the model's.
+export const run: Effect.Effect<
+  Orchestrator.RunResult<Tools>,
+  Orchestrator.OrchestratorError | AiError.AiError,
+  LanguageModel.LanguageModel | Tool.Handler<"search"> | Tool.Handler<"lookup"> | Db
+> = Orchestrator.run({ prompt: "hi", toolkit, activeTools: ["search"], toolChoice: { tool: "search" } })
+
+export const stream: Stream.Stream<
+  ToolEvent.Part<Tools>,
+  Orchestrator.OrchestratorError | AiError.AiError,
+  LanguageModel.LanguageModel | Tool.Handler<"search"> | Tool.Handler<"lookup"> | Db
+> = Orchestrator.stream({ prompt: "hi", toolkit })
+
+// @ts-expect-error a name the toolkit does not have
+Orchestrator.run({ prompt: "hi", toolkit, activeTools: ["nope"] })
+// @ts-expect-error a choice the toolkit does not have
+Orchestrator.run({ prompt: "hi", toolkit, toolChoice: { tool: "nope" } })
+// @ts-expect-error an option that does not exist
+Orchestrator.run({ prompt: "hi", toolkit, concurrency: 3 })
+// @ts-expect-error without handlers and a model it does not run
+void E.runPromise(Orchestrator.run({ prompt: "hi", toolkit }))
+
+export const called: Effect.Effect<
+  ReadonlyArray<string>,
+  { readonly why: string } | ToolFailure.ToolFailure,
+  Tool.Handler<"search">
+> = Executor.call(Search, { query: "x" })
+// @ts-expect-error the parameters are the tool's
+Executor.call(Search, { question: "x" })
+
+export const governed: Effect.Effect<
+  Toolkit.WithHandler<Tools>,
+  never,
+  Tool.Handler<"search"> | Tool.Handler<"lookup">
+> = Executor.govern(toolkit)
+
+// A result is typed by its tool: success, the tool's own failure, or a ToolFailure.
+export const results = E.map(run, (result) =>
+  result.toolResults.map((part) => {
+    if (part.name === "search" && !part.isFailure) {
+      const found: ReadonlyArray<string> = part.result
+      return found.length
+    }
+    return 0
+  }))
