@@ -11,8 +11,10 @@ import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import { createServer } from "node:http"
 import type { AddressInfo, Socket } from "node:net"
+import OpenAIClient, { AzureOpenAI } from "openai"
 import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import { chatEvent, decision, done, events, json, responsesEvent, utf8 } from "../replay/server.ts"
 import { provider } from "./openAiServer.ts"
@@ -173,6 +175,59 @@ describe("OpenAi.layer", () => {
       )
       assert.includeMembers([...arrays[0]!], ["response-metadata", "tool-params-start", "tool-call"])
     }).pipe(Effect.scoped))
+})
+
+describe("OpenAi, a client of the user's own", () => {
+  it.live("asks once whatever the client's retries are, and maps what its errors keep", () =>
+    Effect.gen(function*() {
+      const { baseURL, seen } = mount({}, failing(503, { error: { message: "busy" } }, { "retry-after-ms": "20" }))
+      const client = new OpenAIClient({ apiKey: "k", baseURL, maxRetries: 5 })
+      const failure = yield* errorOf(streamed).pipe(Effect.provide(OpenAi.layer({ model: "m", client })))
+      assert.strictEqual(failure.reason._tag, "InternalProviderError")
+      assert.include(failure.message, "busy")
+      assert.strictEqual(Duration.toMillis(failure.retryAfter!), 20)
+      assert.strictEqual(seen.length, 1)
+    }))
+
+  it.live("speaks to Azure through the SDK's own client", () =>
+    Effect.gen(function*() {
+      const { baseURL, seen } = mount({}, done("chat"))
+      const client = new AzureOpenAI({ apiKey: "azure-key", baseURL, apiVersion: "2025-01-01" })
+      yield* streamed.pipe(Effect.provide(OpenAi.layer({ model: "my-deployment", client })))
+      assert.match(seen[0]!.url, /\/chat\/completions\?api-version=2025-01-01$/)
+      assert.strictEqual(seen[0]!.headers["api-key"], "azure-key")
+    }))
+
+  it.live("speaks to Azure's v1 endpoint by base URL, header and query", () =>
+    Effect.gen(function*() {
+      const { layer, seen } = mount(
+        { headers: { "api-key": "azure-key" }, query: { "api-version": "preview" } },
+        done("chat")
+      )
+      yield* streamed.pipe(Effect.provide(layer))
+      assert.match(seen[0]!.url, /\?api-version=preview$/)
+      assert.strictEqual(seen[0]!.headers["api-key"], "azure-key")
+    }))
+})
+
+describe("OpenAi, telemetry", () => {
+  it.live("writes model, usage and finish reason on the span of the request, and no content", () =>
+    Effect.gen(function*() {
+      const spans: Array<Tracer.NativeSpan> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const { layer } = mount({}, events(decision("chat", [{ id: "a", name: "f", arguments: "{\"secret\":1}" }])))
+      yield* streamed.pipe(Effect.provide(layer), Effect.provideService(Tracer.Tracer, tracer))
+      const attributes = Object.fromEntries(spans.flatMap((span) => [...span.attributes]))
+      assert.deepInclude(attributes, { "gen_ai.request.model": "m", "gen_ai.operation.name": "chat" })
+      assert.deepStrictEqual(attributes["gen_ai.response.finish_reasons"], ["tool-calls"])
+      assert.notInclude(JSON.stringify(attributes), "secret")
+    }))
 })
 
 describe("OpenAi.layerConfig", () => {

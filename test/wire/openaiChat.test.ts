@@ -453,6 +453,16 @@ describe("openAiChat, quirks of servers", () => {
     ]])
   })
 
+  it("takes [DONE] for an end mark of its own, and does not guess about a call that is open there", () => {
+    const said = decode("chat", sse([chunk({ content: "Hi" })]) + done)
+    assert.strictEqual(finishOf(said.parts)?.reason, "stop")
+    const whole = decode("chat", sse([entries(open(0, "a", "f", "{\"n\":1}"))]) + done)
+    assert.strictEqual(finishOf(whole.parts)?.reason, "tool-calls")
+    const half = decode("chat", sse([entries(open(0, "a", "f", "{\"n\""))]) + done)
+    assert.deepStrictEqual(calls(half.parts), [])
+    assert.strictEqual(finishOf(half.parts)?.reason, "unknown")
+  })
+
   it("keeps what a server wants back with a call (extra_content)", () => {
     const { parts } = decode(
       "chat",

@@ -220,8 +220,11 @@ const finish = (state: State): Parts => {
 }
 
 const finishReason = (state: State, reason: string | undefined, refusal: string): Response.FinishReason => {
-  const called = [...state.choices.values()].some((choice) => choice.calls.all.some((call) => call.sealed))
-  const raised = reason === undefined ? (called ? "tool-calls" : "unknown") : reasons[reason] ?? "other"
+  const choices = [...state.choices.values()]
+  const called = choices.some((choice) => choice.calls.all.some((call) => call.sealed))
+  // `[DONE]` alone is an end mark too; what it does not say is whether a call that is still open was meant to be.
+  const silent = choices.length > 0 && choices.every((choice) => choice.calls.open.size === 0) ? "stop" : "unknown"
+  const raised = reason === undefined ? silent : reasons[reason] ?? "other"
   if (raised === "stop" && refusal !== "") return "content-filter"
   return raised === "stop" && called ? "tool-calls" : raised
 }

@@ -37,6 +37,7 @@ export const redact = (body: string, secrets: ReadonlyArray<string> = []): strin
   let result = body
   for (const secret of secrets) if (secret.length >= 4) result = result.replaceAll(secret, "<redacted>")
   return result.replace(/\bsk-[\w*-]{4,}/g, "<redacted>").replace(/\bBearer\s+\S+/gi, "Bearer <redacted>")
+    .replace(/\/\/[^\s/@"]+@/g, "//<redacted>@")
 }
 
 const cut = (body: string): string => body.length <= maxBodyLength ? body : `${body.slice(0, maxBodyLength)}…`

@@ -62,13 +62,7 @@ export const fail = (method: Request["method"], reason: AiError.AiErrorReason): 
   AiError.make({ module: "OpenAi", method, reason })
 
 const urlOf = (request: Request): string =>
-  redact(
-    `${request.client.baseURL}/${request.api === "chat" ? "chat/completions" : "responses"}`.replace(
-      /\/\/[^/@]*@/,
-      "//"
-    ),
-    request.secrets
-  )
+  redact(`${request.client.baseURL}/${request.api === "chat" ? "chat/completions" : "responses"}`, request.secrets)
 
 const transport = (request: Request, error: unknown): AiError.AiErrorReason =>
   new AiError.NetworkError({
