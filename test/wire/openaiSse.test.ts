@@ -35,6 +35,11 @@ describe("openAiSse", () => {
     }
   })
 
+  it("takes CRLF for one line end: two data lines are one event, in every chunking", () => {
+    const text = "data: one\r\ndata: two\r\n\r\n"
+    for (let size = 1; size <= text.length; size++) assert.deepStrictEqual(read(text, size).events, [["", "one\ntwo"]])
+  })
+
   it("hands on a last event that lacks its blank line", () => {
     assert.deepStrictEqual(read("data: {\"a\":1}").events, [["", "{\"a\":1}"]])
   })
