@@ -265,7 +265,10 @@ export class Dispatcher implements Admission {
     // A call stopped while it was being prepared is answered by whoever stopped it.
     if (call.state !== "answered" && call.reason === undefined) {
       if (Exit.isFailure(exit)) {
-        Attempt.settle(call, fault(ToolFailure.handlerFailed(call.name, call.id, new Error("asking whether it needs approval failed"))))
+        Attempt.settle(
+          call,
+          fault(ToolFailure.handlerFailed(call.name, call.id, new Error("asking whether it needs approval failed")))
+        )
       } else if (exit.value === "ask") {
         this.live.delete(call)
         call.state = "answered"

@@ -19,7 +19,10 @@ describe("ToolPolicy.Concurrency across runs", () => {
       })
       const run = (id: string) =>
         Effect.forkChild(
-          Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), [layer, scripted(calls(call(id, "deaf"), call(`${id}2`, "deaf")), says("ok"))])
+          Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), [
+            layer,
+            scripted(calls(call(id, "deaf"), call(`${id}2`, "deaf")), says("ok"))
+          ])
         )
       const first = yield* run("a")
       yield* TestClock.adjust(0)

@@ -39,7 +39,7 @@ export const start = (call: Call): void => {
   }
   // The handler's first steps may have stopped their own call before there was a fiber to interrupt.
   if (call.reason !== undefined) {
-    return void call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, call.reason))
+    return  call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, call.reason))
   }
   if (tool.timeoutMillis !== undefined) {
     const millis = tool.timeoutMillis
@@ -144,7 +144,12 @@ export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, u
   call.done(call, outcome)
 }
 
-const endSpan = (call: Call, span: Tracer.Span, outcome: Outcome, exit: Exit.Exit<unknown, unknown> | undefined): void => {
+const endSpan = (
+  call: Call,
+  span: Tracer.Span,
+  outcome: Outcome,
+  exit: Exit.Exit<unknown, unknown> | undefined
+): void => {
   if (outcome.isFailure) span.attribute("error.type", outcome.status)
   span.attribute("toolformer.status", outcome.status)
   span.end(
@@ -169,7 +174,7 @@ export const signal = (call: Call, reason: CancelReason.CancelReason): boolean =
   if (call.state === "answered" || call.reason !== undefined) return false
   call.reason = reason
   call.environment.listener?.cancelled(call, reason)
-  if (call.controllers !== undefined) for (const controller of call.controllers) controller.abort(reason)
+  if (call.controllers !== undefined) { for (const controller of call.controllers) controller.abort(reason) }
   return true
 }
 

@@ -65,5 +65,10 @@ export class RunTracing {
 export const open = (context: Context.Context<never>, clock: Clock.Clock, runId: string): RunTracing | undefined => {
   const tracer = context.mapUnsafe.get(Tracer.Tracer.key) as Tracer.Tracer | undefined
   if (tracer === undefined) return undefined
-  return new RunTracing(tracer, clock, context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined, runId)
+  return new RunTracing(
+    tracer,
+    clock,
+    context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined,
+    runId
+  )
 }
