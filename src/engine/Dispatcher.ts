@@ -333,7 +333,7 @@ export class Dispatcher implements Admission {
     const limit = `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
     for (; this.head < this.queue.length; this.head++) this.reject(this.queue[this.head]!.call, limit)
     for (const permits of this.blockedTools) {
-      for (const call of permits.waiters.keys()) if (this.live.has(call)) this.reject(call, limit)
+      for (const call of this.live) if (permits.waiters.has(call)) this.reject(call, limit)
     }
     this.blockedTools.clear()
   }

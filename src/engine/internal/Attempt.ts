@@ -39,7 +39,7 @@ export const start = (call: Call): void => {
   }
   // The handler's first steps may have stopped their own call before there was a fiber to interrupt.
   if (call.reason !== undefined) {
-    return  call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, call.reason))
+    return call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, call.reason))
   }
   if (tool.timeoutMillis !== undefined) {
     const millis = tool.timeoutMillis

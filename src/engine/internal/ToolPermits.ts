@@ -3,8 +3,6 @@
  * place, so waiting holds nothing; when a permit comes back, waiters are offered it in order and the first whose run can start
  * it takes it.
  */
-import type { Call } from "./Call.ts"
-
 export interface Waiter {
   /** Whether its run has a free place now. */
   canStart(): boolean
@@ -19,8 +17,8 @@ export interface ToolPermits {
   used: number
   /** Permits held by handlers that were answered without having ended. */
   abandoned: number
-  /** In order of arrival. */
-  readonly waiters: Map<Call, Waiter>
+  /** By call, in order of arrival. */
+  readonly waiters: Map<object, Waiter>
   waking: boolean
 }
 
