@@ -2,10 +2,10 @@
  * One LLM decision calls many tools in parallel. The public names of floors 1 to 3; adapters have subpaths of their own.
  */
 export * as CancelReason from "./domain/CancelReason.ts"
-export * as Executor from "./engine/Executor.ts"
-export * as Orchestrator from "./engine/Orchestrator.ts"
 export * as Report from "./domain/Report.ts"
 export * as ToolCall from "./domain/ToolCall.ts"
 export * as ToolEvent from "./domain/ToolEvent.ts"
 export * as ToolFailure from "./domain/ToolFailure.ts"
 export * as ToolPolicy from "./domain/ToolPolicy.ts"
+export * as Executor from "./engine/Executor.ts"
+export * as Orchestrator from "./engine/Orchestrator.ts"

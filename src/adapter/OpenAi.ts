@@ -72,7 +72,7 @@ export interface RequestSettings {
 export interface Options {
   readonly model: string
   readonly api?: "responses" | "chat" | undefined
-  readonly apiKey?: Redacted.Redacted<string> | string | undefined
+  readonly apiKey?: Redacted.Redacted | string | undefined
   readonly baseURL?: string | undefined
   readonly organization?: string | undefined
   readonly project?: string | undefined
@@ -120,8 +120,13 @@ const connect = (options: Options): Connection => {
     api: options.api ?? (vendor ? "responses" : "chat"),
     settings: { model: options.model, vendor, parallelToolCalls: options.parallelToolCalls, ...options.request },
     strict: options.strict ?? vendor,
-    timeoutMillis: options.timeout === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(options.timeout)),
-    secrets: [...(apiKey === undefined ? [] : [apiKey]), ...headers.filter(([name]) => secret.test(name)).map(([, value]) => value)],
+    timeoutMillis: options.timeout === undefined
+      ? undefined
+      : Duration.toMillis(Duration.fromInputUnsafe(options.timeout)),
+    secrets: [
+      ...(apiKey === undefined ? [] : [apiKey]),
+      ...headers.filter(([name]) => secret.test(name)).map(([, value]) => value)
+    ],
     missingKey: vendor && apiKey === undefined && !headers.some(([name]) => secret.test(name))
   }
 }
@@ -139,10 +144,13 @@ const prepare = (
 ): Effect.Effect<Prepared, AiError.AiError> =>
   Effect.suspend(() => {
     if (connection.missingKey) {
-      return Effect.fail(Http.fail(method, new AiError.AuthenticationError({
-        kind: "MissingKey",
-        description: "pass apiKey, or set OPENAI_API_KEY and use OpenAi.layerConfig"
-      })))
+      return Effect.fail(Http.fail(
+        method,
+        new AiError.AuthenticationError({
+          kind: "MissingKey",
+          description: "pass apiKey, or set OPENAI_API_KEY and use OpenAi.layerConfig"
+        })
+      ))
     }
     return Effect.try({
       try: () => {
@@ -150,7 +158,11 @@ const prepare = (
         const lower = connection.api === "chat" ? ChatRequest.lower : ResponsesRequest.lower
         return { tools, body: lower(connection.settings, options, tools, method === "streamText") }
       },
-      catch: (error) => Http.fail(method, new AiError.InvalidUserInputError({ description: `the request cannot be written: ${String(error)}` }))
+      catch: (error) =>
+        Http.fail(
+          method,
+          new AiError.InvalidUserInputError({ description: `the request cannot be written: ${String(error)}` })
+        )
     }).pipe(Effect.flatMap(({ body, tools }) =>
       isUnsupported(body)
         ? Effect.fail(Http.fail(method, new AiError.InvalidUserInputError({ description: body.description })))
@@ -164,7 +176,8 @@ const prepare = (
 const isUnsupported = (body: Json | Unsupported): body is Unsupported => "_tag" in body && body._tag === "Unsupported"
 
 // The two wires differ in state only.
-const decoderOf = (api: Http.Api): Decoder<never> => (api === "chat" ? ChatStream.decoder : ResponsesStream.decoder) as never
+const decoderOf = (api: Http.Api): Decoder<never> =>
+  (api === "chat" ? ChatStream.decoder : ResponsesStream.decoder) as never
 
 const annotateRequest = (connection: Connection, options: LanguageModel.ProviderOptions): void =>
   Telemetry.addGenAIAnnotations(options.span, {

@@ -61,6 +61,9 @@ const program = Effect.suspend(() => runWith(version(), process.argv.slice(2))).
 
 const fiber = Effect.runFork(program)
 
+// A run may wait for something that holds no event loop open (a handler that never answers): only the fiber's end is the end.
+const keepAlive = setInterval(() => {}, 2 ** 31 - 1)
+
 // A reader that has gone wants no more: the run is stopped and nothing is said.
 let readerGone = false
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -92,6 +95,7 @@ const stopNow = (code: number): void => {
 }
 
 fiber.addObserver((exit) => {
+  clearInterval(keepAlive)
   const code = stopping ?? (Exit.isSuccess(exit) ? exit.value : 1)
   process.exitCode = code
   // Abandoned handlers may hold the event loop; what was written leaves first.

@@ -66,7 +66,8 @@ export type Abandoned = typeof Abandoned.Type
 /**
  * A run's report.
  *
- * **Units** `sequentialMillis` is what the same handlers would have cost one after the other (the sum of `runMillis`);
+ * **Units** `sequentialMillis` is the sum of `runMillis`: what handlers that wait for others would have cost one after
+ * the other; for work on this thread it is too high, since calls then wait for each other within it.
  * `peakConcurrency` the most handlers running at one moment.
  *
  * @category models

@@ -43,10 +43,13 @@ class WaitingCall implements Waiter {
     this.next = next
   }
   canStart(): boolean {
-    return this.call.state === "answered" || this.dispatcher.hasPlace
+    return this.dispatcher.hasPlace
   }
   start(): void {
     this.dispatcher.startWaiting(this)
+  }
+  reject(limit: string): void {
+    this.dispatcher.reject(this.call, limit)
   }
 }
 
@@ -120,15 +123,9 @@ export class Dispatcher implements Admission {
 
   /** Answers every call of the owner that has not started, and stops the started ones that `which` selects. */
   stopAll(reason: CancelReason, which: (call: Call) => boolean = () => true): number {
-    let stopped = 0
-    this.withoutStarts(() => {
-      for (const call of this.live) {
-        if (!which(call)) continue
-        stopped++
-        Attempt.stop(call, reason)
-      }
-    })
-    return stopped
+    const stopped = [...this.live].filter((call) => which(call) && Attempt.signal(call, reason))
+    this.withoutStarts(() => stopped.forEach((call) => Attempt.halt(call, reason)))
+    return stopped.length
   }
 
   /** Answers what has not started with `NotStarted`. */
@@ -202,8 +199,7 @@ export class Dispatcher implements Admission {
   withdraw(call: Call): void {
     this.locked.delete(call)
     this.freeLocks(call)
-    const permits = call.tool.compiled.permits
-    if (permits !== undefined) permits.waiters = permits.waiters.filter((waiter) => (waiter as WaitingCall).call !== call)
+    call.tool.compiled.permits?.waiters.delete(call)
   }
 
   release(call: Call): void {
@@ -227,9 +223,7 @@ export class Dispatcher implements Admission {
     if (call.tool.compiled.policies.resources !== undefined) this.stuck.add(call)
     for (const waiting of this.locks.behind(call)) this.rejectBehind(call, waiting)
     if (permits !== undefined && permits.abandoned >= permits.limit) {
-      for (const waiter of permits.waiters) {
-        this.reject((waiter as WaitingCall).call, `all ${permits.limit} places of ${call.name} are held by calls that did not stop when asked`)
-      }
+      for (const waiter of permits.waiters.values()) waiter.reject(allStuck(permits, call.name))
     }
     if (this.abandoned >= this.concurrency) this.pump()
   }
@@ -271,7 +265,10 @@ export class Dispatcher implements Admission {
     // A call stopped while it was being prepared is answered by whoever stopped it.
     if (call.state !== "answered" && call.reason === undefined) {
       if (Exit.isFailure(exit)) {
-        Attempt.settle(call, fault(ToolFailure.handlerFailed(call.name, call.id, new Error("asking whether it needs approval failed"))))
+        Attempt.settle(
+          call,
+          fault(ToolFailure.handlerFailed(call.name, call.id, new Error("asking whether it needs approval failed")))
+        )
       } else if (exit.value === "ask") {
         this.live.delete(call)
         call.state = "answered"
@@ -306,7 +303,7 @@ export class Dispatcher implements Admission {
     this.reject(call, `it waits for a resource held by ${holder.name} (${holder.id}), which did not stop when asked`)
   }
 
-  private reject(call: Call, limit: string): void {
+  reject(call: Call, limit: string): void {
     if (call.state === "answered" || call.state === "running") return
     this.withdraw(call)
     Attempt.settle(call, fault(ToolFailure.rejected(call.name, call.id, limit)))
@@ -336,9 +333,7 @@ export class Dispatcher implements Admission {
     const limit = `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
     for (; this.head < this.queue.length; this.head++) this.reject(this.queue[this.head]!.call, limit)
     for (const permits of this.blockedTools) {
-      for (const waiter of permits.waiters) {
-        if (waiter instanceof WaitingCall && waiter.dispatcher === this) this.reject(waiter.call, limit)
-      }
+      for (const call of this.live) if (permits.waiters.has(call)) this.reject(call, limit)
     }
     this.blockedTools.clear()
   }
@@ -346,15 +341,15 @@ export class Dispatcher implements Admission {
   private startOrStepAside(waiting: WaitingCall): void {
     const permits = waiting.call.tool.compiled.permits
     if (permits === undefined || inherits(waiting.call, permits)) return this.begin(waiting.call, waiting.next)
-    if (permits.used < permits.limit && permits.waiters.length === 0) {
+    if (permits.used < permits.limit && permits.waiters.size === 0) {
       permits.used++
       waiting.call.holdsToolPermit = true
       return this.begin(waiting.call, waiting.next)
     }
     if (permits.abandoned >= permits.limit) {
-      return this.reject(waiting.call, `all ${permits.limit} places of ${waiting.call.name} are held by calls that did not stop when asked`)
+      return this.reject(waiting.call, allStuck(permits, waiting.call.name))
     }
-    permits.waiters.push(waiting)
+    permits.waiters.set(waiting.call, waiting)
     this.blockedTools.add(permits)
   }
 
@@ -363,7 +358,6 @@ export class Dispatcher implements Admission {
   }
 
   startWaiting({ call, next }: WaitingCall): void {
-    if (call.state === "answered") return
     call.tool.compiled.permits!.used++
     call.holdsToolPermit = true
     this.begin(call, next)
@@ -387,10 +381,13 @@ export class Dispatcher implements Admission {
   private wakeBlocked(): void {
     for (const permits of this.blockedTools) {
       wake(permits)
-      if (permits.waiters.length === 0) this.blockedTools.delete(permits)
+      if (permits.waiters.size === 0) this.blockedTools.delete(permits)
     }
   }
 }
+
+const allStuck = (permits: ToolPermits, tool: string): string =>
+  `all ${permits.limit} places of ${tool} are held by calls that did not stop when asked`
 
 // A nested run does not wait for a permit that the call it is part of already holds.
 const inherits = (call: Call, permits: ToolPermits): boolean => {

@@ -16,9 +16,9 @@ import * as Queue from "effect/Queue"
 import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import * as CancelReason from "../domain/CancelReason.ts"
+import { nearNames } from "../domain/ToolCall.ts"
 import type { ToolFailure } from "../domain/ToolFailure.ts"
 import { unknownTool } from "../domain/ToolFailure.ts"
-import { nearNames } from "../domain/ToolCall.ts"
 import { Dispatcher } from "./Dispatcher.ts"
 import { hold, letGo, stop } from "./internal/Attempt.ts"
 import { Call, CurrentCall, fault } from "./internal/Call.ts"
@@ -65,9 +65,19 @@ export const call = <T extends Tool.Any>(
   Effect.contextWith((context: Context.Context<never>) =>
     Effect.callback<Tool.Success<T>, Tool.Failure<T> | ToolFailure>((resume) => {
       const environment = environmentOf(context, undefined)
-      const running = submit(environment, bind(tool, context, undefined), tool.name, newCallId(tool.name), params, "check", ({ isFailure, result }) => {
-        resume(isFailure ? Effect.fail(result as Tool.Failure<T> | ToolFailure) : Effect.succeed(result as Tool.Success<T>))
-      })
+      const running = submit(
+        environment,
+        bind(tool, context, undefined),
+        tool.name,
+        newCallId(tool.name),
+        params,
+        "check",
+        ({ isFailure, result }) => {
+          resume(
+            isFailure ? Effect.fail(result as Tool.Failure<T> | ToolFailure) : Effect.succeed(result as Tool.Success<T>)
+          )
+        }
+      )
       return stopAndAwait(running)
     })
   ) as never
@@ -81,8 +91,8 @@ interface Running {
   readonly dispatcher: Dispatcher
 }
 
-const environmentOf = (context: Context.Context<never>, listener: Listener | undefined) =>
-  (dispatcher: Dispatcher): Environment => ({
+const environmentOf =
+  (context: Context.Context<never>, listener: Listener | undefined) => (dispatcher: Dispatcher): Environment => ({
     timers: new Timers(Context.get(context, Clock.Clock), context),
     admission: dispatcher,
     listener,
@@ -159,7 +169,14 @@ export const govern = <Tools extends Record<string, Tool.Any>>(
       handle: (name: string, params: unknown, toolCallId?: string) =>
         Effect.map(Effect.context(), (caller) => {
           const context = Context.merge(handlers as Context.Context<never>, caller)
-          return handle(bindAll(toolkit, context, undefined, [name]).get(name), toolkit, context, name, params, toolCallId)
+          return handle(
+            bindAll(toolkit, context, undefined, [name]).get(name),
+            toolkit,
+            context,
+            name,
+            params,
+            toolCallId
+          )
         })
     } as unknown as Toolkit.WithHandler<Tools>)
   )

@@ -226,8 +226,11 @@ const loop = Effect.fnUntraced(function*(
   })
   const total = settings.timeout.total
   if (total !== undefined) {
-    timers.add(total, () =>
-      run.fail({ _tag: "TimedOut", clock: "total", afterMillis: total }, "all", CancelReason.timeout("total", total)))
+    timers.add(
+      total,
+      () =>
+        run.fail({ _tag: "TimedOut", clock: "total", afterMillis: total }, "all", CancelReason.timeout("total", total))
+    )
   }
   const unanswered = yield* answerApprovals(run)
   if (unanswered.length > 0) return resultOf(run, steps, unanswered, "tool-calls")
@@ -301,8 +304,13 @@ const readTurn = (
 // A forced choice would force a call in every turn; it is meant for the first.
 const toolChoice = (settings: Resolved, step: number) => {
   const choice = settings.toolChoice
-  const forces = choice === "required" || (typeof choice === "object" && ("tool" in choice || choice.mode === "required"))
-  return step === 1 || !forces ? choice : typeof choice === "object" && "oneOf" in choice ? { oneOf: choice.oneOf } : "auto"
+  const forces = choice === "required" ||
+    (typeof choice === "object" && ("tool" in choice || choice.mode === "required"))
+  return step === 1 || !forces
+    ? choice
+    : typeof choice === "object" && "oneOf" in choice
+    ? { oneOf: choice.oneOf }
+    : "auto"
 }
 
 // Time in which the reader left our own parts unread is not the model's.
@@ -353,7 +361,9 @@ const resultOf = (
   runId: run.settings.runId,
   text: steps.at(-1)?.text ?? "",
   steps,
-  toolResults: run.turns.flatMap((turn) => turn.calls.flatMap((call) => call.result === undefined ? [] : [call.result])) as never,
+  toolResults: run.turns.flatMap((turn) =>
+    turn.calls.flatMap((call) => call.result === undefined ? [] : [call.result])
+  ) as never,
   prompt: run.prompt,
   pendingApprovals,
   usage: run.usage,

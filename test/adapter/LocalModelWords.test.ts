@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { clauseText, splitClauses } from "../../src/adapter/internal/localClause.ts"
-import { extract, type Reading } from "../../src/adapter/internal/localExtract.ts"
+import { extract } from "../../src/adapter/internal/localExtract.ts"
+import type { Reading } from "../../src/adapter/internal/localReading.ts"
 import { type Answer, valuesFor } from "../../src/adapter/internal/localResult.ts"
 import { type Slot, slotsOf } from "../../src/adapter/internal/localSlot.ts"
 import { summarise } from "../../src/adapter/internal/localSummary.ts"

@@ -19,6 +19,7 @@ const environment = (more: Record<string, string> = {}): NodeJS.ProcessEnv => {
 
 interface Ended {
   readonly code: number | null
+  readonly signal?: NodeJS.Signals | null
   readonly stdout: string
   readonly stderr: string
 }
@@ -52,7 +53,7 @@ const interactive = (
       if (!acted) acted = act(output.stdout, child)
     })
     child.stderr.on("data", (chunk) => output.stderr += String(chunk))
-    child.on("close", (code) => resolve({ code, ...output }))
+    child.on("close", (code, signal) => resolve({ code, signal, ...output }))
   })
 
 const temporary = (): { readonly path: string; readonly [Symbol.dispose]: () => void } => {
@@ -279,11 +280,18 @@ describe("toolformer", () => {
       using folder = temporary()
       const log = join(folder.path, "log")
       const args = [main, ...sites("https://a.example", "https://slow-1.example", "https://slow-2.example"), "--json"]
-      const { code, stderr, stdout } = await interactive(process.execPath, args, { SITE_LOG: log }, (stdout, child) => {
-        if (stdout.split("\"tool-started\"").length <= 3) return false
-        return child.kill("SIGINT")
-      })
-      assert.strictEqual(code, 130)
+      const { code, signal, stderr, stdout } = await interactive(
+        process.execPath,
+        args,
+        { SITE_LOG: log },
+        (stdout, child) => {
+          if (stdout.split("\"tool-started\"").length <= 3) return false
+          // Calls that hold no event loop open must not let the process end before the signal comes.
+          setTimeout(() => child.kill("SIGINT"), 300)
+          return true
+        }
+      )
+      assert.strictEqual(code, 130, `${signal} ${stderr}`)
       const parts = lines(stdout)
       const results = parts.filter((part) => part.type === "tool-result").map((part) =>
         (part["result"] as { _tag?: string })._tag

@@ -25,7 +25,10 @@ describe("ToolPolicy.Deadline", () => {
   it.effect("counts from the seal while a call waits for a resource", () =>
     Effect.gen(function*() {
       const { layer, toolkit } = ToolPolicy.define({ write: Write })
-      const model = scripted(calls(call("a", "write", { n: 1 }), call("b", "write", { n: 2 }), call("c", "write", { n: 3 })), says("ok"))
+      const model = scripted(
+        calls(call("a", "write", { n: 1 }), call("b", "write", { n: 2 }), call("c", "write", { n: 3 })),
+        says("ok")
+      )
       const fiber = yield* Effect.forkChild(Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), [layer, model]))
       yield* TestClock.adjust("2 seconds")
       const result = yield* Fiber.join(fiber)

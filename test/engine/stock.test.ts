@@ -17,7 +17,12 @@ const Setting = Context.Reference<string>("test/Setting", { defaultValue: () => 
 
 const Echo = Tool.make("echo", {
   parameters: Schema.Struct({ n: Schema.NumberFromString, tag: Schema.optionalKey(Schema.String) }),
-  success: Schema.Struct({ n: Schema.Finite, built: Schema.String, setting: Schema.String, id: Schema.optionalKey(Schema.String) }),
+  success: Schema.Struct({
+    n: Schema.Finite,
+    built: Schema.String,
+    setting: Schema.String,
+    id: Schema.optionalKey(Schema.String)
+  }),
   failure: Schema.Struct({ why: Schema.String }),
   failureMode: "return"
 })

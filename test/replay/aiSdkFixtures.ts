@@ -5,7 +5,7 @@
  */
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { hear, overHttp, pure, throughEngine } from "./exchange.ts"
+import { endsOf, hear, overHttp, pure, throughEngine } from "./exchange.ts"
 import type { Exchange, WantedCall } from "./exchange.ts"
 import { Tally } from "./report.ts"
 import type { SetReport } from "./report.ts"
@@ -28,7 +28,8 @@ const parse = (line: string): Fields | undefined => {
 // ---- which wire ----
 
 const isChat = (value: Fields | undefined): boolean =>
-  Array.isArray(value?.["choices"]) && (value["object"] === undefined || said(value["object"]).startsWith("chat.completion"))
+  Array.isArray(value?.["choices"]) &&
+  (value["object"] === undefined || said(value["object"]).startsWith("chat.completion"))
 
 const isResponses = (value: Fields | undefined): boolean =>
   said(value?.["type"]).startsWith("response.") || (value?.["object"] === "response" && Array.isArray(value["output"]))
@@ -44,10 +45,11 @@ const chatCalls = (chunks: ReadonlyArray<Fields>): ReadonlyArray<WantedCall> => 
     for (const choice of list(chunk["choices"])) {
       const delta = (choice["delta"] ?? choice["message"] ?? {}) as Fields
       list(delta["tool_calls"]).forEach((entry, position) => {
-        const key = `${said(choice["index"])}/${String(entry["index"] ?? position)}`
+        const key = `${JSON.stringify(choice["index"])}/${JSON.stringify(entry["index"] ?? position)}`
         const called = (entry["function"] ?? {}) as Fields
         const known = current.get(key)
-        const fresh = known === undefined || (said(entry["id"]) !== "" && said(called["name"]) !== "" && known.id !== entry["id"])
+        const fresh = known === undefined ||
+          (said(entry["id"]) !== "" && said(called["name"]) !== "" && known.id !== entry["id"])
         const call = fresh ? { id: said(entry["id"]), name: "", arguments: "" } : known
         if (fresh) calls.push(call)
         current.set(key, call)
@@ -78,7 +80,9 @@ const streamed = (id: string, lines: ReadonlyArray<string>, raw?: string): Excha
     ? known.some((chunk) => list(chunk["choices"]).some((choice) => said(choice["finish_reason"]) !== "")) ||
       raw?.includes("data: [DONE]") === true
     : known.some((event) => event["type"] === "response.completed" || event["type"] === "response.incomplete")
-  const first = known.findIndex((event) => event["type"] === "response.completed" || event["type"] === "response.incomplete")
+  const first = known.findIndex((event) =>
+    event["type"] === "response.completed" || event["type"] === "response.incomplete"
+  )
   // Some files hold two responses, one behind the other; a stream ends with the first.
   const turn = api === "responses" && first !== -1 ? known.slice(0, first + 1) : known
   const broken = known.length < values.length ||
@@ -91,7 +95,10 @@ const streamed = (id: string, lines: ReadonlyArray<string>, raw?: string): Excha
     headers: { "content-type": "text/event-stream" },
     calls: api === "chat"
       ? chatCalls(turn)
-      : responsesCalls(turn.filter((event) => event["type"] === "response.output_item.done").map((event) => event["item"] as Fields)),
+      : responsesCalls(
+        turn.filter((event) => event["type"] === "response.output_item.done").map((event) => event["item"] as Fields)
+      ),
+    cut: endsOf(api, turn.map((value) => JSON.stringify(value)).join("\n")).cut,
     whole: ends && !broken
   }
 }
@@ -107,6 +114,7 @@ const answered = (id: string, body: string): Exchange | undefined => {
     body,
     headers: { "content-type": "application/json" },
     calls: api === "chat" ? chatCalls([value]) : responsesCalls(list(value["output"])),
+    ...endsOf(api, body),
     whole: !isError(value)
   }
 }
@@ -118,7 +126,11 @@ export const replay = async (folder: string): Promise<SetReport> => {
   const tally = new Tally("ai-sdk-fixtures")
   const server = await start()
   try {
-    for (const provider of readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name).sort()) {
+    for (
+      const provider of readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((
+        { name }
+      ) => name).sort()
+    ) {
       for (const file of readdirSync(join(folder, provider)).sort()) {
         await one(tally, server, provider, `${provider}/${file}`, readFileSync(join(folder, provider, file), "utf8"))
       }
@@ -145,7 +157,9 @@ const one = async (tally: Tally, server: Server, provider: string, id: string, t
     ])
   }
   const value = parse(text)
-  if (!notOurs.test(provider) && id.endsWith(".json") && isError(value)) await tally.case(id, () => error(server, value!))
+  if (!notOurs.test(provider) && id.endsWith(".json") && isError(value)) {
+    await tally.case(id, () => error(server, value!))
+  }
 }
 
 // An error body, sent with a failing status and with status 200: typed both times, and nothing said before it.
@@ -156,8 +170,12 @@ const error = async (server: Server, body: Fields): Promise<ReadonlyArray<string
     for (const api of ["chat", "responses"] as const) {
       for (const stream of [true, false]) {
         const heard = await hear(mount.baseURL, api, stream)
-        if (heard.error === undefined) faults.push(`status ${status}, ${api}: no typed error (${heard.defect ?? "it succeeded"})`)
-        if (heard.parts.length > 0) faults.push(`status ${status}, ${api}: ${heard.parts.length} part(s) before the error`)
+        if (heard.error === undefined) {
+          faults.push(`status ${status}, ${api}: no typed error (${heard.defect ?? "it succeeded"})`)
+        }
+        if (heard.parts.length > 0) {
+          faults.push(`status ${status}, ${api}: ${heard.parts.length} part(s) before the error`)
+        }
       }
     }
     mount.unmount()

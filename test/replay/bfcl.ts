@@ -16,7 +16,9 @@ type Fields = { readonly [key: string]: unknown }
 
 interface Case {
   readonly id: string
-  readonly functions: ReadonlyArray<{ readonly name: string; readonly description?: string; readonly parameters: Fields }>
+  readonly functions: ReadonlyArray<
+    { readonly name: string; readonly description?: string; readonly parameters: Fields }
+  >
   readonly expected: ReadonlyArray<{ readonly [name: string]: Fields }>
 }
 
@@ -51,7 +53,8 @@ const types: { readonly [type: string]: string | undefined } = {
   any: undefined
 }
 
-const isFields = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value)
+const isFields = (value: unknown): value is Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
 
 const mapped = (type: unknown): Fields => {
   const kind = typeof type === "string" ? types[type.toLowerCase()] : undefined
@@ -65,12 +68,18 @@ export const schemaOf = (schema: Fields): Fields => {
     ...rest,
     ...mapped(type),
     ...(isFields(properties)
-      ? { properties: Object.fromEntries(Object.entries(properties).map(([key, value]) => [key, isFields(value) ? schemaOf(value) : value])) }
+      ? {
+        properties: Object.fromEntries(
+          Object.entries(properties).map(([key, value]) => [key, isFields(value) ? schemaOf(value) : value])
+        )
+      }
       : undefined),
     ...(isFields(items) ? { items: schemaOf(items) } : undefined),
     ...(isFields(additionalProperties)
       ? { additionalProperties: schemaOf(additionalProperties) }
-      : additionalProperties === undefined ? undefined : { additionalProperties })
+      : additionalProperties === undefined
+      ? undefined
+      : { additionalProperties })
   }
 }
 
@@ -89,19 +98,21 @@ const valueOf = (value: unknown, schema: Fields): unknown => {
 }
 
 const argumentsOf = (acceptable: Fields, properties: Fields): Fields =>
-  Object.fromEntries(Object.entries(acceptable).flatMap(([key, values]) => {
-    const schema = isFields(properties[key]) ? properties[key] : {}
-    // A list is the acceptable values; what is no list stands for itself.
-    if (!Array.isArray(values)) return [[key, valueOf(values, schema)]]
-    const said = values.filter((value) => value !== "")
-    // Some answers list a value first that their own schema refuses (a text where a number is asked).
-    const chosen = said.find((value) => fits(valueOf(value, schema), schema))
-    if (chosen !== undefined) return [[key, valueOf(chosen, schema)]]
-    return values.includes("") || said.length === 0 ? [] : [[key, valueOf(said[0], schema)]]
-  }))
+  Object.fromEntries(
+    Object.entries(acceptable).flatMap(([key, values]) => {
+      const schema = isFields(properties[key]) ? properties[key] : {}
+      // A list is the acceptable values; what is no list stands for itself.
+      if (!Array.isArray(values)) return [[key, valueOf(values, schema)]]
+      const said = values.filter((value) => value !== "")
+      // Some answers list a value first that their own schema refuses (a text where a number is asked).
+      const chosen = said.find((value) => fits(valueOf(value, schema), schema))
+      if (chosen !== undefined) return [[key, valueOf(chosen, schema)]]
+      return values.includes("") || said.length === 0 ? [] : [[key, valueOf(said[0], schema)]]
+    })
+  )
 
 const fits = (value: unknown, schema: Fields): boolean =>
-  new Validator(schemaOf(schema) as never, "2020-12").validate(value).valid
+  new Validator(schemaOf(schema), "2020-12").validate(value).valid
 
 interface Wanted {
   readonly name: string
@@ -122,12 +133,16 @@ const wantedCalls = (one: Case): ReadonlyArray<Wanted> =>
 
 const load = (folder: string): ReadonlyArray<Case> =>
   files.filter((file) => existsSync(join(folder, `${file}.jsonl`))).flatMap((file) =>
-    readFileSync(join(folder, `${file}.jsonl`), "utf8").split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as Case)
+    readFileSync(join(folder, `${file}.jsonl`), "utf8").split("\n").filter((line) => line !== "").map((line) =>
+      JSON.parse(line) as Case
+    )
   )
 
 // The names as the adapter offered them, in the order of the case's functions.
 const offered = (api: "chat" | "responses", seen: Seen): ReadonlyArray<string> =>
-  (seen.body["tools"] as ReadonlyArray<Fields>).map((tool) => String((api === "chat" ? tool["function"] as Fields : tool)["name"]))
+  (seen.body["tools"] as ReadonlyArray<Fields>).map((tool) =>
+    String((api === "chat" ? tool["function"] as Fields : tool)["name"])
+  )
 
 const replayCase = async (server: Server, api: "chat" | "responses", one: Case): Promise<ReadonlyArray<string>> => {
   const wanted = wantedCalls(one)
@@ -143,11 +158,14 @@ const replayCase = async (server: Server, api: "chat" | "responses", one: Case):
       return done(api)
     }
     const names = offered(api, seen)
-    return events(decision(api, wanted.map((call, index): ScriptedCall => ({
-      id: `call_${index}`,
-      name: names[tools.findIndex((tool) => tool.name === call.name)] ?? call.name,
-      arguments: JSON.stringify(call.params)
-    }))))
+    return events(decision(
+      api,
+      wanted.map((call, index): ScriptedCall => ({
+        id: `call_${index}`,
+        name: names[tools.findIndex((tool) => tool.name === call.name)] ?? call.name,
+        arguments: JSON.stringify(call.params)
+      }))
+    ))
   })
   const together = wanted.filter((call) => !call.refused).length
   const outcome = await Engine.run({ baseURL: mount.baseURL, api, tools, together })
@@ -157,13 +175,25 @@ const replayCase = async (server: Server, api: "chat" | "responses", one: Case):
   const ran = new Map(outcome.ran.map((call) => [call.id, call]))
   wanted.forEach(({ name, params, refused }, index) => {
     const got = ran.get(`call_${index}`)
-    faults.push(...differs(`call ${index}`, got && { name: got.name, params: got.params }, refused ? undefined : { name, params }))
+    faults.push(
+      ...differs(`call ${index}`, got && { name: got.name, params: got.params }, refused ? undefined : { name, params })
+    )
     const result = outcome.results.find((candidate) => candidate.id === `call_${index}`)
-    faults.push(...differs(`failure of call ${index}`, result?.isFailure === true ? Engine.tagOf(result.result) ?? result.result : undefined, refused ? "InvalidInput" : undefined))
+    faults.push(
+      ...differs(
+        `failure of call ${index}`,
+        result?.isFailure === true ? Engine.tagOf(result.result) ?? result.result : undefined,
+        refused ? "InvalidInput" : undefined
+      )
+    )
   })
   if (outcome.ran.length !== together) faults.push(`${outcome.ran.length} handlers ran for ${together} calls`)
   return [
-    ...differs("results in call order", outcome.results.map((result) => result.id), wanted.map((_, index) => `call_${index}`)),
+    ...differs(
+      "results in call order",
+      outcome.results.map((result) => result.id),
+      wanted.map((_, index) => `call_${index}`)
+    ),
     ...faults
   ].map((fault) => `${api}: ${fault}`)
 }

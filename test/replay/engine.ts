@@ -1,18 +1,18 @@
 /**
  * One decision through the whole program: adapter, real HTTP, Orchestrator, handlers that write down what reached them.
  */
+import type * as AiError from "effect/ai/AiError"
+import * as Tool from "effect/ai/Tool"
+import * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Schema from "effect/Schema"
-import * as Tool from "effect/ai/Tool"
-import * as Toolkit from "effect/ai/Toolkit"
 import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import * as Orchestrator from "../../src/engine/Orchestrator.ts"
 import type { OrchestratorError } from "../../src/engine/Orchestrator.ts"
-import type * as AiError from "effect/ai/AiError"
 
 /** A tool as data. */
 export interface ToolSpec {
@@ -30,7 +30,9 @@ export interface Ran {
 
 export interface Outcome {
   readonly ran: ReadonlyArray<Ran>
-  readonly results: ReadonlyArray<{ readonly id: string; readonly name: string; readonly isFailure: boolean; readonly result: unknown }>
+  readonly results: ReadonlyArray<
+    { readonly id: string; readonly name: string; readonly isFailure: boolean; readonly result: unknown }
+  >
   readonly error: OrchestratorError | AiError.AiError | undefined
   /** What was neither success nor a typed failure. */
   readonly defect: string | undefined
@@ -85,11 +87,20 @@ const ending = (
   exit: Exit.Exit<Orchestrator.RunResult<Record<string, Tool.Any>>, OrchestratorError | AiError.AiError>
 ): Omit<Outcome, "ran"> => {
   if (Exit.isSuccess(exit)) {
-    const results = exit.value.toolResults.map(({ id, isFailure, name, result }) => ({ id, name, isFailure, result: result as unknown }))
+    const results = exit.value.toolResults.map(({ id, isFailure, name, result }) => ({
+      id,
+      name,
+      isFailure,
+      result: result
+    }))
     return { results, error: undefined, defect: undefined }
   }
   const error = exit.cause.reasons.find((reason) => reason._tag === "Fail")?.error
-  const defect = error !== undefined ? undefined : Cause.hasInterrupts(exit.cause) ? `hung for ${patienceMillis} ms` : Cause.pretty(exit.cause)
+  const defect = error !== undefined
+    ? undefined
+    : Cause.hasInterrupts(exit.cause)
+    ? `hung for ${patienceMillis} ms`
+    : Cause.pretty(exit.cause)
   return { results: [], error, defect }
 }
 

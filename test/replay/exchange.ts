@@ -2,16 +2,16 @@
  * One recorded answer of a provider through everything we have: the pure decoder whole, byte by byte and cut anywhere, the adapter
  * over real HTTP whole and cut, the engine.
  */
+import * as AiError from "effect/ai/AiError"
+import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
-import * as AiError from "effect/ai/AiError"
-import * as LanguageModel from "effect/ai/LanguageModel"
-import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import * as ChatStream from "../../src/adapter/internal/openAiChatStream.ts"
 import type { Decoder, Ending, Parts, Raise } from "../../src/adapter/internal/openAiParts.ts"
 import * as ResponsesStream from "../../src/adapter/internal/openAiResponsesStream.ts"
 import * as Wire from "../../src/adapter/internal/openAiStream.ts"
+import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import * as ToolCall from "../../src/domain/ToolCall.ts"
 import * as Engine from "./engine.ts"
 import { differs, random, seedOf } from "./report.ts"
@@ -32,8 +32,23 @@ export interface Exchange {
   readonly body: string
   readonly headers: Readonly<Record<string, string>>
   readonly calls: ReadonlyArray<WantedCall>
+  /** Whether the turn ended inside its output (length, content filter). */
+  readonly cut: boolean
   /** Whether the recorded body ends with the provider's own end mark and every event of it is JSON. */
   readonly whole: boolean
+}
+
+/** How a recorded body ends, read from its text: with the provider's end mark and no error, and whether the turn was cut. */
+export const endsOf = (api: Exchange["api"], body: string): { readonly whole: boolean; readonly cut: boolean } => {
+  const failed = api === "responses" &&
+    /"type":\s*"(response\.failed|error)"|"status":\s*"failed",\s*"error":\s*\{/.test(body)
+  const marked = api === "chat"
+    ? /"finish_reason":\s*"[^"]/.test(body) || /^data: ?\[DONE\]/m.test(body)
+    : /"type":\s*"response\.(completed|incomplete)"/.test(body) || /"object":\s*"response"/.test(body)
+  const cut = api === "chat"
+    ? /"finish_reason":\s*"(length|content_filter|max_tokens)"/.test(body)
+    : /"incomplete_details":\s*\{/.test(body)
+  return { whole: marked && !failed, cut }
 }
 
 interface Call {
@@ -49,10 +64,14 @@ const raise: Raise = {
   secrets: []
 }
 
-const decoderOf = (api: Exchange["api"]): Decoder<never> => (api === "chat" ? ChatStream.decoder : ResponsesStream.decoder) as never
+const decoderOf = (api: Exchange["api"]): Decoder<never> =>
+  (api === "chat" ? ChatStream.decoder : ResponsesStream.decoder) as never
 
+// A turn that was cut holds half a call; what is no complete object then must not be handed on.
 const wanted = (exchange: Exchange): ReadonlyArray<Call> =>
-  exchange.calls.map((call) => ({ id: call.id, name: call.name, params: independentParse(call.arguments) }))
+  exchange.calls.filter((call) => !exchange.cut || typeof independentParse(call.arguments) === "object").map((
+    call
+  ) => ({ id: call.id, name: call.name, params: independentParse(call.arguments) }))
 
 // The rule of fault P8, written down a second time: an object is an object, blank is {}, everything else stays text.
 const independentParse = (text: string): unknown => {
@@ -70,9 +89,17 @@ const callsOf = (parts: ReadonlyArray<{ readonly type: string }>): ReadonlyArray
     .filter((part) => part.type === "tool-call" && part.providerExecuted !== true)
     .map(({ id, name, params }) => ({ id, name, params }))
 
+// Servers of old sent calls without ids; the adapter makes one up, and any will do.
+const sameCalls = (what: string, calls: ReadonlyArray<Call>, all: ReadonlyArray<Call>): ReadonlyArray<string> =>
+  differs(what, calls.map((call, at) => all[at] !== undefined && !all[at].id ? { ...call, id: all[at].id } : call), all)
+
 // ---- the pure decoder ----
 
-const decode = (exchange: Exchange, bytes: Uint8Array, size: number): { readonly parts: Parts; readonly ending: Ending } => {
+const decode = (
+  exchange: Exchange,
+  bytes: Uint8Array,
+  size: number
+): { readonly parts: Parts; readonly ending: Ending } => {
   const state = Wire.initial(decoderOf(exchange.api), raise)
   const parts: Array<Parts[number]> = []
   for (let at = 0; at < bytes.length; at += size) parts.push(...Wire.push(state, bytes.subarray(at, at + size)))
@@ -85,19 +112,27 @@ const wellFormed = (parts: Parts, ending: Ending): ReadonlyArray<string> => {
   const started = new Set<string>()
   for (const [at, part] of parts.entries()) {
     if (part.type === "tool-params-start") started.add(part.id)
-    if (part.type === "tool-call" && part.providerExecuted !== true && !started.has(part.id)) faults.push(`call ${part.id} without its start`)
+    if (part.type === "tool-call" && part.providerExecuted !== true && !started.has(part.id)) {
+      faults.push(`call ${part.id} without its start`)
+    }
     if (part.type === "finish" && at !== parts.length - 1) faults.push("finish is not the last part")
   }
   const finishes = parts.filter((part) => part.type === "finish").length
   if (ending._tag === "Open") faults.push("the stream's ending is open")
-  if (finishes !== (ending._tag === "Finished" ? 1 : 0)) faults.push(`${finishes} finish part(s) with ending ${ending._tag}`)
+  if (finishes !== (ending._tag === "Finished" ? 1 : 0)) {
+    faults.push(`${finishes} finish part(s) with ending ${ending._tag}`)
+  }
   return faults
 }
 
 /** The law of cuts: what is emitted before a cut is what the whole emits first, with equal arguments; and the turn fails typed. */
-const cutLaw = (what: string, parts: ReadonlyArray<{ readonly type: string }>, all: ReadonlyArray<Call>): ReadonlyArray<string> => {
+const cutLaw = (
+  what: string,
+  parts: ReadonlyArray<{ readonly type: string }>,
+  all: ReadonlyArray<Call>
+): ReadonlyArray<string> => {
   const calls = callsOf(parts)
-  return differs(`${what}: calls before the cut`, calls, all.slice(0, calls.length))
+  return sameCalls(`${what}: calls before the cut`, calls, all.slice(0, calls.length))
 }
 
 /** Whole, byte by byte, and cut at 200 seeded places (every place where there are fewer). */
@@ -106,19 +141,26 @@ export const pure = (exchange: Exchange): ReadonlyArray<string> => {
   const all = wanted(exchange)
   if (!exchange.stream) {
     const { ending, parts } = Wire.whole(decoderOf(exchange.api), raise, exchange.body)
-    return [...differs("whole answer", callsOf(parts), all), ...wellFormed(parts, ending), ...expectEnding(exchange, ending)]
+    return [
+      ...sameCalls("whole answer", callsOf(parts), all),
+      ...wellFormed(parts, ending),
+      ...expectEnding(exchange, ending)
+    ]
   }
   const whole = decode(exchange, bytes, bytes.length)
   const single = decode(exchange, bytes, 1)
   const faults = [
-    ...differs("whole stream", callsOf(whole.parts), all),
+    ...sameCalls("whole stream", callsOf(whole.parts), all),
     ...differs("byte by byte", single.parts, whole.parts),
     ...wellFormed(whole.parts, whole.ending),
     ...expectEnding(exchange, whole.ending)
   ]
   for (const at of cuts(exchange, bytes.length, 200)) {
     const cut = decode(exchange, bytes.subarray(0, at), 4096)
-    faults.push(...cutLaw(`cut at ${at}`, cut.parts, all), ...wellFormed(cut.parts, cut.ending).map((fault) => `cut at ${at}: ${fault}`))
+    faults.push(
+      ...cutLaw(`cut at ${at}`, cut.parts, all),
+      ...wellFormed(cut.parts, cut.ending).map((fault) => `cut at ${at}: ${fault}`)
+    )
   }
   return faults
 }
@@ -148,10 +190,13 @@ export const hear = async (baseURL: string, api: Exchange["api"], stream: boolea
   const parts: Array<{ readonly type: string }> = []
   const keep = (part: { readonly type: string }) => Effect.sync(() => void parts.push(part))
   const program = stream
-    ? LanguageModel.streamText({ prompt: "go", disableToolCallResolution: true, toolCallValidation: "deferred" }).pipe(Stream.runForEach(keep))
-    : LanguageModel.generateText({ prompt: "go", disableToolCallResolution: true, toolCallValidation: "deferred" }).pipe(
-      Effect.flatMap((response) => Effect.forEach(response.content, keep, { discard: true }))
+    ? LanguageModel.streamText({ prompt: "go", disableToolCallResolution: true, toolCallValidation: "deferred" }).pipe(
+      Stream.runForEach(keep)
     )
+    : LanguageModel.generateText({ prompt: "go", disableToolCallResolution: true, toolCallValidation: "deferred" })
+      .pipe(
+        Effect.flatMap((response) => Effect.forEach(response.content, keep, { discard: true }))
+      )
   const exit = await Effect.runPromiseExit(Effect.provide(program, OpenAi.layer({ model: "m", baseURL, api })))
   if (Exit.isSuccess(exit)) return { parts, error: undefined, defect: undefined }
   const failed = exit.cause.reasons.find((reason) => reason._tag === "Fail")?.error
@@ -188,16 +233,20 @@ export const overHttp = async (server: Server, exchange: Exchange): Promise<Read
   const all = wanted(exchange)
   const whole = await listen(server, exchange, answer(exchange))
   const faults = [
-    ...differs("over HTTP", callsOf(whole.parts), all),
+    ...sameCalls("over HTTP", callsOf(whole.parts), all),
     ...(whole.defect === undefined ? [] : [`over HTTP: ${whole.defect}`]),
-    ...((whole.error === undefined) === exchange.whole ? [] : [`over HTTP: ended with ${whole.error?.message ?? "no error"}`])
+    ...((whole.error === undefined) === exchange.whole
+      ? []
+      : [`over HTTP: ended with ${whole.error?.message ?? "no error"}`])
   ]
   for (const at of cuts(exchange, utf8(exchange.body).length, 5)) {
     const cut = await listen(server, exchange, answer(exchange, at))
     faults.push(...cutLaw(`HTTP cut at ${at}`, cut.parts, all))
     if (cut.defect !== undefined) faults.push(`HTTP cut at ${at}: ${cut.defect}`)
     const finished = cut.parts.some((part) => part.type === "finish")
-    if (finished === (cut.error !== undefined)) faults.push(`HTTP cut at ${at}: finish ${finished}, error ${cut.error?.message ?? "none"}`)
+    if (finished === (cut.error !== undefined)) {
+      faults.push(`HTTP cut at ${at}: finish ${finished}, error ${cut.error?.message ?? "none"}`)
+    }
   }
   return faults
 }
@@ -232,7 +281,9 @@ export const throughEngine = async (server: Server, exchange: Exchange): Promise
   return [
     ...faults,
     ...differs("results", outcome.results.map((result) => result.name), exchange.calls.map((call) => call.name)),
-    ...(new Set(outcome.results.map((result) => result.id)).size === outcome.results.length ? [] : ["two results share an id"])
+    ...(new Set(outcome.results.map((result) => result.id)).size === outcome.results.length
+      ? []
+      : ["two results share an id"])
   ]
 }
 

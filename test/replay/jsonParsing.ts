@@ -28,7 +28,11 @@ const load = (folder: string): ReadonlyArray<Case> => [
   { id: "n_structure_100000_opening_arrays.json", expect: "reject" as const, bytes: utf8("[".repeat(100_000)) },
   { id: "n_structure_open_array_object.json", expect: "reject" as const, bytes: utf8("[{\"\":".repeat(50_000)) },
   // Rejected for its depth, not for its grammar.
-  { id: "deep_object_100000", expect: "reject" as const, bytes: utf8(`${"{\"a\":".repeat(100_000)}1${"}".repeat(100_000)}`) }
+  {
+    id: "deep_object_100000",
+    expect: "reject" as const,
+    bytes: utf8(`${"{\"a\":".repeat(100_000)}1${"}".repeat(100_000)}`)
+  }
 ]
 
 const object = (text: string): object | undefined => {
@@ -79,14 +83,18 @@ const asArguments = async (server: Server, api: "chat" | "responses", one: Case)
   const middle = outcome.ran.filter((call) => call.name === "middle")
   if (outcome.defect !== undefined) faults.push(outcome.defect)
   if (outcome.error !== undefined) faults.push(outcome.error.message)
-  if (wanted === undefined ? middle.length !== 0 : middle.length !== 1) faults.push(`the call ran ${middle.length} times`)
+  if (wanted === undefined ? middle.length !== 0 : middle.length !== 1) {
+    faults.push(`the call ran ${middle.length} times`)
+  }
   if (wanted !== undefined) faults.push(...differs("arguments", middle[0]?.params, wanted))
   if (wanted === undefined) {
     const result = outcome.results.find((candidate) => candidate.id === "call_b")
     faults.push(...differs("its result", Engine.tagOf(result?.result), "InvalidInput"))
   }
   faults.push(
-    ...differs("siblings", outcome.ran.filter((call) => call.name !== "middle").map((call) => call.params), [{ n: 1 }, { n: 2 }]),
+    ...differs("siblings", outcome.ran.filter((call) => call.name !== "middle").map((call) => call.params), [{ n: 1 }, {
+      n: 2
+    }]),
     ...differs("results", outcome.results.map((result) => result.id), ["call_a", "call_b", "call_c"])
   )
   return faults.map((fault) => `${api} arguments: ${fault}`)
@@ -122,7 +130,9 @@ const prefixes = (one: Case): ReadonlyArray<string> => {
   const faults: Array<string> = []
   for (let at = 0; at < text.length; at++) {
     const prefix = text.slice(0, at)
-    if (ToolCall.isCompleteObject(prefix)) faults.push(...differs(`the prefix of ${at} characters`, object(prefix), value))
+    if (ToolCall.isCompleteObject(prefix)) {
+      faults.push(...differs(`the prefix of ${at} characters`, object(prefix), value))
+    }
   }
   return faults
 }

@@ -40,14 +40,18 @@ const read = () => {
 const options = read()
 const fromEnvironment = process.env["TOOLFORMER_DATA"]
 const root = resolve(import.meta.dirname, "..", "..")
-const folder = options.data !== undefined ? resolve(options.data) : resolve(root, fromEnvironment ?? join("..", "shared", "data"))
+const folder = options.data !== undefined
+  ? resolve(options.data)
+  : resolve(root, fromEnvironment ?? join("..", "shared", "data"))
 if (!existsSync(folder) || !statSync(folder).isDirectory()) usage(`${folder} is no folder; name one with --data DIR`)
 if (options.only !== undefined && !Object.hasOwn(sets, options.only)) {
   usage(`there is no set ${JSON.stringify(options.only)}; the sets are ${Object.keys(sets).join(", ")}`)
 }
 const chosen = options.only === undefined ? Object.keys(sets) : [options.only]
 const present = chosen.filter((set) => existsSync(join(folder, set)))
-if (present.length === 0) usage(`${folder} holds ${options.only === undefined ? "none of the sets" : `no set ${options.only}`}`)
+if (present.length === 0) {
+  usage(`${folder} holds ${options.only === undefined ? "none of the sets" : `no set ${options.only}`}`)
+}
 
 let equal = true
 for (const set of present) {
@@ -55,7 +59,9 @@ for (const set of present) {
   equal &&= report.failures.length === 0
   process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : text(report))
 }
-for (const set of chosen) if (!present.includes(set)) process.stderr.write(`replay: ${set} is not in ${folder}, skipped\n`)
+for (const set of chosen) {
+  if (!present.includes(set)) process.stderr.write(`replay: ${set} is not in ${folder}, skipped\n`)
+}
 process.exitCode = equal ? 0 : 1
 
 function text(report: SetReport): string {

@@ -66,8 +66,12 @@ const replayCase = async (server: Server, api: "chat" | "responses", text: strin
   if (outcome.error !== undefined) faults.push(outcome.error.message)
   const ran = (n: number) => outcome.ran.filter((call) => (call.params as Fields)["n"] === n)
   const first = outcome.ran.find((call) => call.id === "call_value")
-  if (JSON.stringify(first?.params) !== JSON.stringify(JSON.parse(keyed))) faults.push(`the value came back as ${JSON.stringify(first?.params).slice(0, 200)}`)
-  if (Object.getPrototypeOf((first?.params as Fields | undefined)?.["nested"] ?? {}) !== Object.prototype) faults.push("a key reached the prototype")
+  if (JSON.stringify(first?.params) !== JSON.stringify(JSON.parse(keyed))) {
+    faults.push(`the value came back as ${JSON.stringify(first?.params).slice(0, 200)}`)
+  }
+  if (Object.getPrototypeOf((first?.params as Fields | undefined)?.["nested"] ?? {}) !== Object.prototype) {
+    faults.push("a key reached the prototype")
+  }
   faults.push(
     ...differs("calls with the string as id", ran(1).length, 1),
     ...differs("the offered tool", ran(2).map((call) => call.name), [declares ? text : echo]),
@@ -77,7 +81,9 @@ const replayCase = async (server: Server, api: "chat" | "responses", text: strin
     ...differs("the result of the unknown tool", Engine.tagOf(outcome.results[3]?.result), "UnknownTool")
   )
   // An id that is free comes back as it was; an empty one gets one of ours.
-  if (text !== "" && outcome.results[1]?.id !== text) faults.push(`the id came back as ${JSON.stringify(outcome.results[1]?.id).slice(0, 200)}`)
+  if (text !== "" && outcome.results[1]?.id !== text) {
+    faults.push(`the id came back as ${JSON.stringify(outcome.results[1]?.id).slice(0, 200)}`)
+  }
   return faults.map((fault) => `${api}: ${fault}`)
 }
 

@@ -34,7 +34,8 @@ export class Tally {
   }
 }
 
-const describe = (error: unknown): string => error instanceof Error ? error.stack ?? String(error) : JSON.stringify(error)
+const describe = (error: unknown): string =>
+  error instanceof Error ? error.stack ?? String(error) : JSON.stringify(error)
 
 /** One line when two values differ as JSON, with undefined and key order aside; nothing when they are equal. */
 export const differs = (what: string, actual: unknown, expected: unknown): ReadonlyArray<string> => {
@@ -47,7 +48,9 @@ const stable = (value: unknown): string =>
   JSON.stringify(value, (_key, inner: unknown) =>
     typeof inner === "object" && inner !== null && !Array.isArray(inner)
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
-      : Object.is(inner, -0) ? "-0" : inner) ?? "undefined"
+      : Object.is(inner, -0)
+      ? "-0"
+      : inner) ?? "undefined"
 
 /** A seeded generator of numbers from 0 up to 1 (mulberry32). */
 export const random = (seed: number): () => number => {

@@ -25,7 +25,9 @@ export type Provider = (seen: Seen, turn: number) => Answer
 
 /** A running server. `mount` gives the base URL of one case. */
 export interface Server {
-  readonly mount: (provider: Provider) => { readonly baseURL: string; readonly seen: ReadonlyArray<Seen>; readonly unmount: () => void }
+  readonly mount: (
+    provider: Provider
+  ) => { readonly baseURL: string; readonly seen: ReadonlyArray<Seen>; readonly unmount: () => void }
   readonly close: () => Promise<void>
 }
 
@@ -39,7 +41,11 @@ export const start = async (): Promise<Server> => {
       const mount = mounted.get(number)
       if (mount === undefined) return void response.writeHead(404).end("{}")
       const text = Buffer.concat(pieces).toString("utf8")
-      const seen = { url: request.url ?? "", headers: request.headers, body: text === "" ? {} : JSON.parse(text) as Record<string, unknown> }
+      const seen = {
+        url: request.url ?? "",
+        headers: request.headers,
+        body: text === "" ? {} : JSON.parse(text) as Record<string, unknown>
+      }
       mount.seen.push(seen)
       const answer = mount.provider(seen, mount.seen.length - 1)
       response.writeHead(answer.status, { ...answer.headers })
@@ -94,12 +100,27 @@ export const done = (api: "chat" | "responses"): Answer =>
   events([utf8(
     api === "chat"
       ? chatEvent({ delta: { content: "done" } }) + chatEvent({ delta: {}, finish_reason: "stop" }) + "data: [DONE]\n\n"
-      : responsesEvent({ type: "response.output_text.delta", output_index: 0, content_index: 0, item_id: "msg_1", delta: "done" }) +
+      : responsesEvent({
+        type: "response.output_text.delta",
+        output_index: 0,
+        content_index: 0,
+        item_id: "msg_1",
+        delta: "done"
+      }) +
         responsesEvent({ type: "response.completed", response: { id: "resp_2", status: "completed", output: [] } })
   )])
 
 export const chatEvent = (choice: object, rest: object = {}): string =>
-  `data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", created: 1700000000, model: "m", choices: [{ index: 0, ...choice }], ...rest })}\n\n`
+  `data: ${
+    JSON.stringify({
+      id: "chatcmpl-1",
+      object: "chat.completion.chunk",
+      created: 1700000000,
+      model: "m",
+      choices: [{ index: 0, ...choice }],
+      ...rest
+    })
+  }\n\n`
 
 export const responsesEvent = (event: { readonly type: string; readonly [key: string]: unknown }): string =>
   `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`
@@ -112,7 +133,11 @@ export interface ScriptedCall {
 }
 
 /** One streamed decision on the wire: every call opened, its arguments in fragments of at most `size` characters, the end mark. */
-export const decision = (api: "chat" | "responses", calls: ReadonlyArray<ScriptedCall>, size = 24): ReadonlyArray<Uint8Array> => {
+export const decision = (
+  api: "chat" | "responses",
+  calls: ReadonlyArray<ScriptedCall>,
+  size = 24
+): ReadonlyArray<Uint8Array> => {
   const lines: Array<string> = []
   calls.forEach((call, index) => {
     const fragments = call.arguments.match(new RegExp(`[^]{1,${size}}`, "g")) ?? []
@@ -124,10 +149,24 @@ export const decision = (api: "chat" | "responses", calls: ReadonlyArray<Scripte
     }
     const place = { output_index: index, item_id: `fc_${index}` }
     const item = { type: "function_call", id: `fc_${index}`, call_id: call.id, name: call.name }
-    lines.push(responsesEvent({ type: "response.output_item.added", output_index: index, item: { ...item, arguments: "", status: "in_progress" } }))
-    for (const delta of fragments) lines.push(responsesEvent({ type: "response.function_call_arguments.delta", ...place, delta }))
+    lines.push(
+      responsesEvent({
+        type: "response.output_item.added",
+        output_index: index,
+        item: { ...item, arguments: "", status: "in_progress" }
+      })
+    )
+    for (const delta of fragments) {
+      lines.push(responsesEvent({ type: "response.function_call_arguments.delta", ...place, delta }))
+    }
     lines.push(responsesEvent({ type: "response.function_call_arguments.done", ...place, arguments: call.arguments }))
-    lines.push(responsesEvent({ type: "response.output_item.done", output_index: index, item: { ...item, arguments: call.arguments, status: "completed" } }))
+    lines.push(
+      responsesEvent({
+        type: "response.output_item.done",
+        output_index: index,
+        item: { ...item, arguments: call.arguments, status: "completed" }
+      })
+    )
   })
   lines.push(
     api === "chat"
@@ -141,11 +180,15 @@ export const decision = (api: "chat" | "responses", calls: ReadonlyArray<Scripte
 export const faultsOfHistory = (api: "chat" | "responses", body: Record<string, unknown>): ReadonlyArray<string> => {
   const faults: Array<string> = []
   const name = (value: unknown) => {
-    if (typeof value !== "string" || !/^[a-zA-Z0-9_-]{1,64}$/.test(value)) faults.push(`name ${JSON.stringify(value)} does not fit the wire`)
+    if (typeof value !== "string" || !/^[a-zA-Z0-9_-]{1,64}$/.test(value)) {
+      faults.push(`name ${JSON.stringify(value)} does not fit the wire`)
+    }
   }
   const open = new Set<unknown>()
   const asked = (id: unknown, maxLength: number) => {
-    if (typeof id !== "string" || id.length === 0 || id.length > maxLength) faults.push(`id ${JSON.stringify(id)} does not fit the wire`)
+    if (typeof id !== "string" || id.length === 0 || id.length > maxLength) {
+      faults.push(`id ${JSON.stringify(id)} does not fit the wire`)
+    }
     if (open.has(id)) faults.push(`id ${JSON.stringify(id)} is asked twice`)
     open.add(id)
   }

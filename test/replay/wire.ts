@@ -4,9 +4,8 @@
  */
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { overHttp, pure, throughEngine } from "./exchange.ts"
+import { endsOf, hear, overHttp, pure, throughEngine } from "./exchange.ts"
 import type { Exchange, WantedCall } from "./exchange.ts"
-import { hear } from "./exchange.ts"
 import { Tally } from "./report.ts"
 import type { SetReport } from "./report.ts"
 import { start, utf8 } from "./server.ts"
@@ -31,14 +30,17 @@ interface Named {
 
 const load = (folder: string): ReadonlyArray<Named> =>
   readdirSync(folder).filter((file) => file.endsWith(".json") && file !== "index.json").sort().flatMap((file) => {
-    const { interactions } = JSON.parse(readFileSync(join(folder, file), "utf8")) as { readonly interactions: ReadonlyArray<Recorded> }
+    const { interactions } = JSON.parse(readFileSync(join(folder, file), "utf8")) as {
+      readonly interactions: ReadonlyArray<Recorded>
+    }
     return interactions.map((recorded, index) => ({ id: `${file}#${index}`, recorded }))
   })
 
 const bodyOf = (recorded: Recorded): string => recorded.response.body ?? JSON.stringify(recorded.response.bodyJson)
 
 const isOurs = (recorded: Recorded): boolean =>
-  recorded.response.status < 400 && (recorded.expect?.format === "openai-chat" || recorded.expect?.format === "openai-responses")
+  recorded.response.status < 400 &&
+  (recorded.expect?.format === "openai-chat" || recorded.expect?.format === "openai-responses")
 
 const exchangeOf = ({ id, recorded }: Named): Exchange => ({
   id,
@@ -46,9 +48,13 @@ const exchangeOf = ({ id, recorded }: Named): Exchange => ({
   stream: recorded.response.stream === true,
   body: bodyOf(recorded),
   headers: recorded.response.headers,
-  calls: recorded.expect?.toolCalls ?? [],
-  whole: true
+  calls: (recorded.expect?.toolCalls ?? []).filter((call) => !isCustom(bodyOf(recorded), call)),
+  ...endsOf(recorded.expect?.format === "openai-chat" ? "chat" : "responses", bodyOf(recorded))
 })
+
+// Custom tools take free text and cannot be declared through effect/ai, so their calls are not ours to run.
+const isCustom = (body: string, call: WantedCall): boolean =>
+  [...body.matchAll(/\{[^{}]*"custom_tool_call"[^{}]*\}/g)].some(([item]) => item.includes(`"${call.id}"`))
 
 /** Replays every exchange of the set's folder. */
 export const replay = async (folder: string): Promise<SetReport> => {
@@ -77,10 +83,16 @@ export const replay = async (folder: string): Promise<SetReport> => {
 
 // What a status means, said a second time and without the adapter's words.
 const reasonOf = (status: number, body: string): string => {
-  if (status === 402 || /insufficient_quota|billing_hard_limit/.test(body)) return "QuotaExhaustedError"
-  if (status === 401 || status === 403) return "AuthenticationError"
+  const words = [...body.matchAll(/"(?:code|type)":\s*"([^"]*)"/g)].map((match) => match[1]!).join(" ")
+  if (status === 402 || /insufficient_quota|billing|quota_exceeded|credit/.test(words)) return "QuotaExhaustedError"
+  if (/content_policy|content_filter|moderation_blocked/.test(words)) return "ContentPolicyError"
+  if (status === 401 || status === 403 || /invalid_api_key|authentication_error/.test(words)) {
+    return "AuthenticationError"
+  }
   if (status === 429) return "RateLimitError"
-  return status >= 500 || status === 408 || status === 409 || status === 425 ? "InternalProviderError" : "InvalidRequestError"
+  return status >= 500 || status === 408 || status === 409 || status === 425
+    ? "InternalProviderError"
+    : "InvalidRequestError"
 }
 
 const error = async (server: Server, recorded: Recorded): Promise<ReadonlyArray<string>> => {
@@ -93,9 +105,13 @@ const error = async (server: Server, recorded: Recorded): Promise<ReadonlyArray<
     for (const api of ["chat", "responses"] as const) {
       const heard = await hear(mount.baseURL, api, stream)
       const found = heard.error?.reason
-      if (found === undefined) faults.push(`${api}, stream ${stream}: no typed error (${heard.defect ?? "it succeeded"})`)
-      else if (found._tag !== reasonOf(status, body)) faults.push(`${status} became ${found._tag}, wanted ${reasonOf(status, body)}`)
-      else if (!("http" in found) || found.http?.response?.status !== status) faults.push(`${found._tag} does not say the status ${status}`)
+      if (found === undefined) {
+        faults.push(`${api}, stream ${stream}: no typed error (${heard.defect ?? "it succeeded"})`)
+      } else if (found._tag !== reasonOf(status, body)) {
+        faults.push(`${status} became ${found._tag}, wanted ${reasonOf(status, body)}`)
+      } else if (!("http" in found) || found.http?.response?.status !== status) {
+        faults.push(`${found._tag} does not say the status ${status}`)
+      }
       if (heard.parts.length > 0) faults.push(`${heard.parts.length} part(s) before the error`)
     }
   }

@@ -2,7 +2,9 @@
  * From one chosen tool and one clause to the calls it stands for: every slot filled from the clause, a required one
  * also from the rest of the request or from earlier results; several values for a required slot are several calls.
  */
-import { extract, type Found, type Reading } from "./localExtract.ts"
+import { extract } from "./localExtract.ts"
+import { allotNumbers } from "./localNumbers.ts"
+import type { Found, Reading } from "./localReading.ts"
 import { type Answer, valuesFor } from "./localResult.ts"
 import type { Slot, SlotKind } from "./localSlot.ts"
 import type { Token } from "./localToken.ts"
@@ -55,10 +57,11 @@ const order: ReadonlyArray<SlotKind> = [
 
 export const fill = (filling: Filling): Filled => {
   const taken = new Set<number>()
+  const allotted = new Map<Slot, ReadonlyArray<Found>>()
   const values = new Map<Slot, ReadonlyArray<unknown>>()
   const missing: Array<Slot> = []
   for (const slot of bound(filling).sort(byCertainty)) {
-    const found = pair(slot, filling, extract(slot, reading(filling, filling.clause, taken)))
+    const found = find(slot, filling, taken, allotted)
     for (const { at } of found) at.forEach((index) => taken.add(index))
     const all = found.length > 0 ? found.map(({ value }) => value) : slot.required ? borrowed(slot, filling) : []
     if (all.length > 0) values.set(slot, slot.required || slot.many ? all : all.slice(0, 1))
@@ -80,6 +83,21 @@ const bound = (filling: Filling): Array<Slot> => {
 const byCertainty = (a: Slot, b: Slot): number =>
   Number(b.required) - Number(a.required) || order.indexOf(a.kind) - order.indexOf(b.kind)
 
+const find = (
+  slot: Slot,
+  filling: Filling,
+  taken: ReadonlySet<number>,
+  allotted: Map<Slot, ReadonlyArray<Found>>
+): ReadonlyArray<Found> => {
+  const numbers = filling.slots.filter((other) => other.required && !other.many && other.kind === "number")
+  if (numbers.length < 2 || !numbers.includes(slot)) {
+    return pair(slot, filling, extract(slot, reading(filling, filling.clause, taken)))
+  }
+  // All at once, at the first of them: which number is whose is one question.
+  if (allotted.size === 0) { for (const each of allotNumbers(numbers, filling.clause, taken)) allotted.set(...each) }
+  return allotted.get(slot) ?? []
+}
+
 const reading = (filling: Filling, tokens: ReadonlyArray<Token>, taken: ReadonlySet<number>): Reading => ({
   tokens,
   taken,
@@ -92,7 +110,7 @@ const reading = (filling: Filling, tokens: ReadonlyArray<Token>, taken: Readonly
 // Two required slots of one kind share the values: by the preposition before the value where the name says it, else in
 // order.
 const pair = (slot: Slot, filling: Filling, found: ReadonlyArray<Found>): ReadonlyArray<Found> => {
-  const peers = filling.slots.filter((other) => other.kind === slot.kind && other.required)
+  const peers = filling.slots.filter((other) => other.required && reads(slot, other))
   if (!slot.required || peers.length < 2 || found.length === 0) return found
   const role = roleOf(slot)
   const placed = role === undefined
@@ -100,6 +118,10 @@ const pair = (slot: Slot, filling: Filling, found: ReadonlyArray<Found>): Readon
     : found.filter(({ at }) => role.includes(filling.clause[at[0]! - 1]?.text.toLowerCase() ?? ""))
   return placed.length > 0 ? placed : found.slice(0, 1)
 }
+
+// Kinds that all read names take them from one another.
+const nameKinds: ReadonlySet<SlotKind> = new Set(["place", "name", "any", "text"])
+const reads = (a: Slot, b: Slot): boolean => a.kind === b.kind || (nameKinds.has(a.kind) && nameKinds.has(b.kind))
 
 const sources: ReadonlyArray<string> = ["from", "source", "origin", "start", "base", "departure"].map(stem)
 const targets: ReadonlyArray<string> = ["to", "target", "destination", "end", "arrival", "quote"].map(stem)

@@ -9,7 +9,7 @@ import { fill, type Filled } from "./localFill.ts"
 import type { Answer } from "./localResult.ts"
 import { type Slot, type SlotKind, slotsOf } from "./localSlot.ts"
 import { type Token, tokenize } from "./localToken.ts"
-import { currencyOf, stem, stopWords, wordsOf } from "./localWords.ts"
+import { currencyOf, openers, stem, stopWords, wordsOf } from "./localWords.ts"
 
 /** What the planner knows of a tool. */
 export interface PlannedTool {
@@ -191,24 +191,50 @@ const best = (
 const isNamed = (clause: Clause, tool: PlannedTool): boolean =>
   clause.tokens.some((token) => token.text.toLowerCase() === tool.name.toLowerCase())
 
-// A clause that no tool fits and that opens no sentence belongs to the clause before it ("convert 10 euros to yen | and
-// pounds").
+// A clause that no tool fits, or that goes on about the same tool without a verb of its own, belongs to the clause
+// before it: "convert 10 euros to yen | and pounds", "a base of 10 | and a height of 5".
 const joinOrphans = (clauses: ReadonlyArray<Clause>, situation: Situation): ReadonlyArray<Clause> => {
   const joined: Array<Clause> = []
   for (const clause of clauses) {
     const previous = joined.at(-1)
-    const orphan = previous !== undefined && !clause.opens && clause.stage === previous.stage &&
-      (best(clause, situation)?.score ?? 0) < situation.threshold
-    if (orphan) {
+    if (
+      previous !== undefined && !clause.opens && clause.stage === previous.stage && goesOn(clause, previous, situation)
+    ) {
       joined[joined.length - 1] = {
         ...previous,
-        head: previous.head ?? previous,
+        head: clearer(previous.head ?? previous, clause, situation),
         tokens: [...previous.tokens, ...clause.tokens]
       }
     } else joined.push(clause)
   }
   return joined
 }
+
+const clearer = (a: Clause, b: Clause, situation: Situation): Clause =>
+  (best(a, situation)?.score ?? 0) >= (best(b, situation)?.score ?? 0) ? a : b
+
+const goesOn = (clause: Clause, previous: Clause, situation: Situation): boolean => {
+  const nearest = best(clause, situation)
+  if (nearest === undefined || nearest.score < situation.threshold) return true
+  const first = clause.tokens.find((token) => token.kind === "word" && !joiners.has(token.text.toLowerCase()))
+  const instructs = first !== undefined && openers.has(first.text.toLowerCase()) &&
+    !stopWords.has(first.text.toLowerCase())
+  const tool = best(previous, situation)?.tool
+  return !instructs && tool !== undefined && (tool === nearest.tool || givesNumbers(clause, previous, tool, situation))
+}
+
+// "... an initial velocity of 20 m/s, | an acceleration of 5 m/s^2 and a time of 6 seconds"
+const givesNumbers = (clause: Clause, previous: Clause, tool: PlannedTool, situation: Situation): boolean => {
+  const lacking = (tokens: Clause["tokens"]): number => {
+    const choice = { clause: { ...previous, tokens }, index: 0, tool }
+    const filled = fillChoice(choice, [choice], [choice.clause], situation)
+    return filled._tag === "calls" ? 0 : filled.slots.filter((slot) => slot.kind === "number").length
+  }
+  const before = lacking(previous.tokens)
+  return before > 0 && lacking([...previous.tokens, ...clause.tokens]) < before
+}
+
+const joiners: ReadonlySet<string> = new Set(["and", "or", "also", "plus", "then"])
 
 const choose = (clauses: ReadonlyArray<Clause>, situation: Situation): ReadonlyArray<Choice> => {
   const choices = clauses.flatMap((clause, index): ReadonlyArray<Choice> => {

@@ -129,7 +129,7 @@ const kinds: ReadonlyArray<readonly [kind: SlotKind, words: string]> = [
   ["file", "file files filename filepath path paths filenames"],
   ["url", "url uri link href website site webpage page endpoint"],
   ["email", "email mail recipient to_email"],
-  ["date", "date day deadline checkin checkout birthday departure arrival when"],
+  ["date", "date day deadline checkin checkout birthday when"],
   ["time", "time hour"],
   ["currency", "currency currencies"],
   ["ticker", "ticker stock"],

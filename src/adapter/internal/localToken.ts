@@ -44,7 +44,7 @@ const pattern = new RegExp(
     String.raw`(?<time>\d{1,2}:\d{2}(?:\s?[ap]m)?|\d{1,2}\s?[ap]m(?![\w]))`,
     String
       .raw`(?<identifier>[A-Za-z_$][\w$.]*\(\)|#\d+|[A-Z][A-Z0-9]*-\d[\w-]*|(?=[\w$]*[\d_])[A-Za-z$][\w$]*_[\w$]*|[a-z$][a-z0-9$]*[A-Z][\w$]*|(?:[A-Z][a-z0-9]+){2,}|(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,40}(?![\w])|[A-Za-z]+\d+[\w-]*)`,
-    String.raw`(?<number>(?<![\w])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)`,
+    String.raw`(?<number>(?<![\w])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e-?\d+(?![\w]))?)`,
     String.raw`(?<word>[\p{L}\p{N}_]+(?:['’.-](?=[\p{L}\p{N}])[\p{L}\p{N}_]+)*)`,
     String.raw`(?<mark>\n+|[.!?;:]+|[-+=*#@~\/\\]{2,}|[^\s])`
   ].join("|"),
@@ -68,9 +68,12 @@ const notPaths = new Set([
 /** Requests longer than this are read up to it; the model behind the planner reads a sentence, not a book. */
 export const maxRequestLength = 20_000
 
+// A request that stands in quotes as a whole is the request, not one quoted value.
+const unquoted = (request: string): string => /^\s*"[^"]*"\s*$/.test(request) ? request.replaceAll("\"", " ") : request
+
 export const tokenize = (request: string): ReadonlyArray<Token> => {
   const tokens: Array<Token> = []
-  for (const match of request.slice(0, maxRequestLength).matchAll(pattern)) {
+  for (const match of unquoted(request.slice(0, maxRequestLength)).matchAll(pattern)) {
     const previous = tokens.at(-1)
     tokens.push(read(match, previous === undefined || (previous.kind === "mark" && /[.!?:;\n]/.test(previous.raw))))
   }

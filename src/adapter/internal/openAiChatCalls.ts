@@ -72,7 +72,12 @@ const isComplete = (call: Call): boolean => {
 const canGrow = (call: Call): boolean => !call.sealed && !isComplete(call)
 
 /** Takes the fragments of one event. */
-export const take = (calls: Calls, fragments: ReadonlyArray<Fragment>, raise: Raise, newId: () => string): Array<Part> => {
+export const take = (
+  calls: Calls,
+  fragments: ReadonlyArray<Fragment>,
+  raise: Raise,
+  newId: () => string
+): Array<Part> => {
   const parts: Array<Part> = []
   const touched = new Set<Call>()
   for (const piece of fragments) {
@@ -95,7 +100,11 @@ const ownerOf = (calls: Calls, piece: Fragment, touched: ReadonlySet<Call>): Cal
 }
 
 // A known id is that call's, unless a second call bears it: one that says its name at another index, or anew when the first is full.
-const ownerById = (piece: Fragment, same: ReadonlyArray<Call>, touched: ReadonlySet<Call>): Call | "new" | undefined => {
+const ownerById = (
+  piece: Fragment,
+  same: ReadonlyArray<Call>,
+  touched: ReadonlySet<Call>
+): Call | "new" | undefined => {
   const call = same.find((candidate) => candidate.index === piece.index) ?? same[same.length - 1]!
   if (piece.name === undefined) return call.sealed ? undefined : call
   const elsewhere = piece.index !== undefined && call.index !== undefined && piece.index !== call.index
@@ -131,7 +140,8 @@ const ownerByIndex = (calls: Calls, piece: Fragment, index: number): Call | "new
 
 // Arguments at an index nobody opened, while the newest call has none: the server counts its fragments from elsewhere.
 const shifted = (calls: Calls, piece: Fragment): Call | undefined =>
-  piece.name === undefined && calls.last !== undefined && !calls.last.sealed && calls.last.name !== "" && isBlank(calls.last)
+  piece.name === undefined && calls.last !== undefined && !calls.last.sealed && calls.last.name !== "" &&
+    isBlank(calls.last)
     ? calls.last
     : undefined
 
@@ -197,7 +207,14 @@ const stream = (call: Call, raise: Raise, newId: () => string, parts: Array<Part
   return call.startedAs
 }
 
-const seal = (calls: Calls, call: Call, raise: Raise, newId: () => string, parts: Array<Part>, spoiled = false): void => {
+const seal = (
+  calls: Calls,
+  call: Call,
+  raise: Raise,
+  newId: () => string,
+  parts: Array<Part>,
+  spoiled = false
+): void => {
   if (call.lossy) return
   const id = stream(call, raise, newId, parts)
   const raised = raise.call(call.name, spoiled ? spoiledText(call.text) : call.text)
@@ -223,7 +240,7 @@ export const finish = (calls: Calls, cut: boolean, raise: Raise, newId: () => st
   for (const call of calls.open) {
     if (call.suspects !== undefined && !isComplete(call)) call.suspects.forEach((suspect) => spoiled.add(suspect))
   }
-  for (const call of [...calls.open]) {
+  for (const call of calls.open) {
     const complete = isComplete(call)
     if (complete || !cut) seal(calls, call, raise, newId, parts, spoiled.has(call) && !complete)
   }

@@ -29,7 +29,9 @@ export const lower = (
   stream: boolean
 ): Json | Unsupported => {
   if (tools.hosted.length > 0) {
-    return Content.unsupported(`${tools.hosted[0]!.name} is run by the provider; Chat Completions has no such tools, use api: "responses"`)
+    return Content.unsupported(
+      `${tools.hosted[0]!.name} is run by the provider; Chat Completions has no such tools, use api: "responses"`
+    )
   }
   const messages = lowerPrompt(options.prompt, tools)
   if (!Array.isArray(messages)) return messages as Unsupported
@@ -89,7 +91,7 @@ const lowerPrompt = (prompt: Prompt.Prompt, tools: Tools.Tools): ReadonlyArray<J
         break
       case "user": {
         const content = userContent(message.content)
-        if (!Array.isArray(content)) return content as Unsupported
+        if (!Array.isArray(content)) return content
         messages.push({ role: "user", content: plainText(content) ?? content })
         break
       }
@@ -130,9 +132,13 @@ const file = (part: Prompt.FilePart): Json | Unsupported => {
     const detail = text(field(Content.optionsOf(part), "imageDetail"))
     return { type: "image_url", image_url: { url: data.url, ...(detail === undefined ? undefined : { detail }) } }
   }
-  if (data._tag === "Url") return Content.unsupported(`Chat Completions takes no URL of a ${part.mediaType}; send its bytes`)
+  if (data._tag === "Url") {
+    return Content.unsupported(`Chat Completions takes no URL of a ${part.mediaType}; send its bytes`)
+  }
   const audio = /^audio\/(?:x-)?(wav|mp3|mpeg)$/.exec(part.mediaType)
-  if (audio !== null) return { type: "input_audio", input_audio: { data: data.base64, format: audio[1] === "wav" ? "wav" : "mp3" } }
+  if (audio !== null) {
+    return { type: "input_audio", input_audio: { data: data.base64, format: audio[1] === "wav" ? "wav" : "mp3" } }
+  }
   return { type: "file", file: { filename: part.fileName ?? "file", file_data: data.url } }
 }
 
@@ -156,7 +162,11 @@ const turn = (
     const ids = new Set(some.map((call) => call.id))
     const answers = [...left].filter((result) => ids.has(result.id))
     answers.forEach((answer) => left.delete(answer))
-    messages.push({ role: "assistant", ...(from === 0 ? head : { content: null }), tool_calls: some.map((call) => toolCall(lowering, call)) })
+    messages.push({
+      role: "assistant",
+      ...(from === 0 ? head : { content: null }),
+      tool_calls: some.map((call) => toolCall(lowering, call))
+    })
     messages.push(...resultMessages(lowering, answers))
   }
   return [...messages, ...resultMessages(lowering, [...left])]
@@ -189,12 +199,20 @@ const resultMessages = (lowering: Lowering, results: ReadonlyArray<Prompt.ToolRe
   const files: Array<Json> = []
   for (const result of results) {
     if (result.providerExecuted) continue
-    const attached = (result.modelOutput ?? []).filter((part) => part.type === "file").map(file).filter((part) => !("_tag" in part))
+    const attached = (result.modelOutput ?? []).filter((part) => part.type === "file").map(file).filter((part) =>
+      !("_tag" in part)
+    )
     const said = result.modelOutput?.filter((part) => part.type === "text").map((part) => part.text).join("\n")
-    const note = attached.length === 0 ? "" : `(${attached.length} file(s) of this result follow in the next user message)`
-    const content = said === undefined ? Content.resultText(result.result) : [said, note].filter((line) => line !== "").join("\n")
+    const note = attached.length === 0
+      ? ""
+      : `(${attached.length} file(s) of this result follow in the next user message)`
+    const content = said === undefined
+      ? Content.resultText(result.result)
+      : [said, note].filter((line) => line !== "").join("\n")
     messages.push({ role: "tool", tool_call_id: lowering.wireId(result.id), content })
-    if (attached.length > 0) files.push({ type: "text", text: `Files of ${lowering.wireId(result.id)}:` }, ...attached as ReadonlyArray<Json>)
+    if (attached.length > 0) {
+      files.push({ type: "text", text: `Files of ${lowering.wireId(result.id)}:` }, ...attached as ReadonlyArray<Json>)
+    }
   }
   return files.length === 0 ? messages : [...messages, { role: "user", content: files }]
 }

@@ -84,7 +84,9 @@ const step = (state: State, event: WireEvent): readonly [State, Parts] => {
 const chunk = (state: State, event: Extract<WireEvent, { _tag: "Json" }>): Parts => {
   const { value } = event
   const error = field(value, "error")
-  if ((error !== undefined && error !== null) || event.name === "error") return fail(state, reasonFromBody(value, state.raise.secrets))
+  if ((error !== undefined && error !== null) || event.name === "error") {
+    return fail(state, reasonFromBody(value, state.raise.secrets))
+  }
   const parts: Array<Part> = []
   announce(state, value, parts)
   state.usage = record(field(value, "usage")) ?? record(field(field(value, "x_groq"), "usage")) ?? state.usage
@@ -99,7 +101,10 @@ const announce = (state: State, value: unknown, parts: Array<Part>): void => {
   const id = text(field(value, "id"))
   state.details = {
     ...state.details,
-    ...defined({ serviceTier: text(field(value, "service_tier")), systemFingerprint: text(field(value, "system_fingerprint")) })
+    ...defined({
+      serviceTier: text(field(value, "service_tier")),
+      systemFingerprint: text(field(value, "system_fingerprint"))
+    })
   }
   const modelId = text(field(value, "model"))
   if (state.announced || (id === undefined && modelId === undefined)) return
@@ -171,7 +176,10 @@ const write = (
     parts.push({
       type: type === "text" ? "text-start" : "reasoning-start",
       id: choice.block.id,
-      ...metadata({ refusal: source === "refusal" ? true : undefined, field: type === "reasoning" ? source : undefined })
+      ...metadata({
+        refusal: source === "refusal" ? true : undefined,
+        field: type === "reasoning" ? source : undefined
+      })
     })
   }
   parts.push({ type: type === "text" ? "text-delta" : "reasoning-delta", id: choice.block.id, delta })
@@ -199,7 +207,9 @@ const finish = (state: State): Parts => {
   if (state.malformed > 0) return [...parts, ...fail(state, unreadable(state.malformed))]
   state.ending = { _tag: "Finished" }
   const refusal = [...state.choices.values()].map((choice) => choice.refusal).join("")
-  const reasons = [...state.choices.values()].map((choice) => choice.finishReason).filter((reason) => reason !== undefined)
+  const reasons = [...state.choices.values()].map((choice) => choice.finishReason).filter((reason) =>
+    reason !== undefined
+  )
   parts.push(finishPart(state.raise, finishReason(state, reasons[0], refusal), usage(state.usage), {
     finishReason: reasons[0],
     refusal: refusal === "" ? undefined : refusal,
@@ -210,29 +220,35 @@ const finish = (state: State): Parts => {
 }
 
 const finishReason = (state: State, reason: string | undefined, refusal: string): Response.FinishReason => {
-  const called = [...state.choices.values()].some((choice) => choice.calls.all.some((call) => call.sealed))
-  const raised = reason === undefined ? (called ? "tool-calls" : "unknown") : reasons[reason] ?? "other"
+  const choices = [...state.choices.values()]
+  const called = choices.some((choice) => choice.calls.all.some((call) => call.sealed))
+  // `[DONE]` alone is an end mark too; what it does not say is whether a call that is still open was meant to be.
+  const silent = choices.length > 0 && choices.every((choice) => choice.calls.open.size === 0) ? "stop" : "unknown"
+  const raised = reason === undefined ? silent : reasons[reason] ?? "other"
   if (raised === "stop" && refusal !== "") return "content-filter"
   return raised === "stop" && called ? "tool-calls" : raised
 }
 
-const reasons: { readonly [reason: string]: Response.FinishReason | undefined } = Object.assign(Object.create(null) as object, {
-  stop: "stop",
-  eos: "stop",
-  eos_token: "stop",
-  end_turn: "stop",
-  stop_sequence: "stop",
-  length: "length",
-  max_tokens: "length",
-  model_length: "length",
-  tool_calls: "tool-calls",
-  tool_use: "tool-calls",
-  tool_call: "tool-calls",
-  function_call: "tool-calls",
-  content_filter: "content-filter",
-  error: "error",
-  insufficient_system_resource: "error"
-} as const)
+const reasons: { readonly [reason: string]: Response.FinishReason | undefined } = Object.assign(
+  Object.create(null) as object,
+  {
+    stop: "stop",
+    eos: "stop",
+    eos_token: "stop",
+    end_turn: "stop",
+    stop_sequence: "stop",
+    length: "length",
+    max_tokens: "length",
+    model_length: "length",
+    tool_calls: "tool-calls",
+    tool_use: "tool-calls",
+    tool_call: "tool-calls",
+    function_call: "tool-calls",
+    content_filter: "content-filter",
+    error: "error",
+    insufficient_system_resource: "error"
+  } as const
+)
 
 // After these the model had said what it wanted; after all others a call may be half.
 const finishesWell = (reason: string): boolean => {
@@ -250,7 +266,7 @@ export const usage = (value: unknown): Response.FinishPartEncoded["usage"] => {
   return {
     inputTokens: defined({ total: input, cacheRead: cached, uncached: difference(input, cached) }),
     outputTokens: defined({ total: output, reasoning, text: difference(output, reasoning) })
-  } as Response.FinishPartEncoded["usage"]
+  }
 }
 
 const difference = (total: number | undefined, part: number | undefined): number | undefined =>
@@ -290,7 +306,10 @@ const numbered = (whole: unknown): unknown => {
       const calls = field(message, "tool_calls")
       if (!Array.isArray(calls)) return choice
       const entries = calls.filter((call) => record(call) !== undefined)
-      return { ...record(choice), message: { ...message, tool_calls: entries.map((call, index) => ({ ...record(call), index })) } }
+      return {
+        ...record(choice),
+        message: { ...message, tool_calls: entries.map((call, index) => ({ ...record(call), index })) }
+      }
     })
   }
 }

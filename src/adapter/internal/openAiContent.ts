@@ -30,7 +30,8 @@ export interface Unsupported {
 export const unsupported = (description: string): Unsupported => ({ _tag: "Unsupported", description })
 
 /** Our options on a message part: what a decoder once wrote as metadata, or the user's own (`imageDetail`). */
-export const optionsOf = (part: { readonly options: Prompt.ProviderOptions }): Json => record(field(part.options, provider)) ?? {}
+export const optionsOf = (part: { readonly options: Prompt.ProviderOptions }): Json =>
+  record(field(part.options, provider)) ?? {}
 
 /** Where a file's bytes are. */
 export type FileData =
@@ -52,7 +53,11 @@ const fromUrl = (url: string): FileData => {
   return comma === -1 ? { _tag: "Url", url } : { _tag: "Data", base64: url.slice(comma + 1), url }
 }
 
-const inline = (type: string, base64: string): FileData => ({ _tag: "Data", base64, url: `data:${type};base64,${base64}` })
+const inline = (type: string, base64: string): FileData => ({
+  _tag: "Data",
+  base64,
+  url: `data:${type};base64,${base64}`
+})
 
 /** A file's media type; `image/*` is sent as JPEG, which the vendor reads whatever the image is. */
 export const mediaType = (part: Prompt.FilePart): string => part.mediaType === "image/*" ? "image/jpeg" : part.mediaType
@@ -60,10 +65,12 @@ export const mediaType = (part: Prompt.FilePart): string => part.mediaType === "
 export const isImage = (part: Prompt.FilePart): boolean => part.mediaType.startsWith("image/")
 
 /** A result as the text the model reads. */
-export const resultText = (result: unknown): string => typeof result === "string" ? result : JSON.stringify(result) ?? "null"
+export const resultText = (result: unknown): string =>
+  typeof result === "string" ? result : JSON.stringify(result) ?? "null"
 
 /** A call's params as argument text; text that was no object goes back as the model wrote it. */
-export const paramsText = (params: unknown): string => typeof params === "string" ? params : JSON.stringify(params ?? {})
+export const paramsText = (params: unknown): string =>
+  typeof params === "string" ? params : JSON.stringify(params ?? {})
 
 /** The fields of a request; what the user put into `body` wins, and `undefined` there takes a field away. */
 export const withBody = (fields: Json, settings: Settings): Json =>

@@ -17,7 +17,8 @@ export interface StatusFailure {
   readonly body: string
 }
 
-const kept = /^(?:retry-after(?:-ms)?|x-ratelimit-.*|x-request-id|request-id|openai-.*|x-should-retry|content-type|apim-request-id)$/
+const kept =
+  /^(?:retry-after(?:-ms)?|x-ratelimit-.*|x-request-id|request-id|openai-.*|x-should-retry|content-type|apim-request-id)$/
 
 /** The headers worth handing on: limits, waits, timing, the request's id. */
 export const keptHeaders = (headers: Headers): Readonly<Record<string, string>> => {
@@ -36,12 +37,17 @@ export const redact = (body: string, secrets: ReadonlyArray<string> = []): strin
   let result = body
   for (const secret of secrets) if (secret.length >= 4) result = result.replaceAll(secret, "<redacted>")
   return result.replace(/\bsk-[\w*-]{4,}/g, "<redacted>").replace(/\bBearer\s+\S+/gi, "Bearer <redacted>")
+    .replace(/\/\/[^\s/@"]+@/g, "//<redacted>@")
 }
 
 const cut = (body: string): string => body.length <= maxBodyLength ? body : `${body.slice(0, maxBodyLength)}…`
 
 /** A status failure as a reason. `now` (milliseconds since 1970) turns an HTTP date into a wait. */
-export const reasonFromStatus = (failure: StatusFailure, now: number, secrets: ReadonlyArray<string>): AiError.AiErrorReason => {
+export const reasonFromStatus = (
+  failure: StatusFailure,
+  now: number,
+  secrets: ReadonlyArray<string>
+): AiError.AiErrorReason => {
   const body = cut(redact(failure.body, secrets))
   const error = errorOf(parse(failure.body))
   const retryAfter = retryAfterOf(failure.headers, now)
@@ -85,7 +91,9 @@ export const reasonFromText = (body: string, secrets: ReadonlyArray<string> = []
   new AiError.InvalidResponseError({
     description: body.trim() === ""
       ? "the response body is empty"
-      : `the response body is neither JSON nor an event stream: ${cut(redact(body.slice(0, 2 * maxBodyLength), secrets)).slice(0, 512)}`,
+      : `the response body is neither JSON nor an event stream: ${
+        cut(redact(body.slice(0, 2 * maxBodyLength), secrets)).slice(0, 512)
+      }`,
     http: { body: cut(redact(body.slice(0, 2 * maxBodyLength), secrets)) }
   })
 
@@ -120,7 +128,11 @@ interface Common {
   readonly description: string
 }
 
-const reasonOf = (error: ErrorFields, common: Common, retryAfter: Duration.Duration | undefined): AiError.AiErrorReason => {
+const reasonOf = (
+  error: ErrorFields,
+  common: Common,
+  retryAfter: Duration.Duration | undefined
+): AiError.AiErrorReason => {
   const words = `${error.code ?? ""} ${error.type ?? ""}`
   const { http, description } = common
   const metadata = common.metadata as never
@@ -171,4 +183,6 @@ export const retryAfterOf = (headers: Readonly<Record<string, string>>, now: num
 }
 
 const number = (value: string | undefined): number | undefined =>
-  value !== undefined && /^-?\d+(\.\d+)?$/.test(value.trim()) && Number.isFinite(Number(value)) ? Number(value) : undefined
+  value !== undefined && /^-?\d+(\.\d+)?$/.test(value.trim()) && Number.isFinite(Number(value))
+    ? Number(value)
+    : undefined

@@ -11,7 +11,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import OpenAI, { APIError } from "openai"
+import type OpenAI from "openai"
+import { APIError } from "openai"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
 import { keptHeaders, reasonFromStatus, redact } from "./openAiErrors.ts"
 import type { StatusFailure } from "./openAiErrors.ts"
@@ -46,9 +47,14 @@ export const failingFetch = (base: typeof fetch): typeof fetch => (input, init) 
     response.ok ? response : response.text().then(
       (body) =>
         Promise.reject(
-          new FailedStatus({ status: response.status, headers: keptHeaders(response.headers), body: body.slice(0, 65536) })
+          new FailedStatus({
+            status: response.status,
+            headers: keptHeaders(response.headers),
+            body: body.slice(0, 65536)
+          })
         ),
-      () => Promise.reject(new FailedStatus({ status: response.status, headers: keptHeaders(response.headers), body: "" }))
+      () =>
+        Promise.reject(new FailedStatus({ status: response.status, headers: keptHeaders(response.headers), body: "" }))
     )
   )
 
@@ -56,7 +62,7 @@ export const fail = (method: Request["method"], reason: AiError.AiErrorReason): 
   AiError.make({ module: "OpenAi", method, reason })
 
 const urlOf = (request: Request): string =>
-  redact(`${request.client.baseURL}/${request.api === "chat" ? "chat/completions" : "responses"}`.replace(/\/\/[^/@]*@/, "//"), request.secrets)
+  redact(`${request.client.baseURL}/${request.api === "chat" ? "chat/completions" : "responses"}`, request.secrets)
 
 const transport = (request: Request, error: unknown): AiError.AiErrorReason =>
   new AiError.NetworkError({
@@ -83,7 +89,11 @@ const reasonOf = (request: Request, error: unknown, now: number): AiError.AiErro
   if (error instanceof APIError && typeof error.status === "number") {
     // A client of the user's own: what the SDK kept.
     const body = error.error === undefined ? error.message : JSON.stringify({ error: error.error })
-    return reasonFromStatus({ status: error.status, headers: keptHeaders(error.headers ?? new Headers()), body }, now, request.secrets)
+    return reasonFromStatus(
+      { status: error.status, headers: keptHeaders(error.headers ?? new Headers()), body },
+      now,
+      request.secrets
+    )
   }
   return transport(request, error)
 }
@@ -119,13 +129,19 @@ const raiseOf = (raise: Raise, response: Response): Raise => ({
 // What the pure decoder cannot know: where the stream came from and why it broke.
 const endingReason = (request: Request, ending: Ending, broken: unknown): AiError.AiErrorReason | undefined => {
   if (ending._tag !== "Failed") return undefined
-  if (ending.reason._tag !== "NetworkError") return ending.reason
-  const why = broken === undefined ? undefined : new Error(ending.reason.description, { cause: broken })
-  return transport(request, why ?? new Error(ending.reason.description))
+  // A read that broke is the reason, whatever the torn body looked like.
+  if (broken !== undefined) return transport(request, new Error("the response broke off", { cause: broken }))
+  return ending.reason._tag === "NetworkError"
+    ? transport(request, new Error(ending.reason.description))
+    : ending.reason
 }
 
 /** A whole answer. */
-export const generate = <S>(request: Request, decoder: Decoder<S>, raise: Raise): Effect.Effect<Parts, AiError.AiError> =>
+export const generate = <S>(
+  request: Request,
+  decoder: Decoder<S>,
+  raise: Raise
+): Effect.Effect<Parts, AiError.AiError> =>
   Effect.scoped(Effect.gen(function*() {
     const controller = yield* controllerOf
     const response = yield* send(request, controller)
@@ -145,7 +161,9 @@ export const stream = <S>(request: Request, decoder: Decoder<S>, raise: Raise): 
     const response = yield* send(request, controller)
     const state = Wire.initial(decoder, raiseOf(raise, response))
     const reader = response.body?.getReader()
-    if (reader !== undefined) yield* Effect.addFinalizer(() => state.ending._tag === "Finished" ? drain(reader) : Effect.void)
+    if (reader !== undefined) {
+      yield* Effect.addFinalizer(() => state.ending._tag === "Finished" ? drain(reader) : Effect.void)
+    }
     return Stream.fromPull(Effect.succeed(pull(request, state, reader)))
   }))
 

@@ -87,7 +87,10 @@ export const unreadable = (malformed: number): AiError.AiErrorReason =>
  */
 export const whole = (parts: Parts): Array<Response.PartEncoded> => {
   const result: Array<Response.PartEncoded | undefined> = []
-  const open = new Map<string, { readonly at: number; readonly type: "text" | "reasoning"; text: string; metadata: object }>()
+  const open = new Map<
+    string,
+    { readonly at: number; readonly type: "text" | "reasoning"; text: string; metadata: object }
+  >()
   for (const part of parts) {
     switch (part.type) {
       case "text-start":
@@ -108,7 +111,9 @@ export const whole = (parts: Parts): Array<Response.PartEncoded> => {
       case "text-end":
       case "reasoning-end": {
         const block = open.get(part.type.slice(0, -4) + part.id)
-        if (block !== undefined) result[block.at] = { type: block.type, text: block.text, metadata: merge(block.metadata, part.metadata) }
+        if (block !== undefined) {
+          result[block.at] = { type: block.type, text: block.text, metadata: merge(block.metadata, part.metadata) }
+        }
         break
       }
       case "tool-params-start":
@@ -124,6 +129,9 @@ export const whole = (parts: Parts): Array<Response.PartEncoded> => {
 }
 
 const merge = (start: object, end: object | undefined): never => {
-  const both = { ...(start as Record<string, object>)[provider], ...(end as Record<string, object> | undefined)?.[provider] }
+  const both = {
+    ...(start as Record<string, object>)[provider],
+    ...(end as Record<string, object> | undefined)?.[provider]
+  }
   return (Object.keys(both).length === 0 ? {} : { [provider]: both }) as never
 }

@@ -24,28 +24,55 @@ interface Call {
 /** The calls of one response. Mutable inside. */
 export interface Calls {
   readonly all: Array<Call>
+  readonly byItemId: Map<string, Array<Call>>
+  readonly byIndex: Map<number, Array<Call>>
+  readonly byCallId: Map<string, Array<Call>>
   last: Call | undefined
 }
 
-export const make = (): Calls => ({ all: [], last: undefined })
+export const make = (): Calls => ({
+  all: [],
+  byItemId: new Map(),
+  byIndex: new Map(),
+  byCallId: new Map(),
+  last: undefined
+})
+
+const at = <K>(map: ReadonlyMap<K, ReadonlyArray<Call>>, key: K | undefined): ReadonlyArray<Call> =>
+  (key === undefined ? undefined : map.get(key)) ?? []
+
+const enter = <K>(map: Map<K, Array<Call>>, key: K | undefined, call: Call): void => {
+  if (key === undefined) return
+  const known = map.get(key)
+  if (known === undefined) map.set(key, [call])
+  else known.push(call)
+}
 
 /** Whether a call of the response has sealed. */
 export const anySealed = (calls: Calls): boolean => calls.all.some((call) => call.sealed)
 
 // The newest match counts: a server that reuses a place means the call that stands there now.
 const find = (calls: Calls, itemId: string | undefined, outputIndex: number | undefined): Call | undefined => {
-  const here = (call: Call) => outputIndex !== undefined && call.outputIndex === outputIndex
-  const same = (call: Call) => itemId !== undefined && call.itemId === itemId
-  return calls.all.findLast((call) => here(call) && same(call)) ?? calls.all.findLast(same) ?? calls.all.findLast(here)
+  const same = at(calls.byItemId, itemId)
+  const both = outputIndex === undefined ? undefined : same.findLast((call) => call.outputIndex === outputIndex)
+  return both ?? same.at(-1) ?? at(calls.byIndex, outputIndex).at(-1)
 }
 
 /** `output_item.added` of a call. Said twice, it is one call. */
-export const added = (calls: Calls, item: unknown, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+export const added = (
+  calls: Calls,
+  item: unknown,
+  event: unknown,
+  raise: Raise,
+  parts: Array<Part>,
+  newId: () => string
+): void => {
   const { outputIndex, itemId, callId } = keys(item, event)
-  const known = calls.all.find((call) =>
+  const here = itemId === undefined ? at(calls.byIndex, outputIndex) : at(calls.byItemId, itemId)
+  const said = here.some((call) =>
     call.itemId === itemId && call.outputIndex === outputIndex && call.callId === callId && !call.sealed
   )
-  if (known !== undefined && (itemId !== undefined || outputIndex !== undefined)) return
+  if (said) return
   const call = open(calls, item, event)
   call.text = argumentText(field(item, "arguments"))
   if (call.callId !== undefined && call.name !== "") stream(call, raise, newId, parts)
@@ -64,7 +91,13 @@ export const delta = (calls: Calls, event: unknown, raise: Raise, parts: Array<P
  * `function_call_arguments.done`: the whole text. It seals a call whose name and id are known, but only when the text is one
  * object: whether a half text was cut says the item's `status`, which comes next.
  */
-export const argumentsDone = (calls: Calls, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+export const argumentsDone = (
+  calls: Calls,
+  event: unknown,
+  raise: Raise,
+  parts: Array<Part>,
+  newId: () => string
+): void => {
   const call = ownerOf(calls, event) ?? open(calls, undefined, event)
   if (call.sealed) return
   call.done = typeof field(event, "arguments") === "string" ? argumentText(field(event, "arguments")) : undefined
@@ -74,24 +107,36 @@ export const argumentsDone = (calls: Calls, event: unknown, raise: Raise, parts:
 }
 
 /** `output_item.done` of a call, or the item as the last event repeats it: the provider's end mark. */
-export const itemDone = (calls: Calls, item: unknown, event: unknown, raise: Raise, parts: Array<Part>, newId: () => string): void => {
+export const itemDone = (
+  calls: Calls,
+  item: unknown,
+  event: unknown,
+  raise: Raise,
+  parts: Array<Part>,
+  newId: () => string
+): void => {
   const { outputIndex, itemId, callId } = keys(item, event)
-  const waiting = calls.all.filter((call) => !call.sealed && callId !== undefined && call.callId === callId)
+  const waiting = at(calls.byCallId, callId).filter((call) => !call.sealed)
   const found = waiting.find((call) => call.outputIndex === outputIndex) ??
     waiting.find((call) => call.itemId === itemId) ?? find(calls, itemId, outputIndex)
   const call = found === undefined || isAnother(found, itemId, outputIndex, callId) ? open(calls, item, event) : found
   if (call.sealed) return
-  call.itemId ??= itemId
-  call.callId ??= callId
+  if (call.itemId === undefined) enter(calls.byItemId, call.itemId = itemId, call)
+  if (call.callId === undefined) enter(calls.byCallId, call.callId = callId, call)
   call.name = text(field(item, "name")) ?? call.name
-  const said = field(item, "arguments") ?? field(item, "input")
+  const said = field(item, "arguments")
   if (said !== undefined && said !== null) call.done = argumentText(said)
   if (field(item, "status") === "incomplete") call.done = undefined
   else seal(call, raise, parts, newId)
 }
 
 // A reused index or a reused item id with another call id is another call; with both the same it is one call all the same.
-const isAnother = (found: Call, itemId: string | undefined, outputIndex: number | undefined, callId: string | undefined): boolean =>
+const isAnother = (
+  found: Call,
+  itemId: string | undefined,
+  outputIndex: number | undefined,
+  callId: string | undefined
+): boolean =>
   callId !== undefined && found.callId !== undefined && found.callId !== callId &&
   !(found.itemId === itemId && found.outputIndex === outputIndex && !found.sealed)
 
@@ -99,10 +144,8 @@ const isAnother = (found: Call, itemId: string | undefined, outputIndex: number 
 export const knows = (calls: Calls, item: unknown): boolean => {
   const callId = text(field(item, "call_id"))
   const itemId = text(field(item, "id"))
-  return calls.all.some((call) =>
-    call.sealed && (callId === undefined ? call.itemId === itemId : call.callId === callId) &&
-    (call.done ?? call.text) === argumentText(field(item, "arguments") ?? field(item, "input"))
-  )
+  const same = callId === undefined ? at(calls.byItemId, itemId) : at(calls.byCallId, callId)
+  return same.some((call) => call.sealed && (call.done ?? call.text) === argumentText(field(item, "arguments")))
 }
 
 /** The response is over. `whole`: it ended well and no event was lost, so what lacks its end mark is complete too. */
@@ -145,6 +188,9 @@ const open = (calls: Calls, item: unknown, event: unknown): Call => {
     done: undefined
   }
   calls.all.push(call)
+  enter(calls.byItemId, itemId, call)
+  enter(calls.byIndex, outputIndex, call)
+  enter(calls.byCallId, callId, call)
   calls.last = call
   return call
 }

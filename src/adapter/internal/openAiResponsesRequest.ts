@@ -26,7 +26,9 @@ export const lower = (
   stream: boolean
 ): Json | Unsupported => {
   const foreign = tools.hosted.find((tool) => !tool.id.startsWith("openai."))
-  if (foreign !== undefined) return Content.unsupported(`${foreign.name} (${foreign.id}) is not a tool that OpenAI runs`)
+  if (foreign !== undefined) {
+    return Content.unsupported(`${foreign.name} (${foreign.id}) is not a tool that OpenAI runs`)
+  }
   const stored = settings.body?.["store"] !== false
   return Content.withBody({
     model: settings.model,
@@ -80,7 +82,9 @@ const lowerPrompt = (prompt: Prompt.Prompt, tools: Tools.Tools, stored: boolean)
       case "assistant":
         return assistantItems(lowering, message)
       case "tool":
-        return message.content.flatMap((part) => part.type === "tool-result" && !part.providerExecuted ? [output(lowering, part)] : [])
+        return message.content.flatMap((part) =>
+          part.type === "tool-result" && !part.providerExecuted ? [output(lowering, part)] : []
+        )
     }
   })
 }

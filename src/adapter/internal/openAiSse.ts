@@ -23,12 +23,13 @@ export interface State {
   readonly body: Array<string>
   bodyLength: number
   line: Array<string>
+  lineLength: number
   name: string
   data: Array<string>
   afterCarriageReturn: boolean
 }
 
-/** The longest body that is kept, in UTF-16 units. */
+/** The longest body or line that is kept, in UTF-16 units; what is longer is cut, and then is no JSON. */
 export const maxBodyLength = 64 * 1024 * 1024
 
 export const initial = (): State => ({
@@ -37,6 +38,7 @@ export const initial = (): State => ({
   body: [],
   bodyLength: 0,
   line: [],
+  lineLength: 0,
   name: "",
   data: [],
   afterCarriageReturn: false
@@ -80,19 +82,25 @@ const lines = (state: State, text: string): ReadonlyArray<SseEvent> => {
   for (let i = start; i < text.length; i++) {
     const code = text.charCodeAt(i)
     if (code !== 10 && code !== 13) continue
-    state.line.push(text.slice(start, i))
+    keep(state, text.slice(start, i))
     takeLine(state, events)
     if (code === 13 && i + 1 === text.length) state.afterCarriageReturn = true
     else if (code === 13 && text.charCodeAt(i + 1) === 10) i++
     start = i + 1
   }
-  if (start < text.length) state.line.push(text.slice(start))
+  if (start < text.length) keep(state, text.slice(start))
   return events
+}
+
+const keep = (state: State, piece: string): void => {
+  if (state.lineLength < maxBodyLength) state.line.push(piece)
+  state.lineLength += piece.length
 }
 
 const takeLine = (state: State, events: Array<SseEvent>): void => {
   const line = state.line.length === 1 ? state.line[0]! : state.line.join("")
   state.line = []
+  state.lineLength = 0
   if (line === "") return dispatch(state, events)
   const colon = line.indexOf(":")
   const name = colon === -1 ? line : line.slice(0, colon)

@@ -49,7 +49,11 @@ export const end = <S>(state: State<S>): Parts => {
 }
 
 /** A whole answer, not streamed: the same states, the same parts. */
-export const whole = <S>(decoder: Decoder<S>, raise: Raise, body: string): { readonly parts: Parts; readonly ending: Ending } => {
+export const whole = <S>(
+  decoder: Decoder<S>,
+  raise: Raise,
+  body: string
+): { readonly parts: Parts; readonly ending: Ending } => {
   const state = initial(decoder, raise)
   const parts: Array<Part> = []
   takeBody(state, body, parts)

@@ -52,7 +52,9 @@ export const lower = (options: Options, strictDefault: boolean): Tools => {
   const hosted = tools.filter(Tool.isProviderDefined)
   return {
     names,
-    functions: tools.filter((tool) => !Tool.isProviderDefined(tool)).map((tool) => functionTool(tool, names, strictOf(tool))),
+    functions: tools.filter((tool) => !Tool.isProviderDefined(tool)).map((tool) =>
+      functionTool(tool, names, strictOf(tool))
+    ),
     hosted: hosted.map((tool) => ({ id: tool.id, name: tool.name, args: tool.args })),
     choice: tools.length === 0 ? undefined : choiceOf(choice, names),
     call: (wireName, argumentText) => {
@@ -134,7 +136,9 @@ const isStrict = (schema: unknown): boolean => {
   const { additionalProperties, properties, required, type } = schema as JsonSchema.JsonSchema
   if (type === "object") {
     const keys = Object.keys(properties ?? {})
-    if (additionalProperties !== false || !keys.every((key) => (required as ReadonlyArray<string> ?? []).includes(key))) return false
+    if (
+      additionalProperties !== false || !keys.every((key) => (required as ReadonlyArray<string> ?? []).includes(key))
+    ) return false
   }
   return Object.values(schema).every(isStrict)
 }
@@ -149,7 +153,9 @@ export const codecTransformer: LanguageModel.CodecTransformer = (schema) =>
   )
 
 /** The schema of an answer, and whether it can be strict. */
-export const answerSchema = (schema: Schema.Top): { readonly schema: JsonSchema.JsonSchema; readonly strict: boolean } => {
+export const answerSchema = (
+  schema: Schema.Top
+): { readonly schema: JsonSchema.JsonSchema; readonly strict: boolean } => {
   const made = codecTransformer(schema as never)
   return { schema: made.jsonSchema, strict: isStrict(made.jsonSchema) }
 }

@@ -26,8 +26,9 @@ export const collect = (prompt: Prompt.Prompt): Approvals => {
     for (const part of message.content) {
       if (part.type === "tool-call") calls.set(part.id, part)
       else if (part.type === "tool-approval-request") requests.set(part.approvalId, part.toolCallId)
-      else if (part.type === "tool-approval-response" && !answers.has(part.approvalId)) answers.set(part.approvalId, part)
-      else if (part.type === "tool-result") finished.add(part.id)
+      else if (part.type === "tool-approval-response" && !answers.has(part.approvalId)) {
+        answers.set(part.approvalId, part)
+      } else if (part.type === "tool-result") finished.add(part.id)
     }
   }
   const resolved: Array<Resolved> = []

@@ -38,7 +38,9 @@ export const start = (call: Call): void => {
     fiber.addObserver((exit) => ended(call, exit))
   }
   // The handler's first steps may have stopped their own call before there was a fiber to interrupt.
-  if (call.reason !== undefined) return interrupt(call, call.reason)
+  if (call.reason !== undefined) {
+    return call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, call.reason))
+  }
   if (tool.timeoutMillis !== undefined) {
     const millis = tool.timeoutMillis
     call.attemptTimer = environment.timers.add(millis, () => stop(call, CancelReason.timeout("attempt", millis)))
@@ -142,7 +144,12 @@ export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, u
   call.done(call, outcome)
 }
 
-const endSpan = (call: Call, span: Tracer.Span, outcome: Outcome, exit: Exit.Exit<unknown, unknown> | undefined): void => {
+const endSpan = (
+  call: Call,
+  span: Tracer.Span,
+  outcome: Outcome,
+  exit: Exit.Exit<unknown, unknown> | undefined
+): void => {
   if (outcome.isFailure) span.attribute("error.type", outcome.status)
   span.attribute("toolformer.status", outcome.status)
   span.end(
@@ -156,11 +163,25 @@ const endSpan = (call: Call, span: Tracer.Span, outcome: Outcome, exit: Exit.Exi
  * its grace is over.
  */
 export const stop = (call: Call, reason: CancelReason.CancelReason): void => {
-  if (call.state === "answered" || call.reason !== undefined) return
+  if (signal(call, reason)) halt(call, reason)
+}
+
+/**
+ * The first half of a stop: the call is told why, and so are its promises. To be followed by {@link halt}; apart, so that of a
+ * thousand calls the last is told before the first is taken apart.
+ */
+export const signal = (call: Call, reason: CancelReason.CancelReason): boolean => {
+  if (call.state === "answered" || call.reason !== undefined) return false
   call.reason = reason
-  const started = call.state === "running"
   call.environment.listener?.cancelled(call, reason)
-  interrupt(call, reason)
+  if (call.controllers !== undefined) { for (const controller of call.controllers) controller.abort(reason) }
+  return true
+}
+
+/** The second half: its fiber is interrupted, and it is answered now, when it ends, or when its grace is over. */
+export const halt = (call: Call, reason: CancelReason.CancelReason): void => {
+  const started = call.state === "running"
+  call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
   if (!started) {
     call.environment.admission.withdraw(call)
     return settle(call, stopped(call, reason))
@@ -170,13 +191,6 @@ export const stop = (call: Call, reason: CancelReason.CancelReason): void => {
   const { graceMillis } = call.tool.compiled.policies
   if (graceMillis === 0) return abandon(call)
   call.graceTimer = call.environment.timers.add(graceMillis, () => abandon(call))
-}
-
-// Signals first: a promise that listens has settled, or is settling, when its fiber is interrupted.
-const interrupt = (call: Call, reason: CancelReason.CancelReason): void => {
-  const fiber = call.fiber
-  if (call.controllers !== undefined) for (const controller of call.controllers) controller.abort(reason)
-  fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
 }
 
 const abandon = (call: Call): void => {

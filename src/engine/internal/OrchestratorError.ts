@@ -88,9 +88,9 @@ const messageOf = (reason: Reason): string => {
     case "ShuttingDown":
       return "No new run is taken: the process is shutting down"
     case "TurnBroken":
-      return `The model's answer broke off (${reason.error.message}). Calls that had arrived whole: ${names(reason.completed)}; cut off and not run: ${
-        names(reason.incomplete)
-      }. The history with their results is in the error's prompt.`
+      return `The model's answer broke off (${reason.error.message}). Calls that had arrived whole: ${
+        names(reason.completed)
+      }; cut off and not run: ${names(reason.incomplete)}. The history with their results is in the error's prompt.`
   }
 }
 

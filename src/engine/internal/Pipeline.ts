@@ -55,7 +55,8 @@ export const bind = (
   const handler = context.mapUnsafe.get(tool.id) as Tool.Handler<string> | undefined
   const bound = {
     compiled,
-    handler: handler?.handler ?? (() => Effect.die(new Error(`no handler for "${tool.name}": provide its toolkit's layer`))),
+    handler: handler?.handler ??
+      (() => Effect.die(new Error(`no handler for "${tool.name}": provide its toolkit's layer`))),
     context: handler === undefined ? context : Context.merge(handler.context, context),
     timeoutMillis: compiled.policies.timeoutMillis ??
       (defaultTimeout === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(defaultTimeout)))

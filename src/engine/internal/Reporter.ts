@@ -53,9 +53,7 @@ export const report = (
     steps,
     criticalPath,
     abandoned: turns.flatMap((turn) =>
-      turn.calls.flatMap((call) =>
-        call.abandoned ? [{ callId: call.id, name: call.name, reason: call.reason! }] : []
-      )
+      turn.calls.flatMap((call) => call.abandoned ? [{ callId: call.id, name: call.name, reason: call.reason! }] : [])
     )
   }
 }

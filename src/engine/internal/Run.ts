@@ -10,9 +10,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Scheduler from "effect/Scheduler"
 import * as CancelReason from "../../domain/CancelReason.ts"
+import { nearNames } from "../../domain/ToolCall.ts"
 import type { AnyPart, PendingApproval } from "../../domain/ToolEvent.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
-import { nearNames } from "../../domain/ToolCall.ts"
 import { Dispatcher } from "../Dispatcher.ts"
 import * as Approvals from "./Approvals.ts"
 import { settle } from "./Attempt.ts"
@@ -185,7 +185,11 @@ export class Run implements Listener {
     if (this.fatal !== undefined) return ToolFailure.notStarted(call.name, call.id, "the run is ending")
     if (call.tool === this.unknownTool) return this.unknown(call)
     if (turn.calls.length > maxToolCalls) {
-      return ToolFailure.rejected(call.name, call.id, `at most ${maxToolCalls} calls are run of one answer (maxToolCalls)`)
+      return ToolFailure.rejected(
+        call.name,
+        call.id,
+        `at most ${maxToolCalls} calls are run of one answer (maxToolCalls)`
+      )
     }
     if (!this.repeats.isLoop(call.name, call.params)) return undefined
     this.fail(
@@ -222,7 +226,10 @@ export class Run implements Listener {
     }
   }
 
-  private truncate(turn: Turn, { id, name, wireId }: { readonly id: string; readonly name: string; readonly wireId: string }): void {
+  private truncate(
+    turn: Turn,
+    { id, name, wireId }: { readonly id: string; readonly name: string; readonly wireId: string }
+  ): void {
     const part = Response.makePart("tool-call", {
       id,
       name,

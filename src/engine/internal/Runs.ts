@@ -46,7 +46,7 @@ class Registry implements RunRegistry {
       return effect
     }).pipe(Effect.ensuring(Effect.sync(() => {
       this.runs.delete(runId)
-      if (this.runs.size === 0) for (const resume of this.empty) resume()
+      if (this.runs.size === 0) { for (const resume of this.empty) resume() }
     })))
   }
 
@@ -82,9 +82,12 @@ class Registry implements RunRegistry {
  * @category settings
  * @since 0.1.0
  */
-export const Runs: Context.Reference<RunRegistry> = Context.Reference<RunRegistry>("effect-toolformer/Orchestrator/Runs", {
-  defaultValue: () => new Registry()
-})
+export const Runs: Context.Reference<RunRegistry> = Context.Reference<RunRegistry>(
+  "effect-toolformer/Orchestrator/Runs",
+  {
+    defaultValue: () => new Registry()
+  }
+)
 
 /**
  * A private registry of runs that drains when the layer closes: new runs are refused, live ones have `grace` to finish (default
@@ -129,7 +132,8 @@ export const cancel = (
     return run.dispatcher.stopAll(
       reason,
       (call) =>
-        (callId === undefined || call.id === callId) && (group === undefined || call.tool.compiled.policies.group === group)
+        (callId === undefined || call.id === callId) &&
+        (group === undefined || call.tool.compiled.policies.group === group)
     )
   })
 

@@ -66,11 +66,13 @@ export class Timers {
   }
 
   private watch(lane: Lane): Fiber.Fiber<void> {
-    return Effect.runForkWith(this.context)(Effect.whileLoop({
-      while: () => lane.live > 0,
-      body: () => this.clock.sleep(Duration.millis(Math.max(this.untilNext(lane), 0))),
-      step: () => this.fireDue(lane)
-    }).pipe(Effect.andThen(Effect.sync(() => stop(lane)))))
+    return Effect.runForkWith(this.context)(
+      Effect.whileLoop({
+        while: () => lane.live > 0,
+        body: () => this.clock.sleep(Duration.millis(Math.max(this.untilNext(lane), 0))),
+        step: () => this.fireDue(lane)
+      }).pipe(Effect.andThen(Effect.sync(() => stop(lane))))
+    )
   }
 
   private untilNext(lane: Lane): number {

@@ -6,8 +6,10 @@
 export interface Waiter {
   /** Whether its run has a free place now. */
   canStart(): boolean
-  /** Takes the permit and starts the call; does nothing for a call that has been answered meanwhile. */
+  /** Takes the permit and starts the call. */
   start(): void
+  /** Answers the call `Rejected` if it still waits. */
+  reject(limit: string): void
 }
 
 export interface ToolPermits {
@@ -15,23 +17,28 @@ export interface ToolPermits {
   used: number
   /** Permits held by handlers that were answered without having ended. */
   abandoned: number
-  waiters: Array<Waiter>
+  /** By call, in order of arrival. */
+  readonly waiters: Map<object, Waiter>
   waking: boolean
 }
 
-export const makePermits = (limit: number): ToolPermits => ({ limit, used: 0, abandoned: 0, waiters: [], waking: false })
+export const makePermits = (limit: number): ToolPermits => ({
+  limit,
+  used: 0,
+  abandoned: 0,
+  waiters: new Map(),
+  waking: false
+})
 
 /** Offers free permits to the waiters, oldest first. A handler that ends at once gives its permit back inside this loop. */
 export const wake = (permits: ToolPermits): void => {
   if (permits.waking) return
   permits.waking = true
-  for (let i = 0; i < permits.waiters.length && permits.used < permits.limit;) {
-    const waiter = permits.waiters[i]!
-    if (waiter.canStart()) {
-      permits.waiters.splice(i, 1)
-      waiter.start()
-      i = 0
-    } else i++
+  for (const [call, waiter] of permits.waiters) {
+    if (permits.used >= permits.limit) break
+    if (!waiter.canStart()) continue
+    permits.waiters.delete(call)
+    waiter.start()
   }
   permits.waking = false
 }

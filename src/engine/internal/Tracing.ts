@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 import type { Tracing } from "./Call.ts"
 
@@ -64,6 +65,11 @@ export class RunTracing {
 /** Opens the run's span if the program has a tracer of its own; Effect's default tracer shows nothing to anybody. */
 export const open = (context: Context.Context<never>, clock: Clock.Clock, runId: string): RunTracing | undefined => {
   const tracer = context.mapUnsafe.get(Tracer.Tracer.key) as Tracer.Tracer | undefined
-  if (tracer === undefined) return undefined
-  return new RunTracing(tracer, clock, context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined, runId)
+  if (tracer === undefined || !Context.get(context, References.TracerEnabled)) return undefined
+  return new RunTracing(
+    tracer,
+    clock,
+    context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined,
+    runId
+  )
 }

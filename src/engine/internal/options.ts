@@ -137,9 +137,12 @@ const defaults: Defaults = { maxSteps: 20, toolCallConcurrency: 30, maxToolCalls
  * @category settings
  * @since 0.1.0
  */
-export const Config: Context.Reference<Defaults> = Context.Reference<Defaults>("effect-toolformer/Orchestrator/Config", {
-  defaultValue: () => defaults
-})
+export const Config: Context.Reference<Defaults> = Context.Reference<Defaults>(
+  "effect-toolformer/Orchestrator/Config",
+  {
+    defaultValue: () => defaults
+  }
+)
 
 const duration = (name: string) => EffectConfig.option(EffectConfig.Duration(name))
 
@@ -178,7 +181,11 @@ export interface Resolved {
   readonly toolCallConcurrency: number
   readonly maxToolCalls: number
   readonly maxRepeats: number
-  readonly timeout: { readonly total: number | undefined; readonly model: number | undefined; readonly tool: number | undefined }
+  readonly timeout: {
+    readonly total: number | undefined
+    readonly model: number | undefined
+    readonly tool: number | undefined
+  }
 }
 
 /** Fills in the defaults and refuses what makes no sense, naming the option and the value. */
@@ -209,7 +216,9 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     }
   }
   for (const name of options.activeTools ?? []) {
-    if (!names.includes(name)) return yield* refuse("activeTools", `there is no tool "${name}"; tools: ${names.join(", ")}`)
+    if (!names.includes(name)) {
+      return yield* refuse("activeTools", `there is no tool "${name}"; tools: ${names.join(", ")}`)
+    }
   }
   const millis = Effect.fnUntraced(function*(name: keyof Timeouts) {
     const input = options.timeout?.[name] ?? config.timeout[name]
@@ -235,7 +244,7 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     runId,
     prompt,
     activeTools: options.activeTools,
-    toolChoice: (options.toolChoice ?? "auto"),
+    toolChoice: options.toolChoice ?? "auto",
     stopWhen: typeof stopWhen === "function" ? [stopWhen] : stopWhen,
     timeout,
     ...integers
