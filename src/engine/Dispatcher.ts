@@ -19,7 +19,7 @@ import type { Admission, Call, Runner } from "./internal/Call.ts"
 import { exitOf } from "./internal/exitOf.ts"
 import { openSpan, prepare } from "./internal/Pipeline.ts"
 import { ResourceLocks } from "./internal/ResourceLocks.ts"
-import { release as releasePermit, wake } from "./internal/ToolPermits.ts"
+import { leave, release as releasePermit, tryTake, wait, wake } from "./internal/ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./internal/ToolPermits.ts"
 
 /** How many handlers are started in one go before the event loop gets its turn. */
@@ -46,7 +46,7 @@ class WaitingCall implements Waiter {
     return this.dispatcher.hasPlace
   }
   start(): void {
-    this.dispatcher.startWaiting(this)
+    this.dispatcher.begin(this)
   }
   reject(limit: string): void {
     this.dispatcher.reject(this.call, limit)
@@ -199,26 +199,22 @@ export class Dispatcher implements Admission {
   withdraw(call: Call): void {
     this.locked.delete(call)
     this.freeLocks(call)
-    call.tool.compiled.permits?.waiters.delete(call)
+    if (call.permits !== undefined) leave(call.permits, call)
   }
 
   release(call: Call): void {
     this.running--
     this.stuck.delete(call)
     if (call.abandoned) this.abandoned--
-    const permits = call.tool.compiled.permits
-    if (call.holdsToolPermit && permits !== undefined) {
-      call.holdsToolPermit = false
-      if (call.abandoned) permits.abandoned--
-      releasePermit(permits)
-    }
+    const { permits } = call
+    if (permits !== undefined) releasePermit(permits, call)
     this.freeLocks(call)
     this.pump()
   }
 
   abandon(call: Call): void {
     this.abandoned++
-    const permits = call.holdsToolPermit ? call.tool.compiled.permits : undefined
+    const permits = call.holdsToolPermit ? call.permits : undefined
     if (permits !== undefined) permits.abandoned++
     if (call.tool.compiled.policies.resources !== undefined) this.stuck.add(call)
     for (const waiting of this.locks.behind(call)) this.rejectBehind(call, waiting)
@@ -339,17 +335,12 @@ export class Dispatcher implements Admission {
   }
 
   private startOrStepAside(waiting: WaitingCall): void {
-    const permits = waiting.call.tool.compiled.permits
-    if (permits === undefined || inherits(waiting.call, permits)) return this.begin(waiting.call, waiting.next)
-    if (permits.used < permits.limit && permits.waiters.size === 0) {
-      permits.used++
-      waiting.call.holdsToolPermit = true
-      return this.begin(waiting.call, waiting.next)
-    }
+    const { permits } = waiting.call
+    if (permits === undefined || tryTake(permits, waiting.call)) return this.begin(waiting)
     if (permits.abandoned >= permits.limit) {
       return this.reject(waiting.call, allStuck(permits, waiting.call.name))
     }
-    permits.waiters.set(waiting.call, waiting)
+    wait(permits, waiting.call, waiting)
     this.blockedTools.add(permits)
   }
 
@@ -357,13 +348,8 @@ export class Dispatcher implements Admission {
     return this.running < this.concurrency && this.stopping === 0 && this.starts < startsPerTurn
   }
 
-  startWaiting({ call, next }: WaitingCall): void {
-    call.tool.compiled.permits!.used++
-    call.holdsToolPermit = true
-    this.begin(call, next)
-  }
-
-  private begin(call: Call, next: Runner): void {
+  /** Starts a call that has its permit. */
+  begin({ call, next }: WaitingCall): void {
     this.running++
     if (this.running > this.peak) this.peak = this.running
     if (++this.starts === startsPerTurn) this.rest()
@@ -388,11 +374,3 @@ export class Dispatcher implements Admission {
 
 const allStuck = (permits: ToolPermits, tool: string): string =>
   `all ${permits.limit} places of ${tool} are held by calls that did not stop when asked`
-
-// A nested run does not wait for a permit that the call it is part of already holds.
-const inherits = (call: Call, permits: ToolPermits): boolean => {
-  for (let parent = call.environment.parent; parent !== undefined; parent = parent.environment.parent) {
-    if (parent.holdsToolPermit && parent.tool.compiled.permits === permits) return true
-  }
-  return false
-}

@@ -169,7 +169,7 @@ const execute = Effect.fnUntraced(function*<Tools extends Record<string, Tool.An
 ): Effect.fn.Return<RunResult<Tools>, OrchestratorError | AiError.AiError> {
   const context = services as Context.Context<never>
   const registry = Context.get(context, Runs)
-  const settings = yield* resolveOptions(options, Context.get(context, Config), registry)
+  const settings = yield* resolveOptions(options, Context.get(context, Config))
   const tracing = Tracing.open(context, timers.clock, settings.runId)
   const run = new Run({
     ...settings,

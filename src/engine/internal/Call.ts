@@ -15,6 +15,7 @@ import type { CancelReason } from "../../domain/CancelReason.ts"
 import type { ToolFailure } from "../../domain/ToolFailure.ts"
 import type { CompiledTool } from "./CompiledTool.ts"
 import type { Timer, Timers } from "./Timers.ts"
+import type { Holder, ToolPermits } from "./ToolPermits.ts"
 
 /** What a call ends with. `status` is `"success"`, `"failure"` (the tool's own), `"denied"`, or a `ToolFailure`'s tag. */
 export interface Outcome {
@@ -80,7 +81,7 @@ export interface Tracing {
   parent: Tracer.AnySpan | undefined
 }
 
-export class Call {
+export class Call implements Holder {
   decoded: unknown = undefined
   state: "sealed" | "waiting" | "running" | "answered" = "sealed"
   reason: CancelReason | undefined = undefined
@@ -97,6 +98,8 @@ export class Call {
   held = 0
   controllers: Set<AbortController> | undefined = undefined
   holdsToolPermit = false
+  lender: Holder | undefined = undefined
+  borrower: Holder | undefined = undefined
   startedAt = Number.NaN
   answeredAt = Number.NaN
   attemptTimer: Timer | undefined = undefined
@@ -133,6 +136,14 @@ export class Call {
     this.done = done
     this.wireId = wireId
     this.sealedAt = environment.timers.now()
+  }
+
+  get parent(): Call | undefined {
+    return this.environment.parent
+  }
+
+  get permits(): ToolPermits | undefined {
+    return this.tool.compiled.permits
   }
 
   /** Whether the handler of the current attempt may still be at work. */

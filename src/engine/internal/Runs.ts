@@ -6,6 +6,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as CancelReason from "../../domain/CancelReason.ts"
+import { OrchestratorError } from "./OrchestratorError.ts"
+import type { Reason } from "./OrchestratorError.ts"
 import type { Run } from "./Run.ts"
 
 /**
@@ -21,7 +23,7 @@ export interface RunRegistry {
   /** @internal */
   readonly get: (runId: string) => Run | undefined
   /** @internal */
-  readonly register: <A, E, R>(run: Run, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  readonly register: <A, E, R>(run: Run, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | OrchestratorError, R>
   /** @internal */
   readonly drain: (grace: Duration.Input) => Effect.Effect<void>
 }
@@ -39,15 +41,26 @@ class Registry implements RunRegistry {
     return this.runs.get(runId)
   }
 
-  register<A, E, R>(run: Run, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    const { runId } = run.settings
-    return Effect.suspend(() => {
+  register<A, E, R>(run: Run, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | OrchestratorError, R> {
+    const { prompt, runId } = run.settings
+    return Effect.suspend((): Effect.Effect<A, E | OrchestratorError, R> => {
+      const refusal = this.refusal(runId)
+      if (refusal !== undefined) return Effect.fail(new OrchestratorError({ runId, reason: refusal, prompt }))
       this.runs.set(runId, run)
-      return effect
-    }).pipe(Effect.ensuring(Effect.sync(() => {
-      this.runs.delete(runId)
-      if (this.runs.size === 0) { for (const resume of this.empty) resume() }
-    })))
+      return Effect.ensuring(effect, Effect.sync(() => this.remove(runId)))
+    })
+  }
+
+  private refusal(runId: string): Reason | undefined {
+    if (this.isDraining) return { _tag: "ShuttingDown" }
+    return this.runs.has(runId)
+      ? { _tag: "InvalidOptions", option: "runId", issue: `a run named "${runId}" is live` }
+      : undefined
+  }
+
+  private remove(runId: string): void {
+    this.runs.delete(runId)
+    if (this.runs.size === 0) { for (const resume of this.empty) resume() }
   }
 
   readonly awaitEmpty: Effect.Effect<void> = Effect.suspend(() =>

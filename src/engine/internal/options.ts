@@ -16,7 +16,6 @@ import * as Random from "effect/Random"
 import type { ToolResult } from "../../domain/ToolEvent.ts"
 import { compile } from "./CompiledTool.ts"
 import { OrchestratorError } from "./OrchestratorError.ts"
-import type { RunRegistry } from "./Runs.ts"
 
 /**
  * One turn of a run: what the model said and asked for, and the answers, in call order.
@@ -191,8 +190,7 @@ export interface Resolved {
 /** Fills in the defaults and refuses what makes no sense, naming the option and the value. */
 export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<string, Tool.Any>>(
   options: Options<Tools>,
-  config: Defaults,
-  registry: RunRegistry
+  config: Defaults
 ): Effect.fn.Return<Resolved, OrchestratorError> {
   const runId = options.runId ?? (yield* newRunId)
   const refuse = (option: string, issue: string) =>
@@ -235,10 +233,6 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
       catch: (error) => refuse("toolkit", error instanceof Error ? error.message : String(error))
     })
   }
-  if (registry.isDraining) {
-    return yield* new OrchestratorError({ runId, reason: { _tag: "ShuttingDown" }, prompt })
-  }
-  if (registry.has(runId)) return yield* refuse("runId", `a run named "${runId}" is live`)
   const { stopWhen = [] } = options
   return {
     runId,
