@@ -157,7 +157,12 @@ const list = (names: ReadonlyArray<string>): string =>
     ? "none"
     : cut(names.slice(0, 64).join(", "), 2048) + (names.length > 64 ? ` and ${names.length - 64} more` : "")
 
-/** @category constructors */
+/**
+ * No offered tool has this name. `available` are all names, `near` those that may have been meant.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const unknownTool = (
   tool: string,
   callId: string,
@@ -174,7 +179,12 @@ export const unknownTool = (
     (near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "") + ` Tools: ${list(available)}.`
 })
 
-/** @category constructors */
+/**
+ * The arguments are no JSON object or do not fit the tool's parameters. `issue` says where and what.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const invalidInput = (
   tool: string,
   callId: string,
@@ -193,7 +203,12 @@ export const invalidInput = (
   }. Received keys: ${list(received)}.`
 })
 
-/** @category constructors */
+/**
+ * The handler's result does not fit the success schema or is not JSON. `issue` says where and what.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const invalidOutput = (tool: string, callId: string, issue: string): ToolFailure => ({
   _tag: "InvalidOutput",
   tool,
@@ -202,7 +217,12 @@ export const invalidOutput = (tool: string, callId: string, issue: string): Tool
   message: `${tool} ran, but its result could not be handed on: ${cut(issue, 4096)}`
 })
 
-/** @category constructors */
+/**
+ * The handler died, or failed with something outside its failure schema. Whatever was thrown is described, never its stack.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const handlerFailed = (tool: string, callId: string, thrown: unknown): ToolFailure => ({
   _tag: "HandlerFailed",
   tool,
@@ -211,7 +231,12 @@ export const handlerFailed = (tool: string, callId: string, thrown: unknown): To
   message: cut(`${tool} failed: ${describe(thrown)}`)
 })
 
-/** @category constructors */
+/**
+ * A limit refused the call before it started. `limit` says which; `retryAfterMillis` how long to wait, where that is known.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const rejected = (tool: string, callId: string, limit: string, retryAfterMillis?: number): ToolFailure => ({
   _tag: "Rejected",
   tool,
@@ -223,7 +248,12 @@ export const rejected = (tool: string, callId: string, limit: string, retryAfter
     (retryAfterMillis === undefined ? "" : `. Try again in ${Math.ceil(retryAfterMillis / 1000)} s`)
 })
 
-/** @category constructors */
+/**
+ * The model's turn ended inside this call's arguments; it was not run.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const truncated = (tool: string, callId: string): ToolFailure => ({
   _tag: "Truncated",
   tool,
@@ -233,7 +263,12 @@ export const truncated = (tool: string, callId: string): ToolFailure => ({
     `The call of ${tool} was cut off in the middle of its arguments, because the answer reached its length limit. It was not run. Make it again, with shorter arguments or fewer calls at once.`
 })
 
-/** @category constructors */
+/**
+ * The call was complete, but the turn or the run ended before it could start.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
 export const notStarted = (tool: string, callId: string, why: string): ToolFailure => ({
   _tag: "NotStarted",
   tool,

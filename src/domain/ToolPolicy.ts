@@ -52,7 +52,8 @@ export const Deadline = reference<Duration.Input | undefined>("Deadline", undefi
 export const Grace = reference<Duration.Input>("Grace", "250 millis")
 
 /**
- * How many calls of this tool run at once in this process, over all runs. An integer of at least 1. Unset: no limit of its own.
+ * How many calls of this tool run at once in this process, over all runs. A call made under a call of the same tool uses that
+ * call's permit, one at a time, so that a tool may call itself. An integer of at least 1. Unset: no limit of its own.
  *
  * @category annotations
  * @since 0.1.0
