@@ -4,7 +4,8 @@
  * tool. The Orchestrator's calls go this way; this module opens it to ordinary code (`call`), to plain effect/ai (`govern`) and
  * gives handlers a promise that can be told why to stop (`promise`).
  *
- * A call made here holds no place of a run and waits for none; the tool's own cap (`ToolPolicy.Concurrency`) counts.
+ * A call made here holds no place of a run and waits for none; the tool's own cap (`ToolPolicy.Concurrency`) counts, and so
+ * does the default `timeout.tool` of `Orchestrator.Config`.
  */
 import type * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
@@ -23,6 +24,7 @@ import { Dispatcher } from "./Dispatcher.ts"
 import { hold, letGo, stop } from "./internal/Attempt.ts"
 import { Call, CurrentCall, fault } from "./internal/Call.ts"
 import type { BoundTool, Environment, Listener, Outcome } from "./internal/Call.ts"
+import { Config } from "./internal/options.ts"
 import { bind, bindAll } from "./internal/Pipeline.ts"
 import { Timers } from "./internal/Timers.ts"
 
@@ -67,7 +69,7 @@ export const call = <T extends Tool.Any>(
       const environment = environmentOf(context, undefined)
       const running = submit(
         environment,
-        bind(tool, context, undefined),
+        bind(tool, context, Context.get(context, Config).timeout.tool),
         tool.name,
         newCallId(tool.name),
         params,
@@ -170,7 +172,7 @@ export const govern = <Tools extends Record<string, Tool.Any>>(
         Effect.map(Effect.context(), (caller) => {
           const context = Context.merge(handlers as Context.Context<never>, caller)
           return handle(
-            bindAll(toolkit, context, undefined, [name]).get(name),
+            bindAll(toolkit, context, Context.get(context, Config).timeout.tool, [name]).get(name),
             toolkit,
             context,
             name,

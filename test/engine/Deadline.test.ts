@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
-import { Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { call, calls, finish, says, scripted } from "../model.ts"
 
 const Write = ToolPolicy.tool({
@@ -43,5 +43,21 @@ describe("ToolPolicy.Deadline", () => {
       const fiber = yield* Effect.forkChild(Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), [layer, model]))
       yield* TestClock.adjust("3 seconds")
       assert.deepStrictEqual(statuses(yield* Fiber.join(fiber)), ["TimedOut"])
+    }))
+})
+
+describe("Orchestrator.Config", () => {
+  it.effect("gives its tool timeout to calls from code as well", () =>
+    Effect.gen(function*() {
+      const { layer, toolkit } = ToolPolicy.define({ slow: ToolPolicy.tool({ handler: () => Effect.never }) })
+      const defaults = yield* Orchestrator.Config
+      const fiber = yield* Executor.call(toolkit.tools.slow, {}).pipe(
+        Effect.flip,
+        Effect.provide(layer),
+        Effect.provideService(Orchestrator.Config, { ...defaults, timeout: { tool: "3 seconds" } }),
+        Effect.forkChild
+      )
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual((yield* Fiber.join(fiber))._tag, "TimedOut")
     }))
 })

@@ -30,6 +30,8 @@ interface Observed {
   readonly liveAtEnd: boolean
 }
 
+let observations = 0
+
 const observe = (decision: Decision): Effect.Effect<Observed> =>
   Effect.gen(function*() {
     const watch = makeWatch()
@@ -38,7 +40,7 @@ const observe = (decision: Decision): Effect.Effect<Observed> =>
     const clock = yield* watchedClock(watch)
     const parts: Array<AnyPart> = []
     const { disturbance } = decision
-    const runId = `law_${decision.seed}_${Math.random()}`
+    const runId = `law_${decision.seed}_${++observations}`
     const stream = Orchestrator.stream({
       prompt: "go",
       toolkit,
