@@ -8,6 +8,7 @@
  */
 import type * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scheduler from "effect/Scheduler"
@@ -16,7 +17,7 @@ import * as ToolFailure from "../domain/ToolFailure.ts"
 import * as Attempt from "./internal/Attempt.ts"
 import { fault } from "./internal/Call.ts"
 import type { Admission, Call, Runner } from "./internal/Call.ts"
-import { exitOf } from "./internal/exitOf.ts"
+import { evaluate, exitOf } from "./internal/exitOf.ts"
 import { openSpan, prepare } from "./internal/Pipeline.ts"
 import { ResourceLocks } from "./internal/ResourceLocks.ts"
 import { leave, release as releasePermit, tryTake, wait, wake } from "./internal/ToolPermits.ts"
@@ -94,7 +95,7 @@ export class Dispatcher implements Admission {
     openSpan(call, call.environment)
     const ordered = call.tool.compiled.policies.resources !== undefined ? { call, ready: false } : undefined
     if (ordered !== undefined) this.intake.push(ordered)
-    const prepared = this.prepare(call, approved, codec)
+    const prepared = evaluate(() => this.prepare(call, approved, codec))
     const exit = exitOf(prepared)
     if (exit !== undefined) return this.prepared(call, exit, ordered)
     call.fiberEnded = false
@@ -263,7 +264,11 @@ export class Dispatcher implements Admission {
       if (Exit.isFailure(exit)) {
         Attempt.settle(
           call,
-          fault(ToolFailure.handlerFailed(call.name, call.id, new Error("asking whether it needs approval failed")))
+          fault(ToolFailure.handlerFailed(
+            call.name,
+            call.id,
+            new Error(`it could not be prepared: ${ToolFailure.describe(Cause.squash(exit.cause))}`)
+          ))
         )
       } else if (exit.value === "ask") {
         this.live.delete(call)

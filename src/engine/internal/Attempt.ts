@@ -104,7 +104,11 @@ const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
     call.fiberEnded = true
     if (call.reason !== undefined || call.state === "answered") settleIfEnded(call)
     else if (Exit.isSuccess(encoded)) settleWith(call, encoded.value, exit)
-    else settleWith(call, fault(ToolFailure.invalidOutput(call.name, call.id, Cause.pretty(encoded.cause))), exit)
+    else {settleWith(
+        call,
+        fault(ToolFailure.invalidOutput(call.name, call.id, ToolFailure.describe(Cause.squash(encoded.cause)))),
+        exit
+      )}
   })
 }
 

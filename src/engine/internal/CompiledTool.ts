@@ -5,12 +5,15 @@
  * Decoders and encoders answer with an `Exit` at once unless the tool's schema is effectful.
  */
 import * as Tool from "effect/ai/Tool"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { maxArgumentsDepth } from "../../domain/ToolCall.ts"
+import { describe } from "../../domain/ToolFailure.ts"
 import * as ToolPolicy from "../../domain/ToolPolicy.ts"
+import { evaluate, exitOf } from "./exitOf.ts"
 import * as JsonSchema from "./jsonSchema.ts"
 import { makePermits } from "./ToolPermits.ts"
 import type { ToolPermits } from "./ToolPermits.ts"
@@ -47,8 +50,8 @@ export const compile = (tool: Tool.Any): CompiledTool => {
     policies,
     permits: policies.concurrency === undefined ? undefined : makePermits(policies.concurrency),
     ...parameterCodecs(tool),
-    encodeSuccess: jsonEncoder(tool.successSchema),
-    encodeFailure: jsonEncoder(tool.failureSchema),
+    encodeSuccess: total(jsonEncoder(tool.successSchema)),
+    encodeFailure: total(jsonEncoder(tool.failureSchema)),
     expectedKeys: () => expectedKeys(tool)
   }
   compiled.set(tool, made)
@@ -58,12 +61,23 @@ export const compile = (tool: Tool.Any): CompiledTool => {
 const parameterCodecs = (tool: Tool.Any): Pick<CompiledTool, "decode" | "check"> => {
   if (Tool.isDynamic(tool) && tool.jsonSchema !== undefined) {
     const decode = jsonSchemaCodec(tool.name, tool.jsonSchema)
-    return { decode, check: decode }
+    return { decode: total(decode), check: total(decode) }
   }
   const decode: unknown = Schema.decodeUnknownEffect(tool.parametersSchema)
   const check: unknown = Schema.decodeUnknownEffect(Schema.toType(tool.parametersSchema))
-  return { decode: decode as Codec, check: check as Codec }
+  return { decode: total(decode as Codec), check: total(check as Codec) }
 }
+
+// Values may throw when they are looked at (getters, proxies), and schemas may have code of the user's: either is a fault of
+// the value, never of the engine's bookkeeping around it.
+const total = (codec: Codec): Codec => (value) => {
+  const answer = evaluate(() => codec(value))
+  const exit = exitOf(answer)
+  if (exit === undefined) return Effect.catchDefect(answer, (defect) => Effect.fail(issueOf(defect)))
+  return Exit.isSuccess(exit) || Cause.hasFails(exit.cause) ? answer : Effect.fail(issueOf(Cause.squash(exit.cause)))
+}
+
+const issueOf = (defect: unknown): Schema.SchemaError => ({ message: describe(defect) } as Schema.SchemaError)
 
 const jsonSchemaCodec = (name: string, schema: object): Codec => {
   const validate = Result.getOrThrowWith(
