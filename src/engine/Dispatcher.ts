@@ -18,10 +18,11 @@ import * as Attempt from "./internal/Attempt.ts"
 import { fault } from "./internal/Call.ts"
 import type { Admission, Call, Runner } from "./internal/Call.ts"
 import { evaluate, exitOf } from "./internal/exitOf.ts"
-import { openSpan, prepare } from "./internal/Pipeline.ts"
+import { prepare } from "./internal/Pipeline.ts"
 import { ResourceLocks } from "./internal/ResourceLocks.ts"
 import { leave, release as releasePermit, tryTake, wait, wake } from "./internal/ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./internal/ToolPermits.ts"
+import { openCall } from "./internal/Tracing.ts"
 
 /** How many handlers are started in one go before the event loop gets its turn. */
 const startsPerTurn = 256
@@ -92,7 +93,7 @@ export class Dispatcher implements Admission {
   submit(call: Call, approved: boolean, codec: "decode" | "check" = "decode"): void {
     this.outstanding++
     this.live.add(call)
-    openSpan(call, call.environment)
+    call.span = openCall(call)
     const ordered = call.tool.compiled.policies.resources !== undefined ? { call, ready: false } : undefined
     if (ordered !== undefined) this.intake.push(ordered)
     const prepared = evaluate(() => this.prepare(call, approved, codec))

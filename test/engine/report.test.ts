@@ -225,3 +225,33 @@ describe("spans", () => {
     }).pipe(Effect.provide([traced.layer, scripted(calls(call("a", "work")), says("done"))]))
   })
 })
+
+describe("a tracer that throws", () => {
+  const broken = (throws: "span" | "attribute" | "end"): Tracer.Tracer => {
+    const fail = (): never => {
+      throw new Error(`the tracer's ${throws} is broken`)
+    }
+    return Tracer.make({
+      span: (options) => {
+        if (options.name === "LanguageModel.streamText") return new Tracer.NativeSpan(options)
+        if (throws === "span") return fail()
+        return Object.assign(new Tracer.NativeSpan(options), { [throws]: fail })
+      }
+    })
+  }
+
+  it.effect("costs its spans and nothing else", () =>
+    Effect.gen(function*() {
+      const { layer, toolkit } = ToolPolicy.define({
+        fine: ToolPolicy.tool({ success: Schema.String, handler: () => Effect.succeed("fine") })
+      })
+      for (const throws of ["span", "attribute", "end"] as const) {
+        const result = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(
+          Effect.provide([layer, scripted(calls(call("a", "fine"), call("b", "fine")), says("ok"))]),
+          Effect.provideService(Tracer.Tracer, broken(throws))
+        )
+        assert.deepStrictEqual(result.toolResults.map((part) => part.result), ["fine", "fine"], throws)
+        assert.strictEqual(result.text, "ok")
+      }
+    }))
+})

@@ -16,6 +16,7 @@ import { CurrentCall, fault } from "./Call.ts"
 import type { Call, Outcome } from "./Call.ts"
 import { countAbandoned, countEnded, countLate } from "./counters.ts"
 import { exitOf } from "./exitOf.ts"
+import { closeCall } from "./Tracing.ts"
 
 /** Starts the handler of an admitted call. */
 export const start = (call: Call): void => {
@@ -144,22 +145,8 @@ export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, u
   if (call.attemptTimer !== undefined) timers.remove(call.attemptTimer)
   if (call.deadlineTimer !== undefined) timers.remove(call.deadlineTimer)
   if (call.graceTimer !== undefined) timers.remove(call.graceTimer)
-  if (call.span !== undefined) endSpan(call, call.span, outcome, exit)
+  closeCall(call, outcome, exit)
   call.done(call, outcome)
-}
-
-const endSpan = (
-  call: Call,
-  span: Tracer.Span,
-  outcome: Outcome,
-  exit: Exit.Exit<unknown, unknown> | undefined
-): void => {
-  if (outcome.isFailure) span.attribute("error.type", outcome.status)
-  span.attribute("toolformer.status", outcome.status)
-  span.end(
-    call.environment.timers.clock.currentTimeNanosUnsafe(),
-    exit ?? (outcome.isFailure ? Exit.fail(outcome.result) : Exit.void)
-  )
 }
 
 /**

@@ -17,7 +17,7 @@ import * as CancelReason from "../../domain/CancelReason.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
 import * as Attempt from "./Attempt.ts"
 import { fault } from "./Call.ts"
-import type { BoundTool, Call, Environment, Outcome, Runner } from "./Call.ts"
+import type { BoundTool, Call, Outcome, Runner } from "./Call.ts"
 import { compile } from "./CompiledTool.ts"
 import type { CompiledTool } from "./CompiledTool.ts"
 import { exitOf } from "./exitOf.ts"
@@ -112,24 +112,3 @@ const receivedKeys = (params: unknown): ReadonlyArray<string> =>
   typeof params === "object" && params !== null && !Array.isArray(params)
     ? Object.keys(params).slice(0, 64).map((key) => ToolFailure.cut(key, 128))
     : []
-
-/** Opens the span of a call, where somebody traces. */
-export const openSpan = (call: Call, environment: Environment): void => {
-  const { tracing } = environment
-  if (tracing === undefined) return
-  const span = tracing.tracer.span({
-    name: `execute_tool ${call.name}`,
-    parent: Option.fromUndefinedOr(tracing.parent),
-    annotations: Context.empty(),
-    links: [],
-    startTime: environment.timers.clock.currentTimeNanosUnsafe(),
-    kind: "internal",
-    root: false,
-    sampled: tracing.parent?.sampled ?? true
-  })
-  span.attribute("gen_ai.operation.name", "execute_tool")
-  span.attribute("gen_ai.tool.name", call.name)
-  span.attribute("gen_ai.tool.call.id", call.id)
-  span.attribute("gen_ai.tool.type", "function")
-  call.span = span
-}

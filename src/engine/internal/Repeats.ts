@@ -3,6 +3,7 @@
  * calls of one turn count once. Nothing is compared before enough turns have passed for a loop to be possible.
  */
 import { canonical } from "../../domain/ToolCall.ts"
+import { orElse } from "./orElse.ts"
 
 interface Seen {
   readonly name: string
@@ -29,16 +30,19 @@ export class Repeats {
     this.turns[this.turns.length - 1]!.push({ name, params })
     if (this.turns.length <= this.allowed) return false
     this.countFinishedTurns()
-    return (this.counts.get(keyOf(name, params)) ?? 0) >= this.allowed
+    const key = keyOf(name, params)
+    return key !== undefined && (this.counts.get(key) ?? 0) >= this.allowed
   }
 
   private countFinishedTurns(): void {
     for (; this.counted < this.turns.length - 1; this.counted++) {
       const keys = new Set(this.turns[this.counted]!.map(({ name, params }) => keyOf(name, params)))
-      for (const key of keys) this.counts.set(key, (this.counts.get(key) ?? 0) + 1)
+      for (const key of keys) if (key !== undefined) this.counts.set(key, (this.counts.get(key) ?? 0) + 1)
       this.turns[this.counted] = []
     }
   }
 }
 
-const keyOf = (name: string, params: unknown): string => `${name} ${canonical(params)}`
+// Parameters too deep to be written down are nobody's repetition; decoding answers them.
+const keyOf = (name: string, params: unknown): string | undefined =>
+  orElse(() => `${name} ${canonical(params)}`, undefined)

@@ -8,6 +8,7 @@ import * as Tool from "effect/ai/Tool"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Scheduler from "effect/Scheduler"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import { nearNames } from "../../domain/ToolCall.ts"
@@ -24,6 +25,7 @@ import { bind } from "./Pipeline.ts"
 import { Repeats } from "./Repeats.ts"
 import type { TurnRecord } from "./Reporter.ts"
 import type { Timers } from "./Timers.ts"
+import { endSpan } from "./Tracing.ts"
 import { endedWell, gaveUp, Turn } from "./Turn.ts"
 import * as usage from "./usage.ts"
 
@@ -289,7 +291,7 @@ export class Run implements Listener {
     const part = Response.makePart("tool-approval-request", { approvalId, toolCallId: call.id })
     this.turn.parts.push(part)
     this.turn.approvals.push({ approvalId, callId: call.id, name: call.name, params: call.params })
-    call.span?.end(this.settings.timers.clock.currentTimeNanosUnsafe(), Effect.runSyncExit(Effect.void))
+    endSpan(call.span, this.settings.timers.clock, Exit.void)
     this.emit(part)
   }
 

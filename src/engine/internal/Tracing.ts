@@ -1,6 +1,7 @@
 /**
  * The spans of a run: `invoke_agent` > `step` > `execute_tool {name}`, made only where the program provides a `Tracer`. Names
- * and attributes follow OpenTelemetry's `gen_ai` conventions; never a prompt, an argument or a result.
+ * and attributes follow OpenTelemetry's `gen_ai` conventions; never a prompt, an argument or a result. A tracer that throws
+ * costs its spans and nothing else.
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -9,7 +10,8 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
-import type { Tracing } from "./Call.ts"
+import type { Call, Outcome, Tracing } from "./Call.ts"
+import { orElse } from "./orElse.ts"
 
 export class RunTracing {
   readonly calls: Tracing
@@ -28,13 +30,13 @@ export class RunTracing {
   }
 
   beginStep(step: number): void {
-    this.step = this.open("step", this.run)
-    this.step.attribute("toolformer.step", step)
-    this.calls.parent = this.step
+    this.step = orElse(() => this.open("step", this.run), undefined)
+    orElse(() => this.step?.attribute("toolformer.step", step), undefined)
+    this.calls.parent = this.step ?? this.run
   }
 
   endStep(exit: Exit.Exit<unknown, unknown> = Exit.void): void {
-    this.step?.end(this.clock.currentTimeNanosUnsafe(), exit)
+    endSpan(this.step, this.clock, exit)
     this.step = undefined
     this.calls.parent = this.run
   }
@@ -45,7 +47,7 @@ export class RunTracing {
 
   close(exit: Exit.Exit<unknown, unknown>): void {
     this.endStep(exit)
-    this.run.end(this.clock.currentTimeNanosUnsafe(), exit)
+    endSpan(this.run, this.clock, exit)
   }
 
   private open(name: string, parent: Tracer.AnySpan | undefined): Tracer.Span {
@@ -66,10 +68,44 @@ export class RunTracing {
 export const open = (context: Context.Context<never>, clock: Clock.Clock, runId: string): RunTracing | undefined => {
   const tracer = context.mapUnsafe.get(Tracer.Tracer.key) as Tracer.Tracer | undefined
   if (tracer === undefined || !Context.get(context, References.TracerEnabled)) return undefined
-  return new RunTracing(
-    tracer,
-    clock,
-    context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined,
-    runId
-  )
+  const parent = context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined
+  return orElse(() => new RunTracing(tracer, clock, parent, runId), undefined)
+}
+
+/** Opens the span of a call, where somebody traces. */
+export const openCall = (call: Call): Tracer.Span | undefined => {
+  const { timers, tracing } = call.environment
+  if (tracing === undefined) return undefined
+  return orElse(() => {
+    const span = tracing.tracer.span({
+      name: `execute_tool ${call.name}`,
+      parent: Option.fromUndefinedOr(tracing.parent),
+      annotations: Context.empty(),
+      links: [],
+      startTime: timers.clock.currentTimeNanosUnsafe(),
+      kind: "internal",
+      root: false,
+      sampled: tracing.parent?.sampled ?? true
+    })
+    span.attribute("gen_ai.operation.name", "execute_tool")
+    span.attribute("gen_ai.tool.name", call.name)
+    span.attribute("gen_ai.tool.call.id", call.id)
+    span.attribute("gen_ai.tool.type", "function")
+    return span
+  }, undefined)
+}
+
+/** Closes the span of a call with its outcome; `exit` is the handler's, so that a defect stays visible. */
+export const closeCall = (call: Call, outcome: Outcome, exit: Exit.Exit<unknown, unknown> | undefined): void => {
+  const { span } = call
+  if (span === undefined) return
+  orElse(() => {
+    if (outcome.isFailure) span.attribute("error.type", outcome.status)
+    span.attribute("toolformer.status", outcome.status)
+  }, undefined)
+  endSpan(span, call.environment.timers.clock, exit ?? (outcome.isFailure ? Exit.fail(outcome.result) : Exit.void))
+}
+
+export const endSpan = (span: Tracer.Span | undefined, clock: Clock.Clock, exit: Exit.Exit<unknown, unknown>): void => {
+  orElse(() => span?.end(clock.currentTimeNanosUnsafe(), exit), undefined)
 }
