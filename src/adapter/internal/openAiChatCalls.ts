@@ -7,7 +7,7 @@
  */
 import * as ToolCall from "../../domain/ToolCall.ts"
 import { argumentText, count, field, text } from "./openAiJson.ts"
-import { metadata } from "./openAiParts.ts"
+import { metadata, sendArguments } from "./openAiParts.ts"
 import type { Part, Raise } from "./openAiParts.ts"
 
 /** What one entry of `tool_calls` says. */
@@ -86,7 +86,7 @@ export const take = (
     const call = owner === "new" ? open(calls, piece, raise, newId, parts) : owner
     touched.add(call)
     grow(calls, call, piece)
-    if (call.id !== undefined && call.name !== "" && call.text !== "") stream(call, raise, newId, parts)
+    if (call.id !== undefined && call.name !== "" && call.text !== "") sendArguments(call, call.id, raise, newId, parts)
   }
   return parts
 }
@@ -194,19 +194,6 @@ const grow = (calls: Calls, call: Call, piece: Fragment): void => {
   call.extra ??= piece.extra
 }
 
-// Sends what the stream has not seen of a call.
-const stream = (call: Call, raise: Raise, newId: () => string, parts: Array<Part>): string => {
-  if (call.startedAs === undefined) {
-    call.startedAs = call.id ?? newId()
-    parts.push({ type: "tool-params-start", id: call.startedAs, name: raise.call(call.name, "").name })
-  }
-  if (call.sent < call.text.length) {
-    parts.push({ type: "tool-params-delta", id: call.startedAs, delta: call.text.slice(call.sent) })
-    call.sent = call.text.length
-  }
-  return call.startedAs
-}
-
 const seal = (
   calls: Calls,
   call: Call,
@@ -216,7 +203,7 @@ const seal = (
   spoiled = false
 ): void => {
   if (call.lossy) return
-  const id = stream(call, raise, newId, parts)
+  const id = sendArguments(call, call.id, raise, newId, parts)
   const raised = raise.call(call.name, spoiled ? spoiledText(call.text) : call.text)
   parts.push({ type: "tool-params-end", id })
   parts.push({
@@ -250,7 +237,7 @@ export const finish = (calls: Calls, cut: boolean, raise: Raise, newId: () => st
 /** What is open and not yet announced gets its `tool-params-start`, so that the engine knows of it. */
 export const announce = (calls: Calls, raise: Raise, newId: () => string): Array<Part> => {
   const parts: Array<Part> = []
-  for (const call of calls.open) stream(call, raise, newId, parts)
+  for (const call of calls.open) sendArguments(call, call.id, raise, newId, parts)
   return parts
 }
 

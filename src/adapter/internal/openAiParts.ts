@@ -135,3 +135,30 @@ const merge = (start: object, end: object | undefined): never => {
   }
   return (Object.keys(both).length === 0 ? {} : { [provider]: both }) as never
 }
+
+/** A call that is being sent on: what of it the stream has seen. */
+export interface Sending {
+  readonly name: string
+  readonly text: string
+  startedAs: string | undefined
+  sent: number
+}
+
+/** Sends what the stream has not seen of a call, under the wire's id or a new one, and says which. */
+export const sendArguments = (
+  call: Sending,
+  wireId: string | undefined,
+  raise: Raise,
+  newId: () => string,
+  parts: Array<Part>
+): string => {
+  if (call.startedAs === undefined) {
+    call.startedAs = wireId ?? newId()
+    parts.push({ type: "tool-params-start", id: call.startedAs, name: raise.call(call.name, "").name })
+  }
+  if (call.sent < call.text.length) {
+    parts.push({ type: "tool-params-delta", id: call.startedAs, delta: call.text.slice(call.sent) })
+    call.sent = call.text.length
+  }
+  return call.startedAs
+}

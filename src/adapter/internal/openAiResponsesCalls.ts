@@ -5,7 +5,7 @@
  */
 import * as ToolCall from "../../domain/ToolCall.ts"
 import { argumentText, count, field, text } from "./openAiJson.ts"
-import { metadata } from "./openAiParts.ts"
+import { metadata, sendArguments } from "./openAiParts.ts"
 import type { Part, Raise } from "./openAiParts.ts"
 
 interface Call {
@@ -75,7 +75,7 @@ export const added = (
   if (said) return
   const call = open(calls, item, event)
   call.text = argumentText(field(item, "arguments"))
-  if (call.callId !== undefined && call.name !== "") stream(call, raise, newId, parts)
+  if (call.callId !== undefined && call.name !== "") sendArguments(call, call.callId, raise, newId, parts)
 }
 
 /** A fragment of arguments. Without an owner it opens a call of its own. */
@@ -84,7 +84,7 @@ export const delta = (calls: Calls, event: unknown, raise: Raise, parts: Array<P
   const call = ownerOf(calls, event) ?? (piece === "" ? undefined : open(calls, undefined, event))
   if (call === undefined || call.sealed || call.done !== undefined) return
   call.text += piece
-  if (call.callId !== undefined && call.name !== "") stream(call, raise, newId, parts)
+  if (call.callId !== undefined && call.name !== "") sendArguments(call, call.callId, raise, newId, parts)
 }
 
 /**
@@ -153,7 +153,7 @@ export const finish = (calls: Calls, whole: boolean, raise: Raise, parts: Array<
   for (const call of calls.all) {
     if (call.sealed) continue
     if (whole) seal(call, raise, parts, newId)
-    else stream(call, raise, newId, parts)
+    else sendArguments(call, call.callId, raise, newId, parts)
   }
 }
 
@@ -195,22 +195,10 @@ const open = (calls: Calls, item: unknown, event: unknown): Call => {
   return call
 }
 
-const stream = (call: Call, raise: Raise, newId: () => string, parts: Array<Part>): string => {
-  if (call.startedAs === undefined) {
-    call.startedAs = call.callId ?? newId()
-    parts.push({ type: "tool-params-start", id: call.startedAs, name: raise.call(call.name, "").name })
-  }
-  if (call.sent < call.text.length) {
-    parts.push({ type: "tool-params-delta", id: call.startedAs, delta: call.text.slice(call.sent) })
-    call.sent = call.text.length
-  }
-  return call.startedAs
-}
-
 const seal = (call: Call, raise: Raise, parts: Array<Part>, newId: () => string): void => {
   const whole = call.done ?? call.text
   if (call.text === "") call.text = whole
-  const id = stream(call, raise, newId, parts)
+  const id = sendArguments(call, call.callId, raise, newId, parts)
   const raised = raise.call(call.name, whole)
   parts.push({ type: "tool-params-end", id })
   parts.push({ type: "tool-call", id, name: raised.name, params: raised.params, ...metadata({ itemId: call.itemId }) })
