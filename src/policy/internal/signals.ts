@@ -100,19 +100,18 @@ const errorFields = (error: object, depth: number): Fields | undefined => {
   const inner = typeof reason === "object" && reason !== null ? reason : error
   const response = field(field(inner, "http"), "response") ?? field(inner, "response") ?? field(error, "response")
   const status = statusOf(
-    ...[field(response, "status"), field(response, "statusCode"), field(error, "status"), field(error, "statusCode")],
-    ...[
-      field(field(error, "$metadata"), "httpStatusCode"),
-      field(field(error, "$response"), "statusCode"),
-      field(error, "code")
-    ]
+    field(response, "status"),
+    field(response, "statusCode"),
+    field(error, "status"),
+    field(error, "statusCode"),
+    field(field(error, "$metadata"), "httpStatusCode"),
+    field(field(error, "$response"), "statusCode"),
+    field(error, "code")
   )
   const headers = field(response, "headers") ?? field(error, "headers") ?? field(error, "responseHeaders")
-  const body = bodyOf(
-    field(field(inner, "http"), "body") ?? field(error, "responseBody") ?? field(error, "body") ??
-      field(error, "error") ??
-      field(error, "data") ?? field(response, "data") ?? field(response, "body")
-  )
+  const sent = field(field(inner, "http"), "body") ?? field(error, "responseBody") ?? field(error, "body") ??
+    field(error, "error") ?? field(error, "data") ?? field(response, "data") ?? field(response, "body")
+  const body = bodyOf(sent)
   const detail = field(body, "error") ?? body
   const words = [error, inner, detail, ...Object.values(Object(field(inner, "metadata")) as object)]
     .flatMap((value) => ["_tag", "name", "code", "type", "status"].map((key) => text(field(value, key)) ?? ""))
@@ -124,10 +123,9 @@ const errorFields = (error: object, depth: number): Fields | undefined => {
     return errorFields(cause, depth + 1)
   }
   const message = [
-    field(detail, "message"),
+    body === undefined ? sent : field(detail, "message"),
     field(inner, "description"),
-    field(error, "message"),
-    field(body, "message")
+    field(error, "message")
   ]
     .map((value) => text(value) ?? "").join("\n")
   return { status, headers: headers === undefined ? none : headersOf(headers), words, message, body, retryAfter }
@@ -187,7 +185,7 @@ const detailOf = (body: unknown): number | undefined => {
   if (seconds !== undefined) return secondsOf(Number(seconds) + Number(field(delay, "nanos") ?? 0) / 1e9)
   const named = [body, error, field(body, "parameters")].map((value) => field(value, "retry_after"))
     .find((value) => typeof value === "number")
-  return named === undefined ? undefined : secondsOf(named as number)
+  return named === undefined ? undefined : secondsOf(named)
 }
 
 const secondsOf = (seconds: number): number | undefined =>
