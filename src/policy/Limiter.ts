@@ -14,18 +14,22 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { adapting, watched } from "./internal/adapting.ts"
+import type { Base } from "./internal/adapting.ts"
 import { overDesk, overSynchronousDesk } from "./internal/admission.ts"
 import { AskingDesk } from "./internal/askingDesk.ts"
 import type { Desk } from "./internal/desk.ts"
+import type { Use } from "./internal/lane.ts"
 import { settings } from "./internal/options.ts"
 import type { Rules, Settings } from "./internal/options.ts"
 import { Rejected } from "./internal/request.ts"
 import type { Lease, Request } from "./internal/request.ts"
 import type { Rule } from "./internal/rule.ts"
+import * as Signals from "./internal/signals.ts"
 import { SynchronousDesk } from "./internal/synchronousDesk.ts"
 import { Timer } from "./internal/timer.ts"
 import { layerMemory, LimiterStore } from "./LimiterStore.ts"
-import type { LimiterStoreError, Signal } from "./LimiterStore.ts"
+import type { Limit, LimiterStoreError, Signal } from "./LimiterStore.ts"
 
 export { Rejected, Tenant } from "./internal/request.ts"
 export type { Gate, Lease, Request } from "./internal/request.ts"
@@ -39,8 +43,7 @@ export type { Rule, Unit } from "./internal/rule.ts"
  * @since 0.1.0
  */
 export interface Admit {
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R>
-  <A, E, R>(use: (lease: Lease) => Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R>
+  <A, E, R>(use: Effect.Effect<A, E, R> | ((lease: Lease) => Effect.Effect<A, E, R>)): Effect.Effect<A, E | Rejected, R>
 }
 
 /**
@@ -149,7 +152,7 @@ const fromStore = Effect.fnUntraced(function*(settings: Settings) {
     const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous, timer)
     yield* store.freed(desk.freed)
     yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
-    return limiterOf(desk, overSynchronousDesk(desk, store.synchronous, defaults))
+    return limiterOf(settings, store, desk, overSynchronousDesk(desk, store.synchronous, defaults), store.feedback)
   }
   const desk = new AskingDesk(book, store, { ...settings, owner }, timer, context)
   const listening = store.freed(desk.freed)
@@ -157,14 +160,25 @@ const fromStore = Effect.fnUntraced(function*(settings: Settings) {
     ? listening
     : Effect.forkScoped(Effect.retry(listening, Schedule.spaced(probeMillis)), { startImmediately: true })
   yield* Effect.addFinalizer(() => desk.closing)
-  return limiterOf(desk, overDesk(desk, defaults))
+  return limiterOf(settings, store, desk, overDesk(desk, defaults), desk.feedback)
 })
 
-const limiterOf = (desk: Desk, withAdmission: (request: Request) => Admit): Limiter["Service"] =>
-  make({
-    withAdmission,
+const limiterOf = (
+  { book, defaults: { maxWaitMillis } }: Settings,
+  store: LimiterStore["Service"],
+  desk: Desk,
+  admit: (request: Request) => (use: Use) => Effect.Effect<unknown, unknown, unknown>,
+  feedback: Base["feedback"]
+): Limiter["Service"] => {
+  const limitOf = (service: string): Limit => desk.lanes.adaptiveLimit(service)
+  const learning = book.adaptive ? adapting({ admit, limitOf, feedback, maxWaitMillis }) : undefined
+  return make({
+    // Desks carry effects without their types.
+    withAdmission: (learning?.withAdmission ?? admit) as (request: Request) => never,
+    ...(learning === undefined ? undefined : { feedback: learning.feedback }),
     add: (service, rule) => Effect.sync(() => desk.add(service, rule))
   })
+}
 
 /**
  * Makes a limiter of your own from what it must do, `withAdmission`, and what it may do.
@@ -190,11 +204,11 @@ export const make = (
  * @category admission
  * @since 0.1.0
  */
-export const withAdmission = (request: Request): {
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R | Limiter>
-  <A, E, R>(use: (lease: Lease) => Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R | Limiter>
-} =>
-(use: unknown): never => Effect.flatMap(Limiter, (limiter) => limiter.withAdmission(request)(use as never)) as never
+export const withAdmission = (request: Request) =>
+<A, E, R>(
+  use: Effect.Effect<A, E, R> | ((lease: Lease) => Effect.Effect<A, E, R>)
+): Effect.Effect<A, E | Rejected, R | Limiter> =>
+  Effect.flatMap(Limiter, (limiter) => limiter.withAdmission(request)(use))
 
 /**
  * A lease held by the scope: for streams, and for permits held by hand. Derived from `withAdmission`.
@@ -234,6 +248,42 @@ export const add = (service: string, rule: Rule): Effect.Effect<void, never, Lim
  */
 export const feedback = (service: string, signal: Omit<Signal, "grantedAt">): Effect.Effect<void, never, Limiter> =>
   Limiter.use((limiter) => limiter.feedback(service, signal))
+
+/**
+ * Reads what an answer says about the limits of the service behind it; `undefined` where it says nothing.
+ *
+ * **Shape** `answer`: an exit, an error of any client, an HTTP answer with `status` and `headers`, or the last part of a model's
+ * turn. It never throws, whatever it gets. `now`: the clock's milliseconds, for dates in answers that do not tell their own
+ * time. A spent quota is not `congested`: waiting does not help.
+ *
+ * **Example** (A refusal in words)
+ *
+ * ```ts
+ * import { Limiter } from "effect-toolformer"
+ *
+ * Limiter.signalOf({ status: 429, headers: { "Retry-After": "1m6.5s" } }, 0) // => { congested: true, retryAfterMillis: 66500 }
+ * Limiter.signalOf({ status: 404, headers: {} }, 0) // => undefined
+ * ```
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const signalOf: (answer: unknown, now: number) => Omit<Signal, "grantedAt"> | undefined = Signals.signalOf
+
+/**
+ * Runs an effect that asks a service, and tells the limiter what its answer said; without a limiter it just runs.
+ *
+ * It is for requests inside of an admitted effect, whose answers the effect's own exit does not show: a tool's HTTP client, for
+ * one, as `HttpClient.transformResponse(client, Limiter.withFeedback("github"))`.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const withFeedback = (service: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(
+    Effect.serviceOption(Limiter),
+    (limiter) => limiter._tag === "None" ? effect : watched(effect, (signal) => limiter.value.feedback(service, signal))
+  )
 
 /**
  * Says when each request would start if all were made now, in this order, and which limit it would wait for. Takes nothing.
