@@ -5,6 +5,7 @@
  *
  * `withAdmission(request)(effect)` is the contract, and all a limiter of your own must do: a Layer of `Limiter`.
  */
+import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -15,11 +16,13 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { adapting, watched } from "./internal/adapting.ts"
-import type { Base } from "./internal/adapting.ts"
 import { overDesk, overSynchronousDesk } from "./internal/admission.ts"
 import { AskingDesk } from "./internal/askingDesk.ts"
 import type { Desk } from "./internal/desk.ts"
+import { explainOver } from "./internal/explain.ts"
+import { formatForecast as formatLines } from "./internal/forecastText.ts"
 import type { Use } from "./internal/lane.ts"
+import { readLimits } from "./internal/limitConfig.ts"
 import { settings } from "./internal/options.ts"
 import type { Rules, Settings } from "./internal/options.ts"
 import { Rejected } from "./internal/request.ts"
@@ -47,7 +50,12 @@ export interface Admit {
 }
 
 /**
- * One line of a dry run: when the request would start, in milliseconds from now, and the limit it waits for until then.
+ * One line of a dry run: when the request would start, and the limit it waits for until then.
+ *
+ * **Shape** `waitsFor` names the limit that holds it up longest; absent where it starts at once.
+ *
+ * **Units** `startMillis`: milliseconds from now; `Infinity` where a permit must come back that is held now, since nobody knows
+ * when.
  *
  * @category models
  * @since 0.1.0
@@ -142,6 +150,49 @@ export const layerStore = (options: Options & StoreOptions): Layer.Layer<Limiter
   return Layer.effect(Limiter, fromStore(given))
 }
 
+/**
+ * The options of a limiter as the environment has them, for a layer of your own choice. What is absent keeps its default.
+ *
+ * - `TOOLFORMER_LIMIT_GLOBAL`: rules of every request, such as `500 calls / 1 minute sliding, 10 at once`.
+ * - `TOOLFORMER_LIMIT_SERVICE_<NAME>`: rules of the service whose name is `<NAME>` in lower case.
+ * - `TOOLFORMER_LIMIT_SERVICES`: rules by exact name, as JSON: `{"google-maps": "50 calls / 1 second"}`.
+ * - `TOOLFORMER_LIMIT_TENANT`: rules of each tenant; `TOOLFORMER_LIMIT_TENANTS`: by tenant, as JSON.
+ * - `TOOLFORMER_LIMIT_ON_EXCEEDED`: `wait`, `fail` or `adaptive`; `TOOLFORMER_LIMIT_MAX_WAIT`: `30 seconds`.
+ *
+ * A rule is `<count> calls / <duration>` or `<count> tokens / <duration>`, then `sliding` (which may be left out), `fixed`,
+ * `bucket` or `bucket of <capacity>`; or `<count> at once`. Several are separated by commas.
+ *
+ * **Errors** A `ConfigError` that names the variable and says what is wrong with it, also for a name that begins with
+ * `TOOLFORMER_LIMIT` and is none of these: a limit with a misspelt name would let everything pass.
+ *
+ * **Example** (A service's rules from a variable)
+ *
+ * ```ts
+ * import { ConfigProvider, Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const env = { TOOLFORMER_LIMIT_SERVICE_OPENAI: "500 calls / 1 minute, 10 at once" }
+ * const provider = ConfigProvider.fromEnv({ env })
+ * const options = await Effect.runPromise(
+ *   Limiter.optionsConfig.pipe(Effect.provideService(ConfigProvider.ConfigProvider, provider))
+ * )
+ * options.services?.["openai"] // => [Limiter.slidingWindow({ limit: 500, window: "1 minute" }), Limiter.permits(10)]
+ * ```
+ *
+ * @category settings
+ * @since 0.1.0
+ */
+export const optionsConfig: Effect.Effect<Options, Config.ConfigError> = readLimits
+
+/**
+ * Makes the limits that the environment names, kept in this process's memory.
+ *
+ * @see {@link optionsConfig} for the variables, and to keep the limits elsewhere
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<Limiter, Config.ConfigError> = Layer.unwrap(Effect.map(optionsConfig, layer))
+
 const fromStore = Effect.fnUntraced(function*(settings: Settings) {
   const { book, defaults, onStoreError, probeMillis } = settings
   const store = yield* LimiterStore
@@ -152,7 +203,7 @@ const fromStore = Effect.fnUntraced(function*(settings: Settings) {
     const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous, timer)
     yield* store.freed(desk.freed)
     yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
-    return limiterOf(settings, store, desk, overSynchronousDesk(desk, store.synchronous, defaults), store.feedback)
+    return limiterOf(settings, desk, overSynchronousDesk(desk, store.synchronous, defaults), store)
   }
   const desk = new AskingDesk(book, store, { ...settings, owner }, timer, context)
   const listening = store.freed(desk.freed)
@@ -160,23 +211,24 @@ const fromStore = Effect.fnUntraced(function*(settings: Settings) {
     ? listening
     : Effect.forkScoped(Effect.retry(listening, Schedule.spaced(probeMillis)), { startImmediately: true })
   yield* Effect.addFinalizer(() => desk.closing)
-  return limiterOf(settings, store, desk, overDesk(desk, defaults), desk.feedback)
+  return limiterOf(settings, desk, overDesk(desk, defaults), desk)
 })
 
 const limiterOf = (
-  { book, defaults: { maxWaitMillis } }: Settings,
-  store: LimiterStore["Service"],
+  { book, defaults }: Settings,
   desk: Desk,
   admit: (request: Request) => (use: Use) => Effect.Effect<unknown, unknown, unknown>,
-  feedback: Base["feedback"]
+  { feedback, peek }: Pick<LimiterStore["Service"], "feedback" | "peek">
 ): Limiter["Service"] => {
+  const { maxWaitMillis } = defaults
   const limitOf = (service: string): Limit => desk.lanes.adaptiveLimit(service)
   const learning = book.adaptive ? adapting({ admit, limitOf, feedback, maxWaitMillis }) : undefined
   return make({
     // Desks carry effects without their types.
     withAdmission: (learning?.withAdmission ?? admit) as (request: Request) => never,
     ...(learning === undefined ? undefined : { feedback: learning.feedback }),
-    add: (service, rule) => Effect.sync(() => desk.add(service, rule))
+    add: (service, rule) => Effect.sync(() => desk.add(service, rule)),
+    explain: explainOver(desk, peek, defaults)
   })
 }
 
@@ -294,3 +346,30 @@ export const withFeedback = (service: string) => <A, E, R>(effect: Effect.Effect
 export const explain = (
   requests: ReadonlyArray<Request & { readonly takes?: Duration.Input | undefined }>
 ): Effect.Effect<ReadonlyArray<Forecast>, Rejected, Limiter> => Limiter.use((limiter) => limiter.explain(requests))
+
+/**
+ * Writes a dry run as a small table: one line for each request, when it starts, and which limit it waits for.
+ *
+ * **Example** (Six calls under two limits)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.layer({
+ *   global: Limiter.slidingWindow({ limit: 4, window: "10 seconds" }),
+ *   services: { maps: Limiter.slidingWindow({ limit: 1, window: "30 seconds" }) }
+ * })
+ * const calls = [{ service: "maps" }, { service: "maps" }, { calls: 3 }, { service: "search", tokens: 200 }]
+ * const lines = await Effect.runPromise(Effect.provide(Limiter.explain(calls), limits))
+ * const table = Limiter.formatForecast(lines).split("\n")
+ * table[0] // => "#  request             starts  waits for"
+ * table[2] // => "2  maps                +30 s   service \"maps\", 1 call / 30 seconds sliding"
+ * table[3] // => "3  any, 3 calls        now     -"
+ * table[4] // => "4  search, 200 tokens  +10 s   global, 4 calls / 10 seconds sliding"
+ * ```
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const formatForecast: (lines: ReadonlyArray<Forecast>) => string = formatLines

@@ -440,6 +440,15 @@ export class AskingDesk extends Desk {
       if (!signal.congested) resume(Effect.void)
     })
 
+  /** Reads the state of limits, within the time a command may take. */
+  readonly peek: Store["peek"] = (limits) =>
+    Effect.callback((resume) =>
+      this.commands.run(this.store.peek(limits), (outcome) => {
+        this.heard(outcome)
+        resume(outcome._tag === "Done" ? Effect.succeed(outcome.value) : Effect.fail(outcome.error))
+      })
+    )
+
   lost({ grant }: Waiter): Effect.Effect<void> {
     if (grant === undefined) return Effect.never
     return Effect.callback<void>((resume) => {
