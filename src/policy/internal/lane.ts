@@ -93,7 +93,9 @@ export interface Plan {
 /** Where an admission stands. `asked`: the store is being asked for it. `granted`: it has not taken its first step yet. */
 export type Phase = "new" | "waiting" | "asked" | "granted" | "started" | "over"
 
-export type Use = Effect.Effect<unknown, unknown, unknown> | ((lease: Lease) => Effect.Effect<unknown, unknown, unknown>)
+export type Use =
+  | Effect.Effect<unknown, unknown, unknown>
+  | ((lease: Lease) => Effect.Effect<unknown, unknown, unknown>)
 
 /** One run of an admitted effect, from its request to its end. */
 export class Waiter implements Turn<Waiter>, Entry {
