@@ -6,108 +6,28 @@
  * `withAdmission(request)(effect)` is the contract, and all a limiter of your own must do: a Layer of `Limiter`.
  */
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import { overSynchronousDesk } from "./internal/admission.ts"
+import { settings } from "./internal/options.ts"
+import type { Rules, Settings } from "./internal/options.ts"
+import { Rejected } from "./internal/request.ts"
+import type { Lease, Request } from "./internal/request.ts"
 import type { Rule } from "./internal/rule.ts"
+import { SynchronousDesk } from "./internal/synchronousDesk.ts"
+import { Timer } from "./internal/timer.ts"
+import { layerMemory, LimiterStore } from "./LimiterStore.ts"
 import type { Signal } from "./LimiterStore.ts"
 
+export { Rejected, Tenant } from "./internal/request.ts"
+export type { Gate, Lease, Request } from "./internal/request.ts"
 export { fixedWindow, permits, slidingWindow, tokenBucket } from "./internal/rule.ts"
 export type { Rule, Unit } from "./internal/rule.ts"
-
-/**
- * A place beside the limits, held by the caller: taken in the same step as the limits, so that whoever waits for a limit
- * holds no place, and whoever waits for a place holds nothing of a limit. The engine passes one with each call; a limiter that
- * wraps another hands it on, a limiter of its own may leave it alone (the engine then takes the place after the grant).
- *
- * **Shape** Gates of one `flow` open together and stand in one row: `tryTake` takes the place or says there is none;
- * `release` gives back a place that was not used; `onFree` calls `wake` once, when a place of the flow may be free.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Gate {
-  readonly flow: object
-  readonly tryTake: () => boolean
-  readonly release: () => void
-  readonly onFree: (wake: () => void) => void
-}
-
-/**
- * What is to be admitted.
- *
- * - `service`: whose limits it pays. Absent: the global ones only.
- * - `tenant`: on whose behalf; absent: {@link Tenant}.
- * - `calls`: an integer of at least 1; default 1. `tokens`: what it is expected to cost, an integer of at least 1; absent: it
- *   passes no limit counted in tokens. To be settled with the lease.
- * - `priority`: a higher one is asked for first within a lane; default 0. `speculative`: never queues: it passes now or is
- *   rejected.
- * - `run`: whose turn it is: runs share a lane fairly.
- * - `maxWait`, `deadline`: how long it may wait from now. It is rejected at once when the earliest possible start is later.
- *   `deadline` is the caller's own clock and only shortens the answer; it is not watched.
- * - `repeat`: under `onExceeded: "adaptive"`, an effect refused by its service for its rate (429) waits and runs again. Only
- *   for what may be run twice.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Request {
-  readonly service?: string | undefined
-  readonly tenant?: string | undefined
-  readonly calls?: number | undefined
-  readonly tokens?: number | undefined
-  readonly priority?: number | undefined
-  readonly speculative?: boolean | undefined
-  readonly run?: string | undefined
-  readonly maxWait?: Duration.Input | undefined
-  readonly deadline?: Duration.Input | undefined
-  readonly repeat?: boolean | undefined
-  readonly gate?: Gate | undefined
-}
-
-/**
- * What an admitted effect holds.
- *
- * **Shape** `settle` replaces the estimated tokens by what it really cost; the last one counts. `waitedMillis`: how long the
- * limits made it wait. `lost` ends when a permit's lease was lost (this process was paused for longer than the lease); it
- * never ends otherwise.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Lease {
-  readonly settle: (actual: { readonly tokens: number }) => Effect.Effect<void>
-  readonly waitedMillis: number
-  readonly lost: Effect.Effect<void>
-}
-
-/**
- * The request was not admitted and took nothing.
- *
- * **Shape** `reason`: `Exceeded` (no room now, and it may not wait), `MaxWait` and `Deadline` (it would start, or has waited,
- * too long), `OverCapacity` (it asks for more than the limit ever holds), `InvalidRequest`, `StoreUnavailable`, `RateLimited`
- * (the service itself refused it and asks for a longer pause than may be waited). `limit` names the limit;
- * `retryAfterMillis` says how long to wait, where that is known.
- *
- * @category errors
- * @since 0.1.0
- */
-export class Rejected extends Schema.TaggedError<Rejected>()("Rejected", {
-  reason: Schema.Literals([
-    "Exceeded",
-    "MaxWait",
-    "Deadline",
-    "OverCapacity",
-    "InvalidRequest",
-    "StoreUnavailable",
-    "RateLimited"
-  ]),
-  limit: Schema.String,
-  message: Schema.String,
-  retryAfterMillis: Schema.optionalKey(Schema.Finite),
-  cause: Schema.optionalKey(Schema.Defect())
-}) {}
 
 /**
  * Runs effects when they are admitted.
@@ -155,19 +75,6 @@ export class Limiter extends Context.Service<Limiter, {
 }>()("effect-toolformer/policy/Limiter") {}
 
 /**
- * On whose behalf requests are made that do not say so. Default: nobody's.
- *
- * @category settings
- * @since 0.1.0
- */
-export const Tenant: Context.Reference<string | undefined> = Context.Reference<string | undefined>(
-  "effect-toolformer/Limiter/Tenant",
-  { defaultValue: () => undefined }
-)
-
-type Rules = Rule | ReadonlyArray<Rule>
-
-/**
  * The limits of a program.
  *
  * - `global`: passed by every request. `services`: by name. `tenants`: each tenant's own (one rule set, or by tenant's name
@@ -187,6 +94,63 @@ export interface Options {
 }
 
 /**
+ * Makes the limits of a program, kept in this process's memory.
+ *
+ * **Errors** Options that make no sense die here, naming the value.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options): Layer.Layer<Limiter> => {
+  const given = settings(options)
+  return Layer.provide(Layer.effect(Limiter, fromStore(given)), layerMemory)
+}
+
+/**
+ * Makes the limits of a program, kept in the `LimiterStore` of the context.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStore = (options: Options): Layer.Layer<Limiter, never, LimiterStore> => {
+  const given = settings(options)
+  return Layer.effect(Limiter, fromStore(given))
+}
+
+let made = 0
+
+const fromStore = Effect.fnUntraced(function*({ book, defaults }: Settings) {
+  const store = yield* LimiterStore
+  const timer = new Timer(yield* Effect.context())
+  const owner = `limiter-${++made}`
+  const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous!, timer)
+  yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
+  yield* Effect.ignore(store.freed(desk.freed))
+  return make({
+    withAdmission: overSynchronousDesk(desk, store.synchronous!, defaults),
+    add: (service, rule) => Effect.sync(() => desk.add(service, rule))
+  })
+})
+
+/**
+ * Makes a limiter of your own from what it must do, `withAdmission`, and what it may do.
+ *
+ * **Shape** Without `add`, adding a rule dies; without `feedback`, what a service says is ignored; without `explain`, a dry
+ * run is rejected.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  limiter: Pick<Limiter["Service"], "withAdmission"> & Partial<Limiter["Service"]>
+): Limiter["Service"] => ({
+  add: () => Effect.die(new Error("Limiter.add: this limiter takes no rules")),
+  feedback: () => Effect.void,
+  explain: () => new Rejected({ reason: "InvalidRequest", limit: "", message: "this limiter cannot explain" }),
+  ...limiter
+})
+
+/**
  * Runs an effect when the limiter of the context admits it.
  *
  * @category admission
@@ -204,4 +168,45 @@ export const withAdmission = (request: Request): {
  * @category admission
  * @since 0.1.0
  */
-export declare const admit: (request: Request) => Effect.Effect<Lease, Rejected, Limiter | Scope.Scope>
+export const admit: (request: Request) => Effect.Effect<Lease, Rejected, Limiter | Scope.Scope> = Effect.fnUntraced(
+  function*(request) {
+    const limiter = yield* Limiter
+    const lease = yield* Deferred.make<Lease, Rejected>()
+    // Closing the scope interrupts the effect that holds the lease, which gives it back.
+    const holder = yield* limiter.withAdmission(request)((held) =>
+      Effect.andThen(Deferred.succeed(lease, held), Effect.never)
+    ).pipe(
+      Effect.onExit((exit) => Exit.isFailure(exit) ? Deferred.failCause(lease, exit.cause) : Effect.void),
+      Effect.forkScoped({ startImmediately: true })
+    )
+    return yield* Deferred.await(lease).pipe(Effect.onInterrupt(() => Fiber.interrupt(holder)))
+  }
+)
+
+/**
+ * Adds a rule to a service's limits, for every request from now on, those that wait included.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const add = (service: string, rule: Rule): Effect.Effect<void, never, Limiter> =>
+  Limiter.use((limiter) => limiter.add(service, rule))
+
+/**
+ * Tells what a service's answer said about its limits. Effects run by `withAdmission` tell it by themselves.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const feedback = (service: string, signal: Omit<Signal, "grantedAt">): Effect.Effect<void, never, Limiter> =>
+  Limiter.use((limiter) => limiter.feedback(service, signal))
+
+/**
+ * Says when each request would start if all were made now, in this order, and which limit it would wait for. Takes nothing.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const explain = (
+  requests: ReadonlyArray<Request & { readonly takes?: Duration.Input | undefined }>
+): Effect.Effect<ReadonlyArray<Forecast>, Rejected, Limiter> => Limiter.use((limiter) => limiter.explain(requests))
