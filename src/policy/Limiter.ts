@@ -5,109 +5,41 @@
  *
  * `withAdmission(request)(effect)` is the contract, and all a limiter of your own must do: a Layer of `Limiter`.
  */
+import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import type * as Redis from "effect/persistence/Redis"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { adapting, watched } from "./internal/adapting.ts"
+import { overDesk, overSynchronousDesk } from "./internal/admission.ts"
+import { AskingDesk } from "./internal/askingDesk.ts"
+import type { Desk } from "./internal/desk.ts"
+import { explainOver } from "./internal/explain.ts"
+import { formatForecast as formatLines } from "./internal/forecastText.ts"
+import type { Use } from "./internal/lane.ts"
+import { readLimits } from "./internal/limitConfig.ts"
+import { settings } from "./internal/options.ts"
+import type { Rules, Settings } from "./internal/options.ts"
+import { Rejected } from "./internal/request.ts"
+import type { Lease, Request } from "./internal/request.ts"
 import type { Rule } from "./internal/rule.ts"
-import type { Signal } from "./LimiterStore.ts"
+import * as Signals from "./internal/signals.ts"
+import { SynchronousDesk } from "./internal/synchronousDesk.ts"
+import { Timer } from "./internal/timer.ts"
+import { layerMemory, LimiterStore } from "./LimiterStore.ts"
+import type { Limit, LimiterStoreError, Signal } from "./LimiterStore.ts"
+import * as LimiterStoreRedis from "./LimiterStoreRedis.ts"
 
+export { Rejected, Tenant } from "./internal/request.ts"
+export type { Gate, Lease, Request } from "./internal/request.ts"
 export { fixedWindow, permits, slidingWindow, tokenBucket } from "./internal/rule.ts"
 export type { Rule, Unit } from "./internal/rule.ts"
-
-/**
- * A place beside the limits, held by the caller: taken in the same step as the limits, so that whoever waits for a limit
- * holds no place, and whoever waits for a place holds nothing of a limit. The engine passes one with each call; a limiter that
- * wraps another hands it on, a limiter of its own may leave it alone (the engine then takes the place after the grant).
- *
- * **Shape** Gates of one `flow` open together and stand in one row: `tryTake` takes the place or says there is none;
- * `release` gives back a place that was not used; `onFree` calls `wake` once, when a place of the flow may be free.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Gate {
-  readonly flow: object
-  readonly tryTake: () => boolean
-  readonly release: () => void
-  readonly onFree: (wake: () => void) => void
-}
-
-/**
- * What is to be admitted.
- *
- * - `service`: whose limits it pays. Absent: the global ones only.
- * - `tenant`: on whose behalf; absent: {@link Tenant}.
- * - `calls`: an integer of at least 1; default 1. `tokens`: what it is expected to cost, an integer of at least 1; absent: it
- *   passes no limit counted in tokens. To be settled with the lease.
- * - `priority`: a higher one is asked for first within a lane; default 0. `speculative`: never queues: it passes now or is
- *   rejected.
- * - `run`: whose turn it is: runs share a lane fairly.
- * - `maxWait`, `deadline`: how long it may wait from now. It is rejected at once when the earliest possible start is later.
- *   `deadline` is the caller's own clock and only shortens the answer; it is not watched.
- * - `repeat`: under `onExceeded: "adaptive"`, an effect refused by its service for its rate (429) waits and runs again. Only
- *   for what may be run twice.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Request {
-  readonly service?: string | undefined
-  readonly tenant?: string | undefined
-  readonly calls?: number | undefined
-  readonly tokens?: number | undefined
-  readonly priority?: number | undefined
-  readonly speculative?: boolean | undefined
-  readonly run?: string | undefined
-  readonly maxWait?: Duration.Input | undefined
-  readonly deadline?: Duration.Input | undefined
-  readonly repeat?: boolean | undefined
-  readonly gate?: Gate | undefined
-}
-
-/**
- * What an admitted effect holds.
- *
- * **Shape** `settle` replaces the estimated tokens by what it really cost; the last one counts. `waitedMillis`: how long the
- * limits made it wait. `lost` ends when a permit's lease was lost (this process was paused for longer than the lease); it
- * never ends otherwise.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Lease {
-  readonly settle: (actual: { readonly tokens: number }) => Effect.Effect<void>
-  readonly waitedMillis: number
-  readonly lost: Effect.Effect<void>
-}
-
-/**
- * The request was not admitted and took nothing.
- *
- * **Shape** `reason`: `Exceeded` (no room now, and it may not wait), `MaxWait` and `Deadline` (it would start, or has waited,
- * too long), `OverCapacity` (it asks for more than the limit ever holds), `InvalidRequest`, `StoreUnavailable`, `RateLimited`
- * (the service itself refused it and asks for a longer pause than may be waited). `limit` names the limit;
- * `retryAfterMillis` says how long to wait, where that is known.
- *
- * @category errors
- * @since 0.1.0
- */
-export class Rejected extends Schema.TaggedError<Rejected>()("Rejected", {
-  reason: Schema.Literals([
-    "Exceeded",
-    "MaxWait",
-    "Deadline",
-    "OverCapacity",
-    "InvalidRequest",
-    "StoreUnavailable",
-    "RateLimited"
-  ]),
-  limit: Schema.String,
-  message: Schema.String,
-  retryAfterMillis: Schema.optionalKey(Schema.Finite),
-  cause: Schema.optionalKey(Schema.Defect())
-}) {}
 
 /**
  * Runs effects when they are admitted.
@@ -116,12 +48,16 @@ export class Rejected extends Schema.TaggedError<Rejected>()("Rejected", {
  * @since 0.1.0
  */
 export interface Admit {
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R>
-  <A, E, R>(use: (lease: Lease) => Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R>
+  <A, E, R>(use: Effect.Effect<A, E, R> | ((lease: Lease) => Effect.Effect<A, E, R>)): Effect.Effect<A, E | Rejected, R>
 }
 
 /**
- * One line of a dry run: when the request would start, in milliseconds from now, and the limit it waits for until then.
+ * One line of a dry run: when the request would start, and the limit it waits for until then.
+ *
+ * **Shape** `waitsFor` names the limit that holds it up longest; absent where it starts at once.
+ *
+ * **Units** `startMillis`: milliseconds from now; `Infinity` where a permit must come back that is held now, since nobody knows
+ * when.
  *
  * @category models
  * @since 0.1.0
@@ -155,19 +91,6 @@ export class Limiter extends Context.Service<Limiter, {
 }>()("effect-toolformer/policy/Limiter") {}
 
 /**
- * On whose behalf requests are made that do not say so. Default: nobody's.
- *
- * @category settings
- * @since 0.1.0
- */
-export const Tenant: Context.Reference<string | undefined> = Context.Reference<string | undefined>(
-  "effect-toolformer/Limiter/Tenant",
-  { defaultValue: () => undefined }
-)
-
-type Rules = Rule | ReadonlyArray<Rule>
-
-/**
  * The limits of a program.
  *
  * - `global`: passed by every request. `services`: by name. `tenants`: each tenant's own (one rule set, or by tenant's name
@@ -187,16 +110,175 @@ export interface Options {
 }
 
 /**
+ * What a limiter does when its store is shared, and away.
+ *
+ * - `onStoreError`: for requests that the store does not answer: `"closed"` (default) rejects them, `"open"` lets them start,
+ *   `"local"` decides by the same rules in this process's memory.
+ * - `commandTimeout`: how long a store may take to answer; default 250 milliseconds.
+ * - `probeInterval`: after three failures in a row the store is only probed, so often; default 1 second.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoreOptions {
+  readonly onStoreError?: "open" | "closed" | "local" | undefined
+  readonly commandTimeout?: Duration.Input | undefined
+  readonly probeInterval?: Duration.Input | undefined
+}
+
+/**
+ * Makes the limits of a program, kept in this process's memory.
+ *
+ * **Errors** Options that make no sense die here, naming the value.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options): Layer.Layer<Limiter> => {
+  const given = settings(options)
+  return Layer.provide(Layer.effect(Limiter, Effect.orDie(fromStore(given))), layerMemory)
+}
+
+/**
+ * Makes the limits of a program, kept in the `LimiterStore` of the context.
+ *
+ * **Errors** A store that is away fails the layer under `onStoreError: "closed"`; otherwise the limiter starts without it.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStore = (options: Options & StoreOptions): Layer.Layer<Limiter, LimiterStoreError, LimiterStore> => {
+  const given = settings(options)
+  return Layer.effect(Limiter, fromStore(given))
+}
+
+/**
+ * Makes the limits of a program, kept in Redis and shared by all processes that name the same `prefix` and `name`.
+ *
+ * **Shape** It stands on Effect's `Redis` service, whichever driver serves it.
+ *
+ * **Errors** A Redis that is away when a request comes: `onStoreError` decides.
+ *
+ * @see `LimiterStoreRedis` for what Redis keeps, and when it may forget
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerRedis = (
+  options: Options & StoreOptions & LimiterStoreRedis.Options
+): Layer.Layer<Limiter, LimiterStoreError, Redis.Redis> =>
+  Layer.provide(layerStore(options), LimiterStoreRedis.layer(options))
+
+/**
+ * The options of a limiter as the environment has them, for a layer of your own choice. What is absent keeps its default.
+ *
+ * - `TOOLFORMER_LIMIT_GLOBAL`: rules of every request, such as `500 calls / 1 minute sliding, 10 at once`.
+ * - `TOOLFORMER_LIMIT_SERVICE_<NAME>`: rules of the service whose name is `<NAME>` in lower case.
+ * - `TOOLFORMER_LIMIT_SERVICES`: rules by exact name, as JSON: `{"google-maps": "50 calls / 1 second"}`.
+ * - `TOOLFORMER_LIMIT_TENANT`: rules of each tenant; `TOOLFORMER_LIMIT_TENANTS`: by tenant, as JSON.
+ * - `TOOLFORMER_LIMIT_ON_EXCEEDED`: `wait`, `fail` or `adaptive`; `TOOLFORMER_LIMIT_MAX_WAIT`: `30 seconds`.
+ *
+ * A rule is `<count> calls / <duration>` or `<count> tokens / <duration>`, then `sliding` (which may be left out), `fixed`,
+ * `bucket` or `bucket of <capacity>`; or `<count> at once`. Several are separated by commas.
+ *
+ * **Errors** A `ConfigError` that names the variable and says what is wrong with it, also for a name that begins with
+ * `TOOLFORMER_LIMIT` and is none of these: a limit with a misspelt name would let everything pass.
+ *
+ * **Example** (A service's rules from a variable)
+ *
+ * ```ts
+ * import { ConfigProvider, Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const env = { TOOLFORMER_LIMIT_SERVICE_OPENAI: "500 calls / 1 minute, 10 at once" }
+ * const provider = ConfigProvider.fromEnv({ env })
+ * const options = await Effect.runPromise(
+ *   Limiter.optionsConfig.pipe(Effect.provideService(ConfigProvider.ConfigProvider, provider))
+ * )
+ * options.services?.["openai"] // => [Limiter.slidingWindow({ limit: 500, window: "1 minute" }), Limiter.permits(10)]
+ * ```
+ *
+ * @category settings
+ * @since 0.1.0
+ */
+export const optionsConfig: Effect.Effect<Options, Config.ConfigError> = readLimits
+
+/**
+ * Makes the limits that the environment names, kept in this process's memory.
+ *
+ * @see {@link optionsConfig} for the variables, and to keep the limits elsewhere
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<Limiter, Config.ConfigError> = Layer.unwrap(Effect.map(optionsConfig, layer))
+
+const fromStore = Effect.fnUntraced(function*(settings: Settings) {
+  const { book, defaults, onStoreError, probeMillis } = settings
+  const store = yield* LimiterStore
+  const context = yield* Effect.context()
+  const timer = new Timer(context)
+  const owner = crypto.randomUUID()
+  if (store.synchronous !== undefined) {
+    const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous, timer)
+    yield* store.freed(desk.freed)
+    yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
+    return limiterOf(settings, desk, overSynchronousDesk(desk, store.synchronous, defaults), store)
+  }
+  const desk = new AskingDesk(book, store, { ...settings, owner }, timer, context)
+  const listening = store.freed(desk.freed)
+  yield* onStoreError === "closed"
+    ? listening
+    : Effect.forkScoped(Effect.retry(listening, Schedule.spaced(probeMillis)), { startImmediately: true })
+  yield* Effect.addFinalizer(() => desk.closing)
+  return limiterOf(settings, desk, overDesk(desk, defaults), desk)
+})
+
+const limiterOf = (
+  { book, defaults }: Settings,
+  desk: Desk,
+  admit: (request: Request) => (use: Use) => Effect.Effect<unknown, unknown, unknown>,
+  { feedback, peek }: Pick<LimiterStore["Service"], "feedback" | "peek">
+): Limiter["Service"] => {
+  const { maxWaitMillis } = defaults
+  const limitOf = (service: string): Limit => desk.lanes.adaptiveLimit(service)
+  const learning = book.adaptive ? adapting({ admit, limitOf, feedback, maxWaitMillis }) : undefined
+  return make({
+    // Desks carry effects without their types.
+    withAdmission: (learning?.withAdmission ?? admit) as (request: Request) => never,
+    ...(learning === undefined ? undefined : { feedback: learning.feedback }),
+    add: (service, rule) => Effect.sync(() => desk.add(service, rule)),
+    explain: explainOver(desk, peek, defaults)
+  })
+}
+
+/**
+ * Makes a limiter of your own from what it must do, `withAdmission`, and what it may do.
+ *
+ * **Shape** Without `add`, adding a rule dies; without `feedback`, what a service says is ignored; without `explain`, a dry
+ * run is rejected.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  limiter: Pick<Limiter["Service"], "withAdmission"> & Partial<Limiter["Service"]>
+): Limiter["Service"] => ({
+  add: () => Effect.die(new Error("Limiter.add: this limiter takes no rules")),
+  feedback: () => Effect.void,
+  explain: () => new Rejected({ reason: "InvalidRequest", limit: "", message: "this limiter cannot explain" }),
+  ...limiter
+})
+
+/**
  * Runs an effect when the limiter of the context admits it.
  *
  * @category admission
  * @since 0.1.0
  */
-export const withAdmission = (request: Request): {
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R | Limiter>
-  <A, E, R>(use: (lease: Lease) => Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R | Limiter>
-} =>
-(use: unknown): never => Effect.flatMap(Limiter, (limiter) => limiter.withAdmission(request)(use as never)) as never
+export const withAdmission = (request: Request) =>
+<A, E, R>(
+  use: Effect.Effect<A, E, R> | ((lease: Lease) => Effect.Effect<A, E, R>)
+): Effect.Effect<A, E | Rejected, R | Limiter> =>
+  Effect.flatMap(Limiter, (limiter) => limiter.withAdmission(request)(use))
 
 /**
  * A lease held by the scope: for streams, and for permits held by hand. Derived from `withAdmission`.
@@ -204,4 +286,108 @@ export const withAdmission = (request: Request): {
  * @category admission
  * @since 0.1.0
  */
-export declare const admit: (request: Request) => Effect.Effect<Lease, Rejected, Limiter | Scope.Scope>
+export const admit: (request: Request) => Effect.Effect<Lease, Rejected, Limiter | Scope.Scope> = Effect.fnUntraced(
+  function*(request) {
+    const limiter = yield* Limiter
+    const lease = yield* Deferred.make<Lease, Rejected>()
+    // Closing the scope interrupts the effect that holds the lease, which gives it back.
+    const holder = yield* limiter.withAdmission(request)((held) =>
+      Effect.andThen(Deferred.succeed(lease, held), Effect.never)
+    ).pipe(
+      Effect.onExit((exit) => Exit.isFailure(exit) ? Deferred.failCause(lease, exit.cause) : Effect.void),
+      Effect.forkScoped({ startImmediately: true })
+    )
+    return yield* Deferred.await(lease).pipe(Effect.onInterrupt(() => Fiber.interrupt(holder)))
+  }
+)
+
+/**
+ * Adds a rule to a service's limits, for every request from now on, those that wait included.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const add = (service: string, rule: Rule): Effect.Effect<void, never, Limiter> =>
+  Limiter.use((limiter) => limiter.add(service, rule))
+
+/**
+ * Tells what a service's answer said about its limits. Effects run by `withAdmission` tell it by themselves.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const feedback = (service: string, signal: Omit<Signal, "grantedAt">): Effect.Effect<void, never, Limiter> =>
+  Limiter.use((limiter) => limiter.feedback(service, signal))
+
+/**
+ * Reads what an answer says about the limits of the service behind it; `undefined` where it says nothing.
+ *
+ * **Shape** `answer`: an exit, an error of any client, an HTTP answer with `status` and `headers`, or the last part of a model's
+ * turn. It never throws, whatever it gets. `now`: the clock's milliseconds, for dates in answers that do not tell their own
+ * time. A spent quota is not `congested`: waiting does not help.
+ *
+ * **Example** (A refusal in words)
+ *
+ * ```ts
+ * import { Limiter } from "effect-toolformer"
+ *
+ * Limiter.signalOf({ status: 429, headers: { "Retry-After": "1m6.5s" } }, 0) // => { congested: true, retryAfterMillis: 66500 }
+ * Limiter.signalOf({ status: 404, headers: {} }, 0) // => undefined
+ * ```
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const signalOf: (answer: unknown, now: number) => Omit<Signal, "grantedAt"> | undefined = Signals.signalOf
+
+/**
+ * Runs an effect that asks a service, and tells the limiter what its answer said; without a limiter it just runs.
+ *
+ * It is for requests inside of an admitted effect, whose answers the effect's own exit does not show: a tool's HTTP client, for
+ * one, as `HttpClient.transformResponse(client, Limiter.withFeedback("github"))`.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const withFeedback = (service: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(
+    Effect.serviceOption(Limiter),
+    (limiter) => limiter._tag === "None" ? effect : watched(effect, (signal) => limiter.value.feedback(service, signal))
+  )
+
+/**
+ * Says when each request would start if all were made now, in this order, and which limit it would wait for. Takes nothing.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const explain = (
+  requests: ReadonlyArray<Request & { readonly takes?: Duration.Input | undefined }>
+): Effect.Effect<ReadonlyArray<Forecast>, Rejected, Limiter> => Limiter.use((limiter) => limiter.explain(requests))
+
+/**
+ * Writes a dry run as a small table: one line for each request, when it starts, and which limit it waits for.
+ *
+ * **Example** (Six calls under two limits)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.layer({
+ *   global: Limiter.slidingWindow({ limit: 4, window: "10 seconds" }),
+ *   services: { maps: Limiter.slidingWindow({ limit: 1, window: "30 seconds" }) }
+ * })
+ * const calls = [{ service: "maps" }, { service: "maps" }, { calls: 3 }, { service: "search", tokens: 200 }]
+ * const lines = await Effect.runPromise(Effect.provide(Limiter.explain(calls), limits))
+ * const table = Limiter.formatForecast(lines).split("\n")
+ * table[0] // => "#  request             starts  waits for"
+ * table[2] // => "2  maps                +30 s   service \"maps\", 1 call / 30 seconds sliding"
+ * table[3] // => "3  any, 3 calls        now     -"
+ * table[4] // => "4  search, 200 tokens  +10 s   global, 4 calls / 10 seconds sliding"
+ * ```
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const formatForecast: (lines: ReadonlyArray<Forecast>) => string = formatLines
