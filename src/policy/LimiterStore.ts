@@ -30,11 +30,15 @@ export interface Limit {
 /**
  * A set of limits that requests pass together, as the store prepared it once. A store may extend it with what it needs.
  *
+ * **Shape** `owner` is who asks: one limiter of one process. Its waiting counts and claims are kept under this name; a store
+ * that serves one limiter makes up its own.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Lane {
   readonly key: string
+  readonly owner: string
   readonly limits: ReadonlyArray<Limit>
 }
 
@@ -53,6 +57,10 @@ export interface Head {
 /**
  * What a process asks for one lane: its first heads, in their order, and how many wait there in all (the heads included).
  *
+ * **Shape** `waiting`, less the heads that pass, is kept as this owner's count for the lane until {@link keptMillis} after the
+ * ask; asking renews it. Without heads it only tells the count: with `waiting: 0` nobody waits any more, and the owner's count
+ * and claims of the lane are gone.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -66,8 +74,9 @@ export interface Ask {
  * What the store says to one {@link Ask}.
  *
  * **Shape** The first `granted` heads passed, at the store's time `grantedAt` (milliseconds, the store's own clock). When some
- * did not: `waitMillis` is the least time until the next head could pass, `Infinity` where only a returned permit can tell;
- * `blockedBy` the index of the limit with the longest wait (else -1). `waiting` counts the lane's waiters over all processes.
+ * did not: `waitMillis` is the least time until the next head could pass, `Infinity` where only a returned permit can tell (or
+ * nothing at all: it costs more than the limit ever holds); `blockedBy` the index of the limit with the longest wait (else -1).
+ * `waiting` counts the lane's waiters over all owners after this ask, those of this one included.
  *
  * @category models
  * @since 0.1.0
@@ -142,7 +151,22 @@ export type LimitState =
   | { readonly _tag: "Bucket"; readonly fullInMillis: number }
   | { readonly _tag: "Window"; readonly entries: ReadonlyArray<readonly [endsInMillis: number, amount: number]> }
   | { readonly _tag: "Permits"; readonly held: number }
-  | { readonly _tag: "Adaptive"; readonly callsPerSecond: number; readonly pausedMillis: number; readonly nextInMillis: number }
+  | {
+    readonly _tag: "Adaptive"
+    readonly callsPerSecond: number
+    readonly pausedMillis: number
+    readonly nextInMillis: number
+  }
+
+/**
+ * How long a waiting count or a claim is kept after the ask that was told to wait for `waitMillis`: until then (at most a
+ * minute; a second where it is `Infinity` or 0) and one second more. Asking renews it.
+ *
+ * @category protocol
+ * @since 0.1.0
+ */
+export const keptMillis = (waitMillis: number): number =>
+  1000 + (waitMillis > 0 && waitMillis < Number.POSITIVE_INFINITY ? Math.min(waitMillis, 60_000) : 1000)
 
 /**
  * The store could not answer: it is away, too slow, or says something we do not understand.
@@ -187,11 +211,20 @@ export interface Synchronous {
  * @since 0.1.0
  */
 export class LimiterStore extends Context.Service<LimiterStore, {
-  /** Prepares a set of limits once. No I/O. */
-  readonly lane: (key: string, limits: ReadonlyArray<Limit>) => Lane
+  /** Prepares a set of limits once. No I/O. `owner`: see {@link Lane}; absent: the store's own. */
+  readonly lane: (key: string, limits: ReadonlyArray<Limit>, owner?: string | undefined) => Lane
   /**
-   * One atomic step for all asks, in their order. Once a limit has refused a head, later asks of the batch that need this
-   * limit are refused too: nobody small overtakes.
+   * One atomic step for all asks, in their order.
+   *
+   * - *Order.* Once a head was refused, later asks of the batch that need the limit that blocked it (the one with the longest
+   *   wait) are refused too, and wait at least as long: nobody small overtakes. A head that costs more than its limit ever
+   *   holds is refused (`Infinity`) and stops nobody.
+   * - *Shares.* While other owners have waiters registered for the same lane, an ask takes of what is free at each of its
+   *   limits at most `ceil(free * waiting / waiting of all)`; its first head may take more, if there is room. A head refused
+   *   for this waits until the limit has refilled by its cost at its mean rate, at most until the others' counts end.
+   * - *Claims.* A head with a cost above 1 that a limit blocks for a finite time, or for want of permits, leaves a claim there:
+   *   owner, cost, until {@link keptMillis} after the ask. A claim keeps its age while it is renewed, and ends when its head
+   *   passes or is blocked by another limit. Asks of other owners pass only if what older claims want is left over.
    */
   readonly ask: (asks: ReadonlyArray<Ask>) => Effect.Effect<ReadonlyArray<Answer>, LimiterStoreError>
   readonly change: (changes: ReadonlyArray<Change>) => Effect.Effect<void, LimiterStoreError>
@@ -200,7 +233,9 @@ export class LimiterStore extends Context.Service<LimiterStore, {
   /** Tells what a service said; for the `Adaptive` limit. */
   readonly feedback: (limit: Limit, signal: Signal) => Effect.Effect<void, LimiterStoreError>
   /** Calls `listener` with keys of limits of which something came back, in any process, while the scope is open. */
-  readonly freed: (listener: (keys: ReadonlyArray<string>) => void) => Effect.Effect<void, LimiterStoreError, Scope.Scope>
+  readonly freed: (
+    listener: (keys: ReadonlyArray<string>) => void
+  ) => Effect.Effect<void, LimiterStoreError, Scope.Scope>
   /** Reads, takes nothing. */
   readonly peek: (limits: ReadonlyArray<Limit>) => Effect.Effect<ReadonlyArray<LimitState>, LimiterStoreError>
   /** Present where the store can answer at once. */
