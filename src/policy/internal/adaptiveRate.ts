@@ -1,0 +1,50 @@
+/**
+ * The learnt rate as a rule's state.
+ */
+import * as Adaptive from "./adaptive.ts"
+import type { RuleState } from "./ruleState.ts"
+import type { LimitState, Signal } from "./store.ts"
+import { roundWait } from "./time.ts"
+
+export class AdaptiveRate implements RuleState {
+  readonly capacity = Number.POSITIVE_INFINITY
+  private readonly state = Adaptive.make()
+
+  wait(now: number): number {
+    return roundWait(Adaptive.wait(this.state, now))
+  }
+
+  take(now: number, cost: number): void {
+    Adaptive.take(this.state, now, cost)
+  }
+
+  charge(now: number, amount: number): void {
+    Adaptive.take(this.state, now, amount)
+  }
+
+  // A rate learns from what was let pass; nothing of it is kept for later.
+  giveBack(): boolean {
+    return false
+  }
+
+  free(now: number): number {
+    return Adaptive.wait(this.state, now) > 0 ? 0 : Number.POSITIVE_INFINITY
+  }
+
+  refillMillis(now: number, cost: number): number {
+    const rate = Adaptive.rateAt(this.state, now)
+    return rate === 0 ? 0 : roundWait(cost / rate)
+  }
+
+  isIdle(now: number): boolean {
+    return Adaptive.rateAt(this.state, now) === 0 && this.state.pausedUntil <= now
+  }
+
+  observe(now: number, signal: Signal): void {
+    Adaptive.observe(this.state, now, signal)
+  }
+
+  peek(now: number): LimitState {
+    return Adaptive.stateOf(this.state, now)
+  }
+}
