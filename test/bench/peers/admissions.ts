@@ -2,6 +2,7 @@
  * The limiters outside Effect. Their packages are missing until the bench installs them, so only the few names used here are
  * typed, by hand.
  */
+import type { Side } from "../redisClients.ts"
 
 interface FixedWindow {
   readonly consume: (key: string, points?: number) => Promise<unknown>
@@ -16,11 +17,8 @@ interface Queue {
 interface PQueue {
   readonly default: new(options: object) => Queue
 }
-interface Client {
-  readonly quit: () => Promise<unknown>
-}
 interface IoRedis {
-  readonly Redis: new(port: number, host: string) => Client
+  readonly Redis: new(port: number, host: string) => object
 }
 
 // The specifier is a variable so that type checking does not need the package.
@@ -49,11 +47,8 @@ export const pQueue = async (n: number): Promise<() => Promise<number>> => {
   }
 }
 
-/** `rate-limiter-flexible` on Redis: four fixed windows, one `consume` after the other. */
-export const flexibleOnRedis = async (port: number): Promise<{
-  readonly admit: () => Promise<unknown>
-  readonly close: () => Promise<unknown>
-}> => {
+/** `rate-limiter-flexible` on Redis: four fixed windows, one `consume` after the other, as many rows of them as are in flight. */
+export const flexibleOnRedis = async (port: number): Promise<Side> => {
   const { RateLimiterRedis } = await load<Flexible>("rate-limiter-flexible")
   const { Redis } = await load<IoRedis>("ioredis")
   const client = new Redis(port, "127.0.0.1")
@@ -61,9 +56,19 @@ export const flexibleOnRedis = async (port: number): Promise<{
     new RateLimiterRedis({ storeClient: client, keyPrefix, points: plenty, duration: 1 })
   )
   return {
-    admit: async () => {
-      for (const limiter of limiters) await limiter.consume("api")
-    },
-    close: () => client.quit()
+    run: (inFlight, done) => {
+      let going = true
+      const row = async (): Promise<void> => {
+        while (going) {
+          for (const limiter of limiters) await limiter.consume("api")
+          done()
+        }
+      }
+      const rows = Array.from({ length: inFlight }, row)
+      return () => {
+        going = false
+        return Promise.all(rows)
+      }
+    }
   }
 }

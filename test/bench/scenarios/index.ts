@@ -3,7 +3,7 @@ import type { Scenario } from "../scenario.ts"
 import { cancel, cancelSignalled } from "./cancel.ts"
 import { capped } from "./cap.ts"
 import { firstRun } from "./firstRun.ts"
-import { limitsMemory } from "./limits.ts"
+import { limitsMemory, limitsRedis } from "./limits.ts"
 import { noOpCalls } from "./noOpCalls.ts"
 import { longPole, streamedStart } from "./streamed.ts"
 
@@ -16,7 +16,8 @@ export const scenarios: ReadonlyArray<Scenario> = [
   longPole,
   cancel,
   cancelSignalled,
-  limitsMemory
+  limitsMemory,
+  limitsRedis
 ]
 
 /** The scenarios of a name: the one called so, else the family whose names begin with it (`limits`: `limits-memory` ...). */

@@ -1,7 +1,11 @@
 /**
- * What a limiter costs when nobody has to wait: N admissions one after the other, in memory.
+ * What a limiter costs when nobody has to wait, in memory and through Redis, beside others.
  */
+import * as Effect from "effect/Effect"
+import { redisServer, type Server } from "../../redis.ts"
+import { isInstalled } from "../../redis/process.ts"
 import { median, reading, repeat, type Run, time } from "../measure.ts"
+import { callsPerSecond, inFlight } from "../redisClients.ts"
 import { type Measure, type Scenario, speed } from "../scenario.ts"
 
 const n = 100_000
@@ -36,4 +40,46 @@ export const limitsMemory: Scenario = {
     speed("four token buckets, against one of Effect's", ["ours-four", n], ["effect", n], 0.6),
     speed("three token buckets and a permit, against one of Effect's", ["ours-permit", n], ["effect", n], 0.5)
   ]
+}
+
+const withRedis = async <A>(use: (server: Server) => Promise<A>): Promise<A> =>
+  Effect.runPromise(Effect.scoped(Effect.flatMap(redisServer(), (server) => Effect.promise(() => use(server)))))
+
+const lacksRedis = (): string | undefined =>
+  isInstalled("redis-server") ? undefined : "it needs redis-server: apt-get install redis-server"
+
+const onRedis = (side: string): Measure => (processes) =>
+  withRedis(async ({ port }) => [reading("calls/s", await callsPerSecond(side, processes, port))])
+
+const redisSides = ["ours", "ours-permit", "rate-limiter-flexible"]
+
+const processes = [1, 4]
+
+const inProcesses = (n: number): string => n === 1 ? "1 process" : `${n} processes`
+
+/** Admissions a second through one Redis. */
+export const limitsRedis: Scenario = {
+  name: "limits-redis",
+  about:
+    `N client processes with ${inFlight} admissions in flight each, one redis-server, nobody waits. ours passes three token `
+    + "buckets and one exact sliding window in one script; ours-permit these and a permit lease, release included; "
+    + "rate-limiter-flexible does four consume in sequence, fixed windows.",
+  sizes: processes,
+  repetitions: 5,
+  peers: Object.fromEntries(redisSides.map((side) => [side, onRedis(side)])),
+  lacks: lacksRedis,
+  bounds: processes.flatMap((n) => [
+    speed(
+      `four limits, against four consume, ${inProcesses(n)}`,
+      ["ours", n],
+      ["rate-limiter-flexible", n],
+      2.5
+    ),
+    speed(
+      `with a permit, release included, against four consume, ${inProcesses(n)}`,
+      ["ours-permit", n],
+      ["rate-limiter-flexible", n],
+      1.5
+    )
+  ])
 }
