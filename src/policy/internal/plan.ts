@@ -1,0 +1,77 @@
+/**
+ * A request, checked once: what it costs, how long it may wait, and its lane. A request that makes no sense is rejected with
+ * the value's name; it never waits.
+ */
+import * as Duration from "effect/Duration"
+import type { Plan } from "./lane.ts"
+import type { LaneQueue } from "./lane.ts"
+import type { Lanes } from "./lanes.ts"
+import * as Rejections from "./rejections.ts"
+import type { Rejected, Request } from "./request.ts"
+
+export interface Defaults {
+  readonly maxWaitMillis: number
+  readonly fails: boolean
+}
+
+/** Milliseconds of a duration that may be 0 or infinite; NaN for nonsense. */
+export const millisOf = (input: Duration.Input): number => {
+  const duration = Duration.fromInput(input)
+  return duration._tag === "Some" ? Duration.toMillis(duration.value) : Number.NaN
+}
+
+export const makePlan = (request: Request, lanes: Lanes, defaults: Defaults): Plan => {
+  const { calls = 1, priority = 0, tokens } = request
+  const maxWaitMillis = request.maxWait === undefined ? defaults.maxWaitMillis : millisOf(request.maxWait)
+  const deadlineMillis = request.deadline === undefined ? Number.POSITIVE_INFINITY : millisOf(request.deadline)
+  const plan: Plan = {
+    request,
+    calls,
+    tokens: tokens ?? 0,
+    priority,
+    maxWaitMillis,
+    deadlineMillis,
+    once: defaults.fails || request.speculative === true,
+    readsTenant: lanes.hasTenants && request.tenant === undefined,
+    invalid: checked(calls, tokens, priority) ?? checkedWaits(request, maxWaitMillis, deadlineMillis),
+    version: -1,
+    lane: undefined as unknown as LaneQueue,
+    overCapacity: undefined
+  }
+  if (!plan.readsTenant) place(plan, lanes, request.tenant)
+  return plan
+}
+
+/** Finds the plan's lane under the rules of now. */
+export const place = (plan: Plan, lanes: Lanes, tenant: string | undefined): LaneQueue => {
+  const { service } = plan.request
+  plan.lane = lanes.resolve(service, tenant, plan.tokens > 0)
+  plan.overCapacity = overCapacity(plan, plan.lane)
+  plan.version = lanes.version
+  return plan.lane
+}
+
+/** The limit of the lane that never holds as much as the plan costs, as a rejection. */
+export const overCapacity = (plan: Plan, lane: LaneQueue): Rejected | undefined => {
+  for (const { limit } of lane.limits) {
+    const cost = limit.rule.unit === "calls" ? plan.calls : plan.tokens
+    const most = Rejections.capacityOf(limit.rule)
+    if (cost > most) return Rejections.overCapacity(limit, cost, most)
+  }
+  return undefined
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 1
+
+const checked = (calls: unknown, tokens: unknown, priority: unknown): Rejected | undefined => {
+  if (!isCount(calls)) return Rejections.invalid("calls", calls, "an integer of at least 1")
+  if (tokens !== undefined && !isCount(tokens)) {
+    return Rejections.invalid("tokens", tokens, "an integer of at least 1, or absent")
+  }
+  return Number.isFinite(priority) ? undefined : Rejections.invalid("priority", priority, "a finite number")
+}
+
+const checkedWaits = (request: Request, maxWait: number, deadline: number): Rejected | undefined => {
+  if (!(maxWait >= 0)) return Rejections.invalid("maxWait", request.maxWait, "a duration of at least 0")
+  return deadline >= 0 ? undefined : Rejections.invalid("deadline", request.deadline, "a duration of at least 0")
+}
