@@ -7,7 +7,8 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as RateLimiter from "effect/persistence/RateLimiter"
-import { type Admit, type Lease, Limiter, Rejected, type Request, Tenant } from "../Limiter.ts"
+import * as Rejections from "./rejections.ts"
+import { type Lease, Rejected, type Request, Tenant } from "./request.ts"
 import type { Rule, Unit } from "./rule.ts"
 
 type Rules = Rule | ReadonlyArray<Rule>
@@ -93,13 +94,6 @@ const book = (options: Options): Book => {
   }
 }
 
-const reject = (
-  reason: Rejected["reason"],
-  limit: string,
-  message: string,
-  rest: { readonly retryAfterMillis?: number; readonly cause?: unknown } = {}
-): Rejected => new Rejected({ reason, limit, message: `${limit}: ${message}`, ...rest })
-
 const wanted = (request: Request, unit: Unit): number | undefined =>
   unit === "calls" ? request.calls ?? 1 : request.tokens
 
@@ -108,21 +102,21 @@ const refused = (request: Request, limits: ReadonlyArray<Consumed>): Rejected | 
   for (const name of ["calls", "tokens"] as const) {
     const value = request[name]
     if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) {
-      return reject("InvalidRequest", "request", `${name} is ${value}; it must be an integer of at least 1`)
+      return Rejections.invalid(name, value, "an integer of at least 1")
     }
   }
   const over = limits.find(({ limit, unit }) => (wanted(request, unit) ?? 0) > limit)
-  return over === undefined ? undefined : reject(
-    "OverCapacity",
-    over.name,
-    `${wanted(request, over.unit)} ${over.unit} are more than the ${over.limit} it ever holds`
-  )
+  return over === undefined ? undefined : new Rejected({
+    reason: "OverCapacity",
+    limit: over.name,
+    message: `${over.name}: ${wanted(request, over.unit)} ${over.unit} are more than the ${over.limit} it ever holds`
+  })
 }
 
 const rejected = (name: string) => ({ reason }: RateLimiter.RateLimiterError): Rejected =>
   reason._tag === "RateLimitExceeded"
-    ? reject("Exceeded", name, "no room now", { retryAfterMillis: Duration.toMillis(reason.retryAfter) })
-    : reject("StoreUnavailable", name, reason.message, { cause: reason })
+    ? Rejections.exceeded(name, Duration.toMillis(reason.retryAfter))
+    : new Rejected({ reason: "StoreUnavailable", limit: name, message: `${name}: ${reason.message}`, cause: reason })
 
 const millisOf = (input: Duration.Input | undefined): number =>
   input === undefined ? Number.POSITIVE_INFINITY : Duration.toMillis(Duration.fromInputUnsafe(input))
@@ -145,10 +139,8 @@ const take = (
         rejected(name)
       )
       wait = Math.max(wait, Duration.toMillis(taken.delay))
-      const late = wait > deadlineMillis ? "Deadline" : wait > options.maxWaitMillis ? "MaxWait" : undefined
-      if (late !== undefined) {
-        return yield* reject(late, name, `it would start in ${Math.ceil(wait)} ms`, { retryAfterMillis: wait })
-      }
+      if (wait > deadlineMillis) return yield* Rejections.tooLate("Deadline", name, deadlineMillis, wait)
+      if (wait > options.maxWaitMillis) return yield* Rejections.tooLate("MaxWait", name, options.maxWaitMillis, wait)
     }
     return wait
   })
@@ -175,10 +167,16 @@ const settleWith = (
     })
 }
 
-/** The service behind `Limiter.fromRateLimiter`. */
-export const fromRateLimiter = (
-  options: Options
-): Effect.Effect<Context.Service.Shape<typeof Limiter>, never, RateLimiter.RateLimiter> =>
+/** The service behind `Limiter.fromRateLimiter`, but for the types of its `withAdmission`. */
+export interface FromRateLimiter {
+  readonly withAdmission: (request: Request) => (use: unknown) => never
+  readonly add: (service: string, rule: Rule) => Effect.Effect<void>
+  readonly feedback: () => Effect.Effect<void>
+  readonly explain: () => Effect.Effect<never, Rejected>
+}
+
+/** Makes it on the `RateLimiter` of the context. */
+export const fromRateLimiter = (options: Options): Effect.Effect<FromRateLimiter, never, RateLimiter.RateLimiter> =>
   Effect.gen(function*() {
     const limiter = yield* RateLimiter.RateLimiter
     const { add, limitsOf } = book(options)
@@ -192,19 +190,24 @@ export const fromRateLimiter = (
         const maxWaitMillis = request.maxWait === undefined ? optionsMaxWait : millisOf(request.maxWait)
         const taken = take(limiter, limits, request, { onExceeded, maxWaitMillis })
         return Effect.flatMap(taken, (waitedMillis) => {
+          const lease = { settle: settleWith(limiter, limits, request), waitedMillis, lost: Effect.never }
           const admitted = typeof use === "function"
-            ? Effect.suspend(() =>
-              use({ settle: settleWith(limiter, limits, request), waitedMillis, lost: Effect.never })
-            )
+            ? Effect.suspend(() => (use as (lease: Lease) => Effect.Effect<unknown>)(lease))
             : use as Effect.Effect<unknown>
           return waitedMillis === 0 ? admitted : Effect.delay(admitted, waitedMillis)
         })
       })
     return {
-      withAdmission: withAdmission as (request: Request) => Admit,
+      withAdmission: withAdmission as FromRateLimiter["withAdmission"],
       add: (service, rule) => Effect.sync(() => add(service, rule)),
       feedback: () => Effect.void,
       explain: () =>
-        Effect.fail(reject("InvalidRequest", "explain", "Effect's RateLimiter cannot be asked without taking"))
+        Effect.fail(
+          new Rejected({
+            reason: "InvalidRequest",
+            limit: "",
+            message: "explain: Effect's RateLimiter cannot be asked without taking"
+          })
+        )
     }
   })
