@@ -5,7 +5,17 @@
  */
 
 /** What a value counts. Time is wall time. */
-export type Unit = "us/call" | "ms" | "MB" | "calls" | "calls/s" | "scripts/call"
+export type Unit =
+  | "us/call"
+  | "ms"
+  | "MB"
+  | "calls"
+  | "calls/s"
+  | "calls in 1 s"
+  | "starts in 1 s"
+  | "calls over"
+  | "scripts/call"
+  | "% off the mean"
 
 /** One value from one child process. `ideal`: what nothing could beat, where that is known. */
 export interface Reading {

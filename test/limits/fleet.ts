@@ -7,13 +7,14 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import type * as Limiter from "../../src/policy/Limiter.ts"
 
-/** What one client does. `skewMillis`: how far its clock is off. */
+/** What one client does. `skewMillis`: how far its clock is off, from `skewAfterMillis` (default 0) after the word to go. */
 export interface ClientOptions {
   readonly port: number
   readonly rule: Limiter.Rule
   readonly perSecond: number
   readonly forMillis: number
   readonly skewMillis: number
+  readonly skewAfterMillis?: number
   readonly onExceeded: "wait" | "fail"
 }
 

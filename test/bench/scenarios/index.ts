@@ -3,6 +3,7 @@ import type { Scenario } from "../scenario.ts"
 import { cancel, cancelSignalled } from "./cancel.ts"
 import { capped } from "./cap.ts"
 import { firstRun } from "./firstRun.ts"
+import { limitsFleet } from "./fleet.ts"
 import { limitsMemory, limitsRedis } from "./limits.ts"
 import { noOpCalls } from "./noOpCalls.ts"
 import { longPole, streamedStart } from "./streamed.ts"
@@ -17,7 +18,8 @@ export const scenarios: ReadonlyArray<Scenario> = [
   cancel,
   cancelSignalled,
   limitsMemory,
-  limitsRedis
+  limitsRedis,
+  limitsFleet
 ]
 
 /** The scenarios of a name: the one called so, else the family whose names begin with it (`limits`: `limits-memory` ...). */

@@ -20,10 +20,15 @@ const options = JSON.parse(process.argv[2] ?? "") as ClientOptions
 // The machine's time, which the skewed clock does not touch.
 const machineTime = (): number => performance.timeOrigin + performance.now()
 
-/** The real clock, off by `skewMillis`. */
+let begun = Number.POSITIVE_INFINITY
+
+/** The real clock, off by `skewMillis`: from the start, or from some time into the run. Elapsed time is nobody's to change. */
 const skewed = (real: Clock.Clock): Clock.Clock => {
-  const millis = (): number => real.currentTimeMillisUnsafe() + options.skewMillis
-  const nanos = (): bigint => real.currentTimeNanosUnsafe() + BigInt(options.skewMillis) * 1_000_000n
+  const { skewAfterMillis, skewMillis } = options
+  const skew = (): number =>
+    skewAfterMillis === undefined || machineTime() >= begun + skewAfterMillis ? skewMillis : 0
+  const millis = (): number => real.currentTimeMillisUnsafe() + skew()
+  const nanos = (): bigint => real.currentTimeNanosUnsafe() + BigInt(skew()) * 1_000_000n
   return {
     currentTimeMillisUnsafe: millis,
     currentTimeMillis: Effect.sync(millis),
@@ -55,3 +60,46 @@ const recording = Layer.effect(
           }))
     }))
 )
+
+const limits = Limiter.layerStore({
+  services: { api: options.rule, warm: Limiter.permits(1000) },
+  onExceeded: options.onExceeded,
+  maxWait: "1 hour"
+}).pipe(
+  Layer.provide(recording),
+  Layer.provide(LimiterStoreRedis.layer()),
+  Layer.provide(IoRedis.layer({ host: "127.0.0.1", port: options.port })),
+  Layer.provide(Layer.effect(Clock.Clock, Effect.clockWith((real) => Effect.succeed(skewed(real)))))
+)
+
+const input = createInterface({ input: process.stdin })
+// A parent that is gone must not leave clients behind.
+input.once("close", () => process.exit(1))
+const go = Effect.callback<void>((resume) => void input.once("line", () => resume(Effect.void)))
+
+const request = Limiter.withAdmission({ service: "api" })(Effect.sync(() => void startedAt.push(machineTime()))).pipe(
+  Effect.catchTag("Rejected", ({ reason }) => Effect.sync(() => (rejected[reason] = (rejected[reason] ?? 0) + 1)))
+)
+
+/** Starts what is due by the machine's time, every few milliseconds: the pace does not depend on the answers. */
+const openLoop = Effect.gen(function*() {
+  const run = yield* FiberSet.makeRuntime<Limiter.Limiter>()
+  begun = machineTime()
+  let started = 0
+  while (machineTime() < begun + options.forMillis) {
+    const due = ((machineTime() - begun) * options.perSecond) / 1000
+    for (; started < due; started++) run(request)
+    yield* Effect.sleep(2)
+  }
+})
+
+const program = Effect.scoped(Effect.gen(function*() {
+  yield* Limiter.withAdmission({ service: "warm" })(Effect.void)
+  console.log("ready")
+  yield* go
+  yield* openLoop
+})).pipe(Effect.provide(limits))
+
+await Effect.runPromise(program)
+console.log(JSON.stringify({ grantedAt, startedAt, rejected }))
+process.exit(0)
