@@ -6,9 +6,10 @@
  * later refusals of calls granted before it belong to the same jam. After the pause calls leave one by one at the learnt rate,
  * so that no herd returns at once. Good answers bring the rate back near the level of the last jam within seconds, then raise
  * it slowly, and faster the longer it goes well. Growth depends on time, not on the number of answers: a caller may leave good
- * answers out. Without a jam a limit fades after ten minutes and is forgotten after twenty.
+ * answers out, and all of them that leave the service room while nothing is learnt. Without a jam a limit fades after ten
+ * minutes and is forgotten after twenty.
  */
-import type { LimitState, Signal } from "./store.ts"
+import type { LimitState, Signal } from "../LimiterStore.ts"
 
 /**
  * All times in milliseconds of the store's clock, rates in calls per millisecond.
@@ -17,7 +18,7 @@ import type { LimitState, Signal } from "./store.ts"
  * - `nextAt`: when the next call may pass at this rate. `pausedUntil`: until then nothing passes; it is also the time of the
  *   last trouble. `decreasedAt`: the last jam's; -1 before the first. `grownAt`: when good answers last raised the rate.
  * - `used`, `usedAt`: calls admitted in about the second before `usedAt`.
- * - `latency`, `baseline`: of answers, smoothed fast and slowly; 0 is "not known".
+ * - `latency`, `baseline`: of answers, smoothed fast, and what is normal; 0 is "not known".
  */
 export interface State {
   rate: number
@@ -152,19 +153,15 @@ const refused = (state: State, now: number, grantedAt: number, retryAfterMillis:
 }
 
 const answered = (state: State, now: number, grantedAt: number, signal: Signal): void => {
+  if (rateAt(state, now) === 0) {
+    state.rate = 0
+    return
+  }
   const took = amount(signal.latencyMillis)
   if (took !== undefined && took > 0) {
     const millis = Math.min(took, maxPauseMillis)
     state.latency = state.latency === 0 ? millis : state.latency + (millis - state.latency) / 10
-    // Downwards at once, upwards in hundreds of answers: what lasts is the new normal.
-    state.baseline = state.baseline === 0 || state.latency < state.baseline
-      ? state.latency
-      : state.baseline + (state.latency - state.baseline) / 200
-  }
-  if (state.rate === 0) return
-  if (rateAt(state, now) === 0) {
-    state.rate = 0
-    return
+    if (state.baseline === 0 || state.latency < state.baseline) state.baseline = state.latency
   }
   if (grantedAt <= state.decreasedAt || now < state.pausedUntil || calm(state, now) > 0) return
   grow(state, now)
@@ -174,6 +171,8 @@ const grow = (state: State, now: number): void => {
   const round = Math.max(roundMillis, 1 / state.rate)
   const rounds = Math.min(2, Math.max(0, now - state.grownAt) / round)
   state.grownAt = now
+  // What lasts a minute is the new normal.
+  state.baseline += Math.max(0, state.latency - state.baseline) * rounds / 60
   if (state.latency > 4 * state.baseline) {
     const lower = state.rate * (1 - 0.05 * rounds)
     if (lower >= state.ceiling / 2) setRate(state, now, lower)

@@ -103,7 +103,8 @@ export class MemoryStore implements Synchronous {
     for (const cell of this.current(lane)) {
       if (applyChange(cell, now, change)) keys.push(cell.key)
     }
-    if (keys.length > 0) { for (const listener of this.listeners) listener(keys) }
+    if (keys.length === 0) return
+    for (const listener of this.listeners) listener(keys)
   }
 
   feedback = (limit: Limit, signal: Signal): void => {
