@@ -93,7 +93,7 @@ const dailyQuota = (options: { readonly file: string; readonly calls: number }) 
             return yield* Effect.ensuring(restore(admitted), Effect.suspend(() => started ? Effect.void : giveBack(calls)))
           })
         )
-      return { ...inner, withAdmission: withAdmission as (request: Limiter.Request) => Limiter.Admit }
+      return Limiter.make({ ...inner, withAdmission: withAdmission as Limiter.Limiter["Service"]["withAdmission"] })
     })
   )
 
