@@ -6,13 +6,26 @@
  * `withAdmission(request)(effect)` is the contract, and all a limiter of your own must do: a Layer of `Limiter`.
  */
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import { overSynchronousDesk } from "./internal/admission.ts"
+import { settings } from "./internal/options.ts"
+import type { Rules, Settings } from "./internal/options.ts"
+import { Rejected } from "./internal/request.ts"
+import type { Lease, Request } from "./internal/request.ts"
 import type { Rule } from "./internal/rule.ts"
+import { SynchronousDesk } from "./internal/synchronousDesk.ts"
+import { Timer } from "./internal/timer.ts"
+import { layerMemory, LimiterStore } from "./LimiterStore.ts"
 import type { Signal } from "./LimiterStore.ts"
 
+export { Rejected, Tenant } from "./internal/request.ts"
+export type { Gate, Lease, Request } from "./internal/request.ts"
 export { fixedWindow, permits, slidingWindow, tokenBucket } from "./internal/rule.ts"
 export type { Rule, Unit } from "./internal/rule.ts"
 
@@ -61,8 +74,6 @@ export class Limiter extends Context.Service<Limiter, {
   ) => Effect.Effect<ReadonlyArray<Forecast>, Rejected>
 }>()("effect-toolformer/policy/Limiter") {}
 
-type Rules = Rule | ReadonlyArray<Rule>
-
 /**
  * The limits of a program.
  *
@@ -83,6 +94,63 @@ export interface Options {
 }
 
 /**
+ * Makes the limits of a program, kept in this process's memory.
+ *
+ * **Errors** Options that make no sense die here, naming the value.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options): Layer.Layer<Limiter> => {
+  const given = settings(options)
+  return Layer.provide(Layer.effect(Limiter, fromStore(given)), layerMemory)
+}
+
+/**
+ * Makes the limits of a program, kept in the `LimiterStore` of the context.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStore = (options: Options): Layer.Layer<Limiter, never, LimiterStore> => {
+  const given = settings(options)
+  return Layer.effect(Limiter, fromStore(given))
+}
+
+let made = 0
+
+const fromStore = Effect.fnUntraced(function*({ book, defaults }: Settings) {
+  const store = yield* LimiterStore
+  const timer = new Timer(yield* Effect.context())
+  const owner = `limiter-${++made}`
+  const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous!, timer)
+  yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
+  yield* Effect.ignore(store.freed(desk.freed))
+  return make({
+    withAdmission: overSynchronousDesk(desk, store.synchronous!, defaults),
+    add: (service, rule) => Effect.sync(() => desk.add(service, rule))
+  })
+})
+
+/**
+ * Makes a limiter of your own from what it must do, `withAdmission`, and what it may do.
+ *
+ * **Shape** Without `add`, adding a rule dies; without `feedback`, what a service says is ignored; without `explain`, a dry
+ * run is rejected.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  limiter: Pick<Limiter["Service"], "withAdmission"> & Partial<Limiter["Service"]>
+): Limiter["Service"] => ({
+  add: () => Effect.die(new Error("Limiter.add: this limiter takes no rules")),
+  feedback: () => Effect.void,
+  explain: () => new Rejected({ reason: "InvalidRequest", limit: "", message: "this limiter cannot explain" }),
+  ...limiter
+})
+
+/**
  * Runs an effect when the limiter of the context admits it.
  *
  * @category admission
@@ -100,4 +168,45 @@ export const withAdmission = (request: Request): {
  * @category admission
  * @since 0.1.0
  */
-export declare const admit: (request: Request) => Effect.Effect<Lease, Rejected, Limiter | Scope.Scope>
+export const admit: (request: Request) => Effect.Effect<Lease, Rejected, Limiter | Scope.Scope> = Effect.fnUntraced(
+  function*(request) {
+    const limiter = yield* Limiter
+    const lease = yield* Deferred.make<Lease, Rejected>()
+    // Closing the scope interrupts the effect that holds the lease, which gives it back.
+    const holder = yield* limiter.withAdmission(request)((held) =>
+      Effect.andThen(Deferred.succeed(lease, held), Effect.never)
+    ).pipe(
+      Effect.onExit((exit) => Exit.isFailure(exit) ? Deferred.failCause(lease, exit.cause) : Effect.void),
+      Effect.forkScoped({ startImmediately: true })
+    )
+    return yield* Deferred.await(lease).pipe(Effect.onInterrupt(() => Fiber.interrupt(holder)))
+  }
+)
+
+/**
+ * Adds a rule to a service's limits, for every request from now on, those that wait included.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const add = (service: string, rule: Rule): Effect.Effect<void, never, Limiter> =>
+  Limiter.use((limiter) => limiter.add(service, rule))
+
+/**
+ * Tells what a service's answer said about its limits. Effects run by `withAdmission` tell it by themselves.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const feedback = (service: string, signal: Omit<Signal, "grantedAt">): Effect.Effect<void, never, Limiter> =>
+  Limiter.use((limiter) => limiter.feedback(service, signal))
+
+/**
+ * Says when each request would start if all were made now, in this order, and which limit it would wait for. Takes nothing.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const explain = (
+  requests: ReadonlyArray<Request & { readonly takes?: Duration.Input | undefined }>
+): Effect.Effect<ReadonlyArray<Forecast>, Rejected, Limiter> => Limiter.use((limiter) => limiter.explain(requests))

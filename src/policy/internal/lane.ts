@@ -3,9 +3,9 @@
  * longest, in the order its turn began; a turn ends with a grant. Data only; who starts when is the desk's.
  */
 import type * as Effect from "effect/Effect"
-import type { Grant, Lane, Limit } from "../LimiterStore.ts"
 import type { Entry } from "./agenda.ts"
 import type { Gate, Lease, Rejected, Request } from "./request.ts"
+import type { Grant, Lane, Limit } from "./store.ts"
 import { Turns } from "./turns.ts"
 import type { Flow, Turn } from "./turns.ts"
 
@@ -84,8 +84,9 @@ export interface Plan {
   /** The tenant is the fiber's, and has limits of its own: the lane is found anew in each run. */
   readonly readsTenant: boolean
   readonly invalid: Rejected | undefined
-  /** Of the rules the lane was found under. */
+  /** Of the rules the lane was found under, and the tenant it was found for. */
   version: number
+  tenant: string | undefined
   lane: LaneQueue
   overCapacity: Rejected | undefined
 }
@@ -93,7 +94,9 @@ export interface Plan {
 /** Where an admission stands. `asked`: the store is being asked for it. `granted`: it has not taken its first step yet. */
 export type Phase = "new" | "waiting" | "asked" | "granted" | "started" | "over"
 
-export type Use = Effect.Effect<unknown, unknown, unknown> | ((lease: Lease) => Effect.Effect<unknown, unknown, unknown>)
+export type Use =
+  | Effect.Effect<unknown, unknown, unknown>
+  | ((lease: Lease) => Effect.Effect<unknown, unknown, unknown>)
 
 /** One run of an admitted effect, from its request to its end. */
 export class Waiter implements Turn<Waiter>, Entry {
@@ -106,7 +109,7 @@ export class Waiter implements Turn<Waiter>, Entry {
   readonly use: Use
   phase: Phase = "new"
   since = 0
-  grantedAt = 0
+  startedAt = 0
   grant: Grant | undefined
   resume: ((effect: Effect.Effect<unknown, unknown, unknown>) => void) | undefined
   // When it has waited too long.

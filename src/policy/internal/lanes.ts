@@ -2,9 +2,9 @@
  * From a request to its lane: the set of limits it passes. Requests with the same limits share one lane; limits are shared by
  * lanes. A tenant's limits, and a request's lane, are made when they are first needed and forgotten when nobody waits there.
  */
-import type { Limit, LimiterStore } from "../LimiterStore.ts"
 import { LaneQueue, LimitQueue } from "./lane.ts"
 import type { Rule } from "./rule.ts"
+import type { Lane, Limit } from "./store.ts"
 
 export type Rules = Rule | ReadonlyArray<Rule>
 
@@ -16,6 +16,9 @@ export interface RuleBook {
   readonly adaptive: boolean
 }
 
+/** Prepares a set of limits for the store. */
+export type Prepare = (key: string, limits: ReadonlyArray<Limit>) => Lane
+
 const forgetAbove = 10_000
 
 export class Lanes {
@@ -23,17 +26,18 @@ export class Lanes {
   version = 0
   readonly hasTenants: boolean
   private readonly book: RuleBook
-  private readonly store: LimiterStore["Service"]
-  private readonly owner: string
+  private readonly prepare: Prepare
   private readonly due: (queue: LimitQueue) => void
   private readonly services: Map<string, Array<Rule>>
   private readonly queues = new Map<string, LimitQueue>()
   private readonly lanes = new Map<string, LaneQueue>()
+  // By service, for requests of nobody in particular.
+  private readonly withTokens = new Map<string | undefined, LaneQueue>()
+  private readonly withoutTokens = new Map<string | undefined, LaneQueue>()
 
-  constructor(book: RuleBook, store: LimiterStore["Service"], owner: string, due: (queue: LimitQueue) => void) {
+  constructor(book: RuleBook, prepare: Prepare, due: (queue: LimitQueue) => void) {
     this.book = book
-    this.store = store
-    this.owner = owner
+    this.prepare = prepare
     this.due = due
     this.services = new Map([...book.services].map(([name, rules]) => [name, [...rules]]))
     this.hasTenants = book.tenants.size > 0 || book.everyTenant.length > 0
@@ -41,12 +45,24 @@ export class Lanes {
 
   /** The lane of a request. `tokens`: whether it passes limits counted in tokens. */
   resolve(service: string | undefined, tenant: string | undefined, tokens: boolean): LaneQueue {
+    if (tenant !== undefined && this.hasTenants) return this.find(service, tenant, tokens)
+    const known = tokens ? this.withTokens : this.withoutTokens
+    let lane = known.get(service)
+    if (lane === undefined) {
+      lane = this.find(service, undefined, tokens)
+      if (known.size >= forgetAbove) known.clear()
+      known.set(service, lane)
+    }
+    return lane
+  }
+
+  private find(service: string | undefined, tenant: string | undefined, tokens: boolean): LaneQueue {
     const limits = this.limitsOf(service, tenant).filter(({ rule }) => tokens || rule.unit === "calls")
     const key = limits.map((limit) => limit.key).join(" ")
     const known = this.lanes.get(key)
     if (known !== undefined) return known
     if (this.lanes.size >= forgetAbove) this.forget()
-    const lane = new LaneQueue(this.store.lane(key, limits, this.owner), limits.map((limit) => this.queueOf(limit)))
+    const lane = new LaneQueue(this.prepare(key, limits), limits.map((limit) => this.queueOf(limit)))
     this.lanes.set(key, lane)
     return lane
   }
@@ -56,7 +72,7 @@ export class Lanes {
     const rules = this.services.get(service)
     if (rules === undefined) this.services.set(service, [rule])
     else rules.push(rule)
-    this.version++
+    this.changed()
   }
 
   all(): Iterable<LaneQueue> {
@@ -101,7 +117,13 @@ export class Lanes {
     for (const [key, lane] of this.lanes) if (lane.isIdle) this.lanes.delete(key)
     const used = new Set([...this.lanes.values()].flatMap((lane) => lane.limits))
     for (const [key, queue] of this.queues) if (!used.has(queue)) this.queues.delete(key)
+    this.changed()
+  }
+
+  private changed(): void {
     this.version++
+    this.withTokens.clear()
+    this.withoutTokens.clear()
   }
 }
 

@@ -87,6 +87,8 @@ export class MemoryStore implements Synchronous {
 
   blockedBy = (): number => this.blocked
 
+  takenAt = (): number => this.last
+
   ask = (asks: ReadonlyArray<Ask>): ReadonlyArray<Answer> => {
     const now = this.now()
     const batch = new Batch(now, this.waiters)

@@ -3,11 +3,11 @@
  * the value's name; it never waits.
  */
 import * as Duration from "effect/Duration"
-import type { Plan } from "./lane.ts"
-import type { LaneQueue } from "./lane.ts"
+import type { LaneQueue, Plan } from "./lane.ts"
 import type { Lanes } from "./lanes.ts"
 import * as Rejections from "./rejections.ts"
 import type { Rejected, Request } from "./request.ts"
+import { capacityOf } from "./ruleState.ts"
 
 export interface Defaults {
   readonly maxWaitMillis: number
@@ -16,6 +16,7 @@ export interface Defaults {
 
 /** Milliseconds of a duration that may be 0 or infinite; NaN for nonsense. */
 export const millisOf = (input: Duration.Input): number => {
+  if (Number.isNaN(input)) return Number.NaN
   const duration = Duration.fromInput(input)
   return duration._tag === "Some" ? Duration.toMillis(duration.value) : Number.NaN
 }
@@ -35,6 +36,7 @@ export const makePlan = (request: Request, lanes: Lanes, defaults: Defaults): Pl
     readsTenant: lanes.hasTenants && request.tenant === undefined,
     invalid: checked(calls, tokens, priority) ?? checkedWaits(request, maxWaitMillis, deadlineMillis),
     version: -1,
+    tenant: undefined,
     lane: undefined as unknown as LaneQueue,
     overCapacity: undefined
   }
@@ -48,6 +50,7 @@ export const place = (plan: Plan, lanes: Lanes, tenant: string | undefined): Lan
   plan.lane = lanes.resolve(service, tenant, plan.tokens > 0)
   plan.overCapacity = overCapacity(plan, plan.lane)
   plan.version = lanes.version
+  plan.tenant = tenant
   return plan.lane
 }
 
@@ -55,7 +58,7 @@ export const place = (plan: Plan, lanes: Lanes, tenant: string | undefined): Lan
 export const overCapacity = (plan: Plan, lane: LaneQueue): Rejected | undefined => {
   for (const { limit } of lane.limits) {
     const cost = limit.rule.unit === "calls" ? plan.calls : plan.tokens
-    const most = Rejections.capacityOf(limit.rule)
+    const most = capacityOf(limit.rule)
     if (cost > most) return Rejections.overCapacity(limit, cost, most)
   }
   return undefined

@@ -1,7 +1,6 @@
 /** Why a request is not admitted, in words. */
-import type { Limit } from "../LimiterStore.ts"
 import { Rejected } from "./request.ts"
-import type { Rule } from "./rule.ts"
+import type { Limit } from "./store.ts"
 
 const known = (retryAfterMillis: number | undefined): { readonly retryAfterMillis?: number } =>
   retryAfterMillis !== undefined && Number.isFinite(retryAfterMillis)
@@ -49,18 +48,3 @@ export const closed: Rejected = new Rejected({
   limit: "",
   message: "the limiter is closed"
 })
-
-/** The most a rule ever lets through at once. */
-export const capacityOf = (rule: Rule): number => {
-  switch (rule._tag) {
-    case "TokenBucket":
-      return rule.capacity
-    case "SlidingWindow":
-    case "FixedWindow":
-      return rule.limit
-    case "Permits":
-      return rule.permits
-    case "Adaptive":
-      return Number.POSITIVE_INFINITY
-  }
-}

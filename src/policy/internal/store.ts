@@ -175,6 +175,8 @@ export interface Synchronous {
   /** The index of the limit with the longest wait in the last refused `takeUnsafe`. */
   readonly blockedBy: () => number
   readonly changeUnsafe: (change: Change) => void
+  /** The store's time of the last `takeUnsafe`, in milliseconds: what it granted, it granted then. */
+  readonly takenAt: () => number
   /** The store's time, in milliseconds. */
   readonly now: () => number
 }

@@ -166,14 +166,16 @@ export class Turns<T extends Turn<T>> {
   }
 
   /** Everyone, in no particular order. */
-  *all(): Generator<T> {
+  all(): Array<T> {
+    const everyone: Array<T> = []
     for (const band of this.bands) {
       for (const tenant of band.tenants.values()) {
         for (const flow of tenant.flows.values()) {
-          for (let waiter = flow.line.first; waiter !== undefined; waiter = waiter.next) yield waiter
+          for (let waiter = flow.line.first; waiter !== undefined; waiter = waiter.next) everyone.push(waiter)
         }
       }
     }
+    return everyone
   }
 
   private flowOf(waiter: T): Flow<T> {

@@ -1,0 +1,64 @@
+/** The options of a limiter, checked where it is made: what makes no sense dies there, by name. */
+import type * as Duration from "effect/Duration"
+import type { RuleBook } from "./lanes.ts"
+import { millisOf } from "./plan.ts"
+import type { Defaults } from "./plan.ts"
+import type { Rule } from "./rule.ts"
+
+export type Rules = Rule | ReadonlyArray<Rule>
+
+export interface Given {
+  readonly global?: Rules | undefined
+  readonly services?: Readonly<Record<string, Rules>> | undefined
+  readonly tenants?: Rules | Readonly<Record<string, Rules>> | undefined
+  readonly onExceeded?: "wait" | "fail" | "adaptive" | undefined
+  readonly maxWait?: Duration.Input | undefined
+}
+
+export interface Settings {
+  readonly book: RuleBook
+  readonly defaults: Defaults
+}
+
+export const settings = (given: Given): Settings => {
+  const { global = [], maxWait = 60_000, onExceeded = "wait", services = {}, tenants = [] } = given
+  if (onExceeded !== "wait" && onExceeded !== "fail" && onExceeded !== "adaptive") {
+    return die("onExceeded", onExceeded, `"wait", "fail" or "adaptive"`)
+  }
+  const maxWaitMillis = millisOf(maxWait)
+  if (!(maxWaitMillis >= 0)) return die("maxWait", maxWait, "a duration of at least 0")
+  const byTenant = isRules(tenants) ? {} : tenants
+  return {
+    book: {
+      global: rulesOf("global", global),
+      services: named("services", services),
+      tenants: named("tenants", byTenant),
+      everyTenant: isRules(tenants)
+        ? rulesOf("tenants", tenants)
+        : Object.hasOwn(byTenant, "default")
+        ? rulesOf("tenants.default", byTenant["default"]!)
+        : [],
+      adaptive: onExceeded === "adaptive"
+    },
+    defaults: { maxWaitMillis, fails: onExceeded === "fail" }
+  }
+}
+
+const named = (where: string, rules: Readonly<Record<string, Rules>>): ReadonlyMap<string, ReadonlyArray<Rule>> =>
+  new Map(Object.entries(rules).map(([name, each]) => [name, rulesOf(`${where}.${name}`, each)]))
+
+const isRules = (rules: Rules | Readonly<Record<string, Rules>>): rules is Rules =>
+  Array.isArray(rules) || isRule(rules)
+
+const isRule = (value: unknown): value is Rule =>
+  typeof value === "object" && value !== null && "_tag" in value && typeof value._tag === "string"
+
+const rulesOf = (where: string, rules: Rules): ReadonlyArray<Rule> => {
+  const all: ReadonlyArray<unknown> = Array.isArray(rules) ? rules : [rules]
+  for (const rule of all) if (!isRule(rule)) die(where, rule, "a rule, as Limiter.tokenBucket and its like make them")
+  return all as ReadonlyArray<Rule>
+}
+
+const die = (name: string, value: unknown, wanted: string): never => {
+  throw new RangeError(`Limiter.layer: ${name} is ${String(value)}; it must be ${wanted}`)
+}
