@@ -9,7 +9,7 @@
  * answers out, and all of them that leave the service room while nothing is learnt. Without a jam a limit fades after ten
  * minutes and is forgotten after twenty.
  */
-import type { LimitState, Signal } from "../LimiterStore.ts"
+import type { LimitState, Signal } from "./store.ts"
 
 /**
  * All times in milliseconds of the store's clock, rates in calls per millisecond.

@@ -20,7 +20,7 @@ const cellsPerSweep = 32
 
 export class MemoryStore implements Synchronous {
   private readonly clock: Clock.Clock
-  private readonly startNanos: number
+  private readonly startNanos: bigint
   private readonly cells = new Cells()
   private readonly waiters = new Waiters()
   private readonly listeners = new Set<Listener>()
@@ -31,11 +31,11 @@ export class MemoryStore implements Synchronous {
   constructor(clock: Clock.Clock) {
     this.clock = clock
     // Times count from here: small numbers keep their fractions exact for years.
-    this.startNanos = Number(clock.monotonicTimeNanosUnsafe())
+    this.startNanos = clock.monotonicTimeNanosUnsafe()
   }
 
   now = (): number => {
-    const now = millisOf(Number(this.clock.monotonicTimeNanosUnsafe()) - this.startNanos)
+    const now = millisOf(Number(this.clock.monotonicTimeNanosUnsafe() - this.startNanos))
     if (now > this.last) this.last = now
     return this.last
   }
@@ -43,6 +43,11 @@ export class MemoryStore implements Synchronous {
   /** How many limits have a state now. */
   get size(): number {
     return this.cells.size
+  }
+
+  /** In how many lanes somebody waits, as far as owners told. */
+  get waitingLanes(): number {
+    return this.waiters.size
   }
 
   lane = (key: string, limits: ReadonlyArray<Limit>, owner = ""): MemoryLane => {

@@ -1,9 +1,9 @@
 /**
- * The state of one limit, as pure arithmetic: times are milliseconds with fractions and always given, never read. A store asks
- * `wait`, and takes only where it said 0.
+ * The state of one limit, as pure arithmetic: times are milliseconds with fractions, always given and never read; they do not
+ * step back, which is the store's to see to. A store asks `wait`, and takes only where it said 0.
  *
  * Never over, whatever is rounded: clock readings are rounded down and what is counted against a limit is rounded up, both to
- * parts of a millisecond that doubles hold exactly, so that sums do not drift. A clock that steps back admits nothing more.
+ * parts of a millisecond that doubles hold exactly, so that sums do not drift.
  */
 import type { Rule } from "./rule.ts"
 import type { LimitState } from "./store.ts"

@@ -91,12 +91,11 @@ export class CallWindow implements RuleState {
 
   take(now: number, cost: number): void {
     const { times } = this
-    const at = times.size === 0 ? now : Math.max(now, times.at(times.size - 1))
     const excess = times.size + cost - this.capacity
     if (excess > 0) times.drop(Math.min(excess, times.size))
     for (let i = 0; i < cost; i++) {
       if (times.isFull) this.dropEnded(now)
-      times.push(at)
+      times.push(now)
     }
   }
 
@@ -183,7 +182,7 @@ export class TokenWindow implements RuleState {
   take(now: number, cost: number): void {
     this.dropEnded(now)
     const last = this.ends.size - 1
-    const end = last < 0 ? this.endOf(now) : Math.max(this.endOf(now), this.ends.at(last))
+    const end = this.endOf(now)
     if (last >= 0 && this.ends.at(last) === end) {
       this.amounts.set(last, this.amounts.at(last) + cost)
     } else {

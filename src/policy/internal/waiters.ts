@@ -11,6 +11,10 @@ export class Waiters {
   private readonly lanes = new Map<string, Map<string, Count>>()
   private hand = this.lanes.entries()
 
+  get size(): number {
+    return this.lanes.size
+  }
+
   /** How many wait there for others. */
   others(lane: string, owner: string, now: number): number {
     let sum = 0
