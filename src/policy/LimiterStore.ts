@@ -73,7 +73,11 @@ export class LimiterStore extends Context.Service<LimiterStore, {
   readonly renew: (grants: ReadonlyArray<Grant>) => Effect.Effect<ReadonlyArray<Grant>, LimiterStoreError>
   /** Tells what a service said; for the `Adaptive` limit. */
   readonly feedback: (limit: Limit, signal: Signal) => Effect.Effect<void, LimiterStoreError>
-  /** Calls `listener` with keys of limits of which something came back, in any process, while the scope is open. */
+  /**
+   * Calls `listener` with keys of limits of which something came back, in any process, while the scope is open: at least
+   * where an ask was refused since it was last told. Also where something may have come back unheard, such as a lease that
+   * has ended.
+   */
   readonly freed: (
     listener: (keys: ReadonlyArray<string>) => void
   ) => Effect.Effect<void, LimiterStoreError, Scope.Scope>

@@ -5,6 +5,7 @@
  * All keys of one limiter share one hash tag: on a cluster they live in one slot. To spread the load, make several limiters;
  * nothing is atomic between them.
  */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -65,7 +66,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const tag = tagOf(options.prefix ?? "toolformer", options.name ?? "limiter")
   const channel = `${tag}:freed`
   const ownName = globalThis.crypto.randomUUID()
-  const run = yield* runner(redis, tag, timeoutOf(options.commandTimeout))
+  const timeoutMillis = timeoutOf(options.commandTimeout)
+  const run = yield* runner(redis, tag, timeoutMillis)
   const wakes = new Wakes(scope)
   const leases = new Leases()
 
@@ -109,7 +111,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
           Effect.sync(() => wakes.listeners.add(listener)),
           () => Effect.sync(() => wakes.listeners.delete(listener))
         )
-        yield* Effect.forkScoped(listen(redis, channel, listener, wakes))
+        const subscribed = yield* Deferred.make<void>()
+        yield* Effect.forkScoped(listen(redis, channel, subscribed, () => wakes.missed(listener), listener))
+        yield* Effect.timeoutOption(Deferred.await(subscribed), timeoutMillis)
       }),
     peek: (limits) =>
       Effect.flatMap(run(Scripts.peek, Encode.encodeLimits(tag, limits)), (reply) => {
@@ -264,15 +268,18 @@ class Wakes {
   }
 }
 
+// Subscribes again whenever the subscription ends. What was published meanwhile is not delivered: `missed` asks for all.
 const listen = (
   redis: Redis.Redis["Service"],
   channel: string,
-  listener: (keys: ReadonlyArray<string>) => void,
-  wakes: Wakes
+  subscribed: Deferred.Deferred<void>,
+  missed: () => void,
+  listener: (keys: ReadonlyArray<string>) => void
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
     const messages = yield* redis.subscribe(channel)
-    wakes.missed(listener)
+    missed()
+    yield* Deferred.succeed(subscribed, undefined)
     while (true) {
       const batch = yield* Queue.takeAll(messages)
       const keys = new Set(batch.flatMap(({ message }) => Encode.decodeFreed(message)))
