@@ -12,8 +12,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import type * as RateLimiter from "effect/persistence/RateLimiter"
 import type * as Scope from "effect/Scope"
 import { overSynchronousDesk } from "./internal/admission.ts"
+import * as FromRateLimiter from "./internal/fromRateLimiter.ts"
 import { settings } from "./internal/options.ts"
 import type { Rules, Settings } from "./internal/options.ts"
 import { Rejected } from "./internal/request.ts"
@@ -210,3 +212,39 @@ export const feedback = (service: string, signal: Omit<Signal, "grantedAt">): Ef
 export const explain = (
   requests: ReadonlyArray<Request & { readonly takes?: Duration.Input | undefined }>
 ): Effect.Effect<ReadonlyArray<Forecast>, Rejected, Limiter> => Limiter.use((limiter) => limiter.explain(requests))
+
+/**
+ * Makes Effect's own `RateLimiter` of `effect/persistence` a limiter, for programs that already run on it.
+ *
+ * **Shape** `prefix` begins the keys; default `effect-toolformer`. `onExceeded` `"wait"` consumes with `"delay"` and sleeps as
+ * long as it says, `"fail"` with `"fail"`.
+ *
+ * **Errors** `slidingWindow` and `permits`, which Effect's has not, die at construction. A failing store is `StoreUnavailable`.
+ *
+ * **Gotchas** It takes first and waits afterwards, one limit at a time. So nothing is atomic over several limits: a request that a
+ * later limit refuses has paid the earlier ones (tenant first, then service, then global). A waiter that is cancelled, or
+ * rejected for its `maxWait`, has paid too. Settled tokens are not given back. There are no turns and no `explain`.
+ *
+ * **Example** (On the memory store of Effect)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { RateLimiter } from "effect/persistence"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.fromRateLimiter({
+ *   services: { api: Limiter.tokenBucket({ capacity: 10, refill: 5, every: "1 second" }) }
+ * }).pipe(Layer.provide(RateLimiter.layer), Layer.provide(RateLimiter.layerStoreMemory))
+ *
+ * const call = Limiter.withAdmission({ service: "api" })(Effect.succeed("ok"))
+ * await Effect.runPromise(Effect.provide(call, limits)) // => "ok"
+ * ```
+ *
+ * @see {@link layer} and `layerRedis`, which have none of these gaps
+ * @category layers
+ * @since 0.1.0
+ */
+export const fromRateLimiter = (
+  options: FromRateLimiter.Options
+): Layer.Layer<Limiter, never, RateLimiter.RateLimiter> =>
+  Layer.effect(Limiter, Effect.map(FromRateLimiter.fromRateLimiter(options), (parts) => make(parts as never)))

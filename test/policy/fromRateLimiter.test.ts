@@ -7,12 +7,13 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as RateLimiter from "effect/persistence/RateLimiter"
 import { TestClock } from "effect/testing"
-import { fromRateLimiter, type Options } from "../../src/policy/internal/fromRateLimiter.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 
 const memory = RateLimiter.layer.pipe(Layer.provide(RateLimiter.layerStoreMemory))
 
-const layer = (options: Options) => Layer.effect(Limiter.Limiter, fromRateLimiter(options)).pipe(Layer.provide(memory))
+type Options = Parameters<typeof Limiter.fromRateLimiter>[0]
+
+const layer = (options: Options) => Limiter.fromRateLimiter(options).pipe(Layer.provide(memory))
 
 const bucket = (capacity: number, unit: Limiter.Unit = "calls") =>
   Limiter.tokenBucket({ capacity, refill: 1, every: "1 second", unit })
@@ -89,12 +90,21 @@ describe("Limiter.fromRateLimiter", () => {
     Effect.gen(function*() {
       yield* start({ service: "api" })
       const { limit, reason, retryAfterMillis } = yield* failure(start({ service: "api" }))
-      assert.deepStrictEqual([reason, limit, retryAfterMillis], ["Exceeded", "service \"api\"", 1000])
+      assert.deepStrictEqual([reason, limit, retryAfterMillis], [
+        "Exceeded",
+        "service \"api\", 1 calls per 1 s, bursts of 1",
+        1000
+      ])
     }).pipe(Effect.provide(layer({ services: { api: bucket(1) }, onExceeded: "fail" }))))
 
   it.effect("has taken nothing of the global limit for a request its own limit refuses", () =>
     Effect.gen(function*() {
-      assert.deepStrictEqual(yield* starts({ service: "api" }, { service: "api" }, {}, {}), [0, "Exceeded", 0, "Exceeded"])
+      assert.deepStrictEqual(yield* starts({ service: "api" }, { service: "api" }, {}, {}), [
+        0,
+        "Exceeded",
+        0,
+        "Exceeded"
+      ])
     }).pipe(Effect.provide(layer({ global: bucket(2), services: { api: bucket(1) }, onExceeded: "fail" }))))
 
   it.effect("never queues a speculative request", () =>
@@ -128,7 +138,7 @@ describe("Limiter.fromRateLimiter", () => {
     return Effect.gen(function*() {
       assert.strictEqual((yield* failure(start({}))).reason, "StoreUnavailable")
     }).pipe(
-      Effect.provide(Layer.effect(Limiter.Limiter, fromRateLimiter({ global: bucket(1) })).pipe(Layer.provide(broken)))
+      Effect.provide(Limiter.fromRateLimiter({ global: bucket(1) }).pipe(Layer.provide(broken)))
     )
   })
 
@@ -143,7 +153,9 @@ describe("Limiter.fromRateLimiter", () => {
       for (const rule of [Limiter.permits(3), Limiter.slidingWindow({ limit: 1, window: "1 second" })]) {
         const exit = yield* Effect.exit(Layer.build(layer({ services: { api: rule } })))
         assert.isTrue(Exit.isFailure(exit))
-        if (Exit.isFailure(exit)) assert.match(Cause.pretty(exit.cause), new RegExp(`service "api" has a rule ${rule._tag}`))
+        if (Exit.isFailure(exit)) {
+          assert.match(Cause.pretty(exit.cause), new RegExp(`service "api" has a rule ${rule._tag}`))
+        }
       }
     }))
 

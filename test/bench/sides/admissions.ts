@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as RateLimiter from "effect/persistence/RateLimiter"
+import * as Scope from "effect/Scope"
 import * as Limiter from "../../../src/policy/Limiter.ts"
 import type { Run } from "../measure.ts"
 
@@ -27,12 +28,13 @@ const inOneFiber = <E>(n: number, admit: () => Effect.Effect<unknown, E>): Effec
 
 /** Our limiter with these options, `request` admitted around `Effect.void`. */
 const ours = (n: number, options: Limiter.Options, request: Limiter.Request): Promise<Run> =>
-  Effect.runPromise(Effect.scoped(Effect.gen(function*() {
-    const context = yield* Layer.build(Limiter.layer(options))
+  Effect.runPromise(Effect.gen(function*() {
+    // The scope stays open: it ends with the process.
+    const context = yield* Layer.buildWithScope(Limiter.layer(options), Scope.makeUnsafe())
     const limiter = yield* Effect.provide(Limiter.Limiter, context)
     const program = inOneFiber(n, () => limiter.withAdmission(request)(Effect.void))
     return () => Effect.runPromise(program)
-  })))
+  }))
 
 /** Ours: one token bucket. */
 export const oursOne = (n: number): Promise<Run> => ours(n, { services: { api: bucket() } }, { service: "api" })

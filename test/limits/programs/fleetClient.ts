@@ -3,16 +3,14 @@
  * whatever becomes of them, and prints what it was granted.
  */
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import { createInterface } from "node:readline"
 import * as IoRedis from "../../../src/adapter/IoRedis.ts"
 import * as Limiter from "../../../src/policy/Limiter.ts"
 import { LimiterStore } from "../../../src/policy/LimiterStore.ts"
+import * as LimiterStoreRedis from "../../../src/policy/LimiterStoreRedis.ts"
 import type { ClientOptions } from "../fleet.ts"
 
 const options = JSON.parse(process.argv[2] ?? "") as ClientOptions
