@@ -51,7 +51,10 @@ const tool = (service: string, description: string, millis: number) =>
       Effect.suspend(() => {
         const span = { from: performance.now(), to: 0 }
         spans[service]?.push(span)
-        return Effect.sleep(millis).pipe(Effect.as(item), Effect.ensuring(Effect.sync(() => span.to = performance.now())))
+        return Effect.sleep(millis).pipe(
+          Effect.as(item),
+          Effect.ensuring(Effect.sync(() => span.to = performance.now()))
+        )
       })
   })
 

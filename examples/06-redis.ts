@@ -58,7 +58,8 @@ const child = (start: () => ChildProcess) =>
   Effect.acquireRelease(Effect.sync(start), (running) => Effect.sync(() => running.kill()))
 
 /** The next message of a client. */
-const heard = <A>(client: ChildProcess) => Effect.map(Effect.promise(() => once(client, "message")), ([message]) => message as A)
+const heard = <A>(client: ChildProcess) =>
+  Effect.map(Effect.promise(() => once(client, "message")), ([message]) => message as A)
 
 const answers = (port: number) =>
   Effect.callback<void, Error>((resume) => {
@@ -79,8 +80,7 @@ const parent = Effect.scoped(Effect.gen(function*() {
   const port = yield* redis
   const names = ["a", "b"]
   console.log(`two clients want ${wanted} calls each; the limit is 20 in any second`)
-  const clients = yield* Effect.forEach(names, (name) =>
-    child(() => fork(import.meta.filename, [name, String(port)])))
+  const clients = yield* Effect.forEach(names, (name) => child(() => fork(import.meta.filename, [name, String(port)])))
   yield* Effect.forEach(clients, (client) => heard(client), { concurrency: "unbounded" })
 
   const begun = Date.now()
@@ -92,7 +92,9 @@ const parent = Effect.scoped(Effect.gen(function*() {
   const within = (millis: number): number => all.filter((start) => start < begun + millis).length
   for (const [index, name] of names.entries()) {
     const early = starts[index]!.filter((start) => start <= all[39]!).length
-    console.log(`client ${name}: ${starts[index]!.length} calls, its share of the first 40: ${Math.round(early / 0.4)} %`)
+    console.log(
+      `client ${name}: ${starts[index]!.length} calls, its share of the first 40: ${Math.round(early / 0.4)} %`
+    )
   }
   const kept = within(1000) <= 20 && within(2000) <= 40
   console.log(`at most 20 started in the first second, at most 40 in the first two: ${kept}`)

@@ -78,7 +78,8 @@ const dailyQuota = (options: { readonly file: string; readonly calls: number }) 
           )
         )
       const giveBack = (calls: number) => Effect.orDie(quota.change((used) => Math.max(0, used - calls)))
-      const withAdmission = (request: Limiter.Request) => <A, E, R>(
+      const withAdmission = (request: Limiter.Request) =>
+      <A, E, R>(
         use: Effect.Effect<A, E, R> | ((lease: Limiter.Lease) => Effect.Effect<A, E, R>)
       ) =>
         Effect.uninterruptibleMask((restore) =>
@@ -90,10 +91,13 @@ const dailyQuota = (options: { readonly file: string; readonly calls: number }) 
               started = true
               return typeof use === "function" ? use(lease) : use
             })
-            return yield* Effect.ensuring(restore(admitted), Effect.suspend(() => started ? Effect.void : giveBack(calls)))
+            return yield* Effect.ensuring(
+              restore(admitted),
+              Effect.suspend(() => started ? Effect.void : giveBack(calls))
+            )
           })
         )
-      return Limiter.make({ ...inner, withAdmission: withAdmission as Limiter.Limiter["Service"]["withAdmission"] })
+      return Limiter.make({ ...inner, withAdmission })
     })
   )
 

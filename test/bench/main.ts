@@ -95,7 +95,11 @@ const setting = (): Setting => ({
     "node": process.versions.node,
     "effect": versionOf("node_modules/effect/package.json"),
     "openai": versionOf("node_modules/openai/package.json"),
-    ...Object.fromEntries(["ai", "@ai-sdk/openai", "zod", "rate-limiter-flexible", "p-queue", "ioredis"].map((name) => [name, version(name)]))
+    ...Object.fromEntries(
+      ["ai", "@ai-sdk/openai", "zod", "rate-limiter-flexible", "p-queue", "ioredis"].map((
+        name
+      ) => [name, version(name)])
+    )
   },
   date: new Date().toISOString().slice(0, 10)
 })

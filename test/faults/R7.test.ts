@@ -1,7 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { fleetOf, runFleet } from "../limits/fleet.ts"
 import { tokenBucket } from "../../src/policy/Limiter.ts"
+import { fleetOf, runFleet } from "../limits/fleet.ts"
 import { describeRedis, redisServer } from "../redis.ts"
 
 // A bucket that hardly refills: what is admitted is its capacity, and one more for each minute on whichever clock is believed.
@@ -19,14 +19,16 @@ const admitted = (skewMillis: number, skewAfterMillis?: number) =>
   }).pipe(Effect.scoped)
 
 describeRedis("R7: the clock of a worker is wrong", () => {
-  it.live.each([
-    ["5 s ahead", 5000, undefined],
-    ["5 s behind", -5000, undefined],
-    ["10 min ahead", 600_000, undefined],
-    ["10 min behind", -600_000, undefined],
-    ["set back by 10 min in mid-run", -600_000, 500],
-    ["set forward by 10 min in mid-run", 600_000, 500]
-  ] as const)("admits as many as with right clocks: %s", ([, skewMillis, skewAfterMillis]) =>
+  it.live.each(
+    [
+      ["5 s ahead", 5000, undefined],
+      ["5 s behind", -5000, undefined],
+      ["10 min ahead", 600_000, undefined],
+      ["10 min behind", -600_000, undefined],
+      ["set back by 10 min in mid-run", -600_000, 500],
+      ["set forward by 10 min in mid-run", 600_000, 500]
+    ] as const
+  )("admits as many as with right clocks: %s", ([, skewMillis, skewAfterMillis]) =>
     Effect.gen(function*() {
       const right = yield* admitted(0)
       assert.isAtLeast(right, capacity)

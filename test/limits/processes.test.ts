@@ -36,7 +36,9 @@ const everyoneGotSome = (reports: ReadonlyArray<ClientReport>): void => {
 const timeout = 60_000
 
 describeRedis("four processes, one limit, twice its load", () => {
-  for (const [clocks, skewMillis] of [["", 0], [", one clock 5 s ahead", 5000], [", one 10 min behind", -600_000]] as const) {
+  for (
+    const [clocks, skewMillis] of [["", 0], [", one clock 5 s ahead", 5000], [", one 10 min behind", -600_000]] as const
+  ) {
     it.live(`never exceed a sliding window on Redis's time${clocks}`, () =>
       Effect.gen(function*() {
         const { granted, reports, scripts } = yield* fleet(

@@ -4,13 +4,13 @@
  * limit is used, and evenly, needs a machine that is not busy with something else.
  */
 import * as Effect from "effect/Effect"
+import { slidingWindow, tokenBucket } from "../../../src/policy/Limiter.ts"
+import type { Rule } from "../../../src/policy/Limiter.ts"
 import { fleetOf, runFleet } from "../../limits/fleet.ts"
 import { mostIn, unevenness, worstExcess } from "../../limits/windows.ts"
 import { redisServer } from "../../redis.ts"
 import { isInstalled } from "../../redis/process.ts"
 import { absolute, type Bound, type Measure, type Reading, type Scenario } from "../scenario.ts"
-import { slidingWindow, tokenBucket } from "../../../src/policy/Limiter.ts"
-import type { Rule } from "../../../src/policy/Limiter.ts"
 
 const perSecond = 1000
 const seconds = 10
@@ -90,7 +90,9 @@ const withinOnePercent = (skewed: string, plain: string): Bound => ({
 export const limitsFleet: Scenario = {
   name: "limits-fleet",
   about:
-    `N client processes on one redis-server want ${2 * perSecond} calls a second together; the limit is ${perSecond} a second. `
+    `N client processes on one redis-server want ${
+      2 * perSecond
+    } calls a second together; the limit is ${perSecond} a second. `
     + `Admitted in ${seconds} s from the first grant (calls); the worst sliding second on Redis's time (calls in 1 s) and by the `
     + "clients' own starts (starts in 1 s); how far any window exceeds capacity + rate x time (calls over); scripts an admitted "
     + "call; the farthest process from the mean.",
@@ -101,7 +103,12 @@ export const limitsFleet: Scenario = {
   bounds: [
     ...windows.flatMap((peer) => [
       absolute(`${peer}: worst second, Redis's time`, { peer, n, unit: "calls in 1 s" }, "at most", perSecond),
-      absolute(`${peer}: worst second, clients' starts`, { peer, n, unit: "starts in 1 s" }, "at most", 1.03 * perSecond),
+      absolute(
+        `${peer}: worst second, clients' starts`,
+        { peer, n, unit: "starts in 1 s" },
+        "at most",
+        1.03 * perSecond
+      ),
       absolute(`${peer}: admitted in ${seconds} s`, { peer, n, unit: "calls" }, "at least", 0.98 * perSecond * seconds)
     ]),
     ...buckets.map((peer) =>

@@ -56,9 +56,11 @@ export const oursPermit = (n: number): Promise<Run> =>
 
 /** Effect's: one token bucket, `RateLimiter.sleep`. */
 export const effect = (n: number): Promise<Run> =>
-  Effect.runPromise(Effect.gen(function*() {
-    const limiter = yield* RateLimiter.RateLimiter
-    const options = { key: "api", limit: plenty, window, algorithm: "token-bucket" } as const
-    const program = inOneFiber(n, () => RateLimiter.sleep(limiter, options))
-    return () => Effect.runPromise(program)
-  }).pipe(Effect.provide(RateLimiter.layer.pipe(Layer.provide(RateLimiter.layerStoreMemory)))))
+  Effect.runPromise(
+    Effect.gen(function*() {
+      const limiter = yield* RateLimiter.RateLimiter
+      const options = { key: "api", limit: plenty, window, algorithm: "token-bucket" } as const
+      const program = inOneFiber(n, () => RateLimiter.sleep(limiter, options))
+      return () => Effect.runPromise(program)
+    }).pipe(Effect.provide(RateLimiter.layer.pipe(Layer.provide(RateLimiter.layerStoreMemory))))
+  )

@@ -23,8 +23,7 @@ let begun = Number.POSITIVE_INFINITY
 /** The real clock, off by `skewMillis`: from the start, or from some time into the run. Elapsed time is nobody's to change. */
 const skewed = (real: Clock.Clock): Clock.Clock => {
   const { skewAfterMillis, skewMillis } = options
-  const skew = (): number =>
-    skewAfterMillis === undefined || machineTime() >= begun + skewAfterMillis ? skewMillis : 0
+  const skew = (): number => skewAfterMillis === undefined || machineTime() >= begun + skewAfterMillis ? skewMillis : 0
   const millis = (): number => real.currentTimeMillisUnsafe() + skew()
   const nanos = (): bigint => real.currentTimeNanosUnsafe() + BigInt(skew()) * 1_000_000n
   return {
