@@ -63,8 +63,9 @@ end
 local function refused(s, now, grantedAt, asked)
   if grantedAt > s.decreasedAt then
     local jammed = level(s, now)
+    local soon = now - max(s.decreasedAt, s.pausedUntil) < 5 * max(1000, 1 / jammed)
     setRate(s, now, jammed / 2)
-    s.ceiling, s.decreasedAt, s.grownAt, s.nextAt = jammed, now, now, now
+    s.ceiling, s.decreasedAt, s.grownAt, s.nextAt = soon and jammed * 0.85 or jammed, now, now, now
     if not asked or asked == 0 then s.nextAt = now + 1 / s.rate end
     pause(s, now, asked or 1000)
   elseif asked then
@@ -75,6 +76,7 @@ local function grow(s, now)
   local round = max(1000, 1 / s.rate)
   local rounds = min(2, max(0, now - s.grownAt) / round)
   s.grownAt = now
+  s.baseline = s.baseline + max(0, s.latency - s.baseline) * rounds / 60
   if s.latency > 4 * s.baseline then
     local lower = s.rate * (1 - 0.05 * rounds)
     if lower >= s.ceiling / 2 then setRate(s, now, lower) end
@@ -87,14 +89,12 @@ local function grow(s, now)
   if grown >= 1000 then s.rate = 0 else setRate(s, now, grown) end
 end
 local function answered(s, now, grantedAt, took)
+  if rateAt(s, now) == 0 then s.rate = 0 return end
   if took and took > 0 then
     local millis = min(took, 3600000)
     if s.latency == 0 then s.latency = millis else s.latency = s.latency + (millis - s.latency) / 10 end
-    if s.baseline == 0 or s.latency < s.baseline then s.baseline = s.latency
-    else s.baseline = s.baseline + (s.latency - s.baseline) / 200 end
+    if s.baseline == 0 or s.latency < s.baseline then s.baseline = s.latency end
   end
-  if s.rate == 0 then return end
-  if rateAt(s, now) == 0 then s.rate = 0 return end
   if grantedAt <= s.decreasedAt or now < s.pausedUntil or calm(s, now) > 0 then return end
   grow(s, now)
 end
@@ -109,7 +109,8 @@ local function budget(s, now, remaining, reset)
   pause(s, now, remaining < 1 and reset or 0)
 end
 local function observe(s, now, grantedAt, congested, retryAfter, remaining, reset, latency)
-  local granted = min(grantedAt, now)
+  local granted = now - min(latency or 0, 3600000)
+  if grantedAt then granted = min(grantedAt, now) end
   if congested then refused(s, now, granted, retryAfter) else answered(s, now, granted, latency) end
   budget(s, now, remaining, reset)
 end

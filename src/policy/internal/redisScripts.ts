@@ -257,7 +257,7 @@ return answer
 export const feedback = `${rules("")}${adaptiveObserve}
 load(1)
 local s = input[2]
-observe(A[1], now / 1000, s[1] or now / 1000, s[2], s[3], s[4], s[5], s[6])
+observe(A[1], now / 1000, s[1], s[2], s[3], s[4], s[5], s[6])
 dirty[1] = true
 store()
 if call('HDEL', KEYS[limits[1][2]], 'm:' .. limits[1][3]) == 1 then
