@@ -68,6 +68,12 @@ describe("Limiter.fromRateLimiter", () => {
       assert.deepStrictEqual(yield* starts(...requests), [0, 0, 0, 1000, 0, 1000])
     }).pipe(Effect.provide(layer({ tenants: { acme: bucket(5), default: bucket(1) } }))))
 
+  it.effect("takes the tenant of the context where the request names none", () =>
+    Effect.gen(function*() {
+      const acme = starts({}, { tenant: "other" }, {}).pipe(Effect.provideService(Limiter.Tenant, "acme"))
+      assert.deepStrictEqual(yield* acme, [0, 0, 1000])
+    }).pipe(Effect.provide(layer({ tenants: bucket(1) }))))
+
   it.effect("takes a rule added while it runs", () =>
     Effect.gen(function*() {
       const limiter = yield* Limiter.Limiter
@@ -157,6 +163,12 @@ describe("Limiter.fromRateLimiter", () => {
           assert.match(Cause.pretty(exit.cause), new RegExp(`service "api" has a rule ${rule._tag}`))
         }
       }
+    }))
+
+  it.effect("dies on adaptive, which needs a store that learns", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(Layer.build(layer({ onExceeded: "adaptive" as never })))
+      assert.isTrue(Exit.isFailure(exit) && /onExceeded is "adaptive"/.test(Cause.pretty(exit.cause)))
     }))
 
   it.effect("loses what a cancelled waiter took: the gap it has against Limiter.layer", () =>

@@ -66,6 +66,7 @@ const prepare = (prefix: string) => (key: string, limits: ReadonlyArray<Limit>):
 })
 
 const makeLanes = (options: Options, { book }: ReturnType<typeof settings>): Lanes => {
+  if (book.adaptive) die("onExceeded is \"adaptive\"; it must be \"wait\" or \"fail\"")
   const all = [
     ["global", book.global],
     ["tenants", book.everyTenant],
