@@ -13,8 +13,11 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as RateLimiter from "effect/persistence/RateLimiter"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import { overSynchronousDesk } from "./internal/admission.ts"
+import { overDesk, overSynchronousDesk } from "./internal/admission.ts"
+import { AskingDesk } from "./internal/askingDesk.ts"
+import type { Desk } from "./internal/desk.ts"
 import * as FromRateLimiter from "./internal/fromRateLimiter.ts"
 import { settings } from "./internal/options.ts"
 import type { Rules, Settings } from "./internal/options.ts"
@@ -24,7 +27,7 @@ import type { Rule } from "./internal/rule.ts"
 import { SynchronousDesk } from "./internal/synchronousDesk.ts"
 import { Timer } from "./internal/timer.ts"
 import { layerMemory, LimiterStore } from "./LimiterStore.ts"
-import type { Signal } from "./LimiterStore.ts"
+import type { LimiterStoreError, Signal } from "./LimiterStore.ts"
 
 export { Rejected, Tenant } from "./internal/request.ts"
 export type { Gate, Lease, Request } from "./internal/request.ts"
@@ -96,6 +99,23 @@ export interface Options {
 }
 
 /**
+ * What a limiter does when its store is shared, and away.
+ *
+ * - `onStoreError`: for requests that the store does not answer: `"closed"` (default) rejects them, `"open"` lets them start,
+ *   `"local"` decides by the same rules in this process's memory.
+ * - `commandTimeout`: how long a store may take to answer; default 250 milliseconds.
+ * - `probeInterval`: after three failures in a row the store is only probed, so often; default 1 second.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoreOptions {
+  readonly onStoreError?: "open" | "closed" | "local" | undefined
+  readonly commandTimeout?: Duration.Input | undefined
+  readonly probeInterval?: Duration.Input | undefined
+}
+
+/**
  * Makes the limits of a program, kept in this process's memory.
  *
  * **Errors** Options that make no sense die here, naming the value.
@@ -105,34 +125,48 @@ export interface Options {
  */
 export const layer = (options: Options): Layer.Layer<Limiter> => {
   const given = settings(options)
-  return Layer.provide(Layer.effect(Limiter, fromStore(given)), layerMemory)
+  return Layer.provide(Layer.effect(Limiter, Effect.orDie(fromStore(given))), layerMemory)
 }
 
 /**
  * Makes the limits of a program, kept in the `LimiterStore` of the context.
  *
+ * **Errors** A store that is away fails the layer under `onStoreError: "closed"`; otherwise the limiter starts without it.
+ *
  * @category layers
  * @since 0.1.0
  */
-export const layerStore = (options: Options): Layer.Layer<Limiter, never, LimiterStore> => {
+export const layerStore = (options: Options & StoreOptions): Layer.Layer<Limiter, LimiterStoreError, LimiterStore> => {
   const given = settings(options)
   return Layer.effect(Limiter, fromStore(given))
 }
 
-let made = 0
-
-const fromStore = Effect.fnUntraced(function*({ book, defaults }: Settings) {
+const fromStore = Effect.fnUntraced(function*(settings: Settings) {
+  const { book, defaults, onStoreError, probeMillis } = settings
   const store = yield* LimiterStore
-  const timer = new Timer(yield* Effect.context())
-  const owner = `limiter-${++made}`
-  const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous!, timer)
-  yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
-  yield* Effect.ignore(store.freed(desk.freed))
-  return make({
-    withAdmission: overSynchronousDesk(desk, store.synchronous!, defaults),
+  const context = yield* Effect.context()
+  const timer = new Timer(context)
+  const owner = crypto.randomUUID()
+  if (store.synchronous !== undefined) {
+    const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous, timer)
+    yield* store.freed(desk.freed)
+    yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
+    return limiterOf(desk, overSynchronousDesk(desk, store.synchronous, defaults))
+  }
+  const desk = new AskingDesk(book, store, { ...settings, owner }, timer, context)
+  const listening = store.freed(desk.freed)
+  yield* onStoreError === "closed"
+    ? listening
+    : Effect.forkScoped(Effect.retry(listening, Schedule.spaced(probeMillis)), { startImmediately: true })
+  yield* Effect.addFinalizer(() => desk.closing)
+  return limiterOf(desk, overDesk(desk, defaults))
+})
+
+const limiterOf = (desk: Desk, withAdmission: (request: Request) => Admit): Limiter["Service"] =>
+  make({
+    withAdmission,
     add: (service, rule) => Effect.sync(() => desk.add(service, rule))
   })
-})
 
 /**
  * Makes a limiter of your own from what it must do, `withAdmission`, and what it may do.
