@@ -13,20 +13,28 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import type * as Redis from "effect/persistence/Redis"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import { overSynchronousDesk } from "./internal/admission.ts"
+import { adapting, watched } from "./internal/adapting.ts"
+import { overDesk, overSynchronousDesk } from "./internal/admission.ts"
+import { AskingDesk } from "./internal/askingDesk.ts"
+import type { Desk } from "./internal/desk.ts"
 import { explainOver } from "./internal/explain.ts"
 import { formatForecast as formatLines } from "./internal/forecastText.ts"
+import type { Use } from "./internal/lane.ts"
 import { readLimits } from "./internal/limitConfig.ts"
 import { settings } from "./internal/options.ts"
 import type { Rules, Settings } from "./internal/options.ts"
 import { Rejected } from "./internal/request.ts"
 import type { Lease, Request } from "./internal/request.ts"
 import type { Rule } from "./internal/rule.ts"
+import * as Signals from "./internal/signals.ts"
 import { SynchronousDesk } from "./internal/synchronousDesk.ts"
 import { Timer } from "./internal/timer.ts"
 import { layerMemory, LimiterStore } from "./LimiterStore.ts"
-import type { Signal } from "./LimiterStore.ts"
+import type { Limit, LimiterStoreError, Signal } from "./LimiterStore.ts"
+import * as LimiterStoreRedis from "./LimiterStoreRedis.ts"
 
 export { Rejected, Tenant } from "./internal/request.ts"
 export type { Gate, Lease, Request } from "./internal/request.ts"
@@ -40,8 +48,7 @@ export type { Rule, Unit } from "./internal/rule.ts"
  * @since 0.1.0
  */
 export interface Admit {
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R>
-  <A, E, R>(use: (lease: Lease) => Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R>
+  <A, E, R>(use: Effect.Effect<A, E, R> | ((lease: Lease) => Effect.Effect<A, E, R>)): Effect.Effect<A, E | Rejected, R>
 }
 
 /**
@@ -103,6 +110,23 @@ export interface Options {
 }
 
 /**
+ * What a limiter does when its store is shared, and away.
+ *
+ * - `onStoreError`: for requests that the store does not answer: `"closed"` (default) rejects them, `"open"` lets them start,
+ *   `"local"` decides by the same rules in this process's memory.
+ * - `commandTimeout`: how long a store may take to answer; default 250 milliseconds.
+ * - `probeInterval`: after three failures in a row the store is only probed, so often; default 1 second.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoreOptions {
+  readonly onStoreError?: "open" | "closed" | "local" | undefined
+  readonly commandTimeout?: Duration.Input | undefined
+  readonly probeInterval?: Duration.Input | undefined
+}
+
+/**
  * Makes the limits of a program, kept in this process's memory.
  *
  * **Errors** Options that make no sense die here, naming the value.
@@ -112,19 +136,37 @@ export interface Options {
  */
 export const layer = (options: Options): Layer.Layer<Limiter> => {
   const given = settings(options)
-  return Layer.provide(Layer.effect(Limiter, fromStore(given)), layerMemory)
+  return Layer.provide(Layer.effect(Limiter, Effect.orDie(fromStore(given))), layerMemory)
 }
 
 /**
  * Makes the limits of a program, kept in the `LimiterStore` of the context.
  *
+ * **Errors** A store that is away fails the layer under `onStoreError: "closed"`; otherwise the limiter starts without it.
+ *
  * @category layers
  * @since 0.1.0
  */
-export const layerStore = (options: Options): Layer.Layer<Limiter, never, LimiterStore> => {
+export const layerStore = (options: Options & StoreOptions): Layer.Layer<Limiter, LimiterStoreError, LimiterStore> => {
   const given = settings(options)
   return Layer.effect(Limiter, fromStore(given))
 }
+
+/**
+ * Makes the limits of a program, kept in Redis and shared by all processes that name the same `prefix` and `name`.
+ *
+ * **Shape** It stands on Effect's `Redis` service, whichever driver serves it.
+ *
+ * **Errors** A Redis that is away when a request comes: `onStoreError` decides.
+ *
+ * @see `LimiterStoreRedis` for what Redis keeps, and when it may forget
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerRedis = (
+  options: Options & StoreOptions & LimiterStoreRedis.Options
+): Layer.Layer<Limiter, LimiterStoreError, Redis.Redis> =>
+  Layer.provide(layerStore(options), LimiterStoreRedis.layer(options))
 
 /**
  * The options of a limiter as the environment has them, for a layer of your own choice. What is absent keeps its default.
@@ -169,21 +211,44 @@ export const optionsConfig: Effect.Effect<Options, Config.ConfigError> = readLim
  */
 export const layerConfig: Layer.Layer<Limiter, Config.ConfigError> = Layer.unwrap(Effect.map(optionsConfig, layer))
 
-let made = 0
-
-const fromStore = Effect.fnUntraced(function*({ book, defaults }: Settings) {
+const fromStore = Effect.fnUntraced(function*(settings: Settings) {
+  const { book, defaults, onStoreError, probeMillis } = settings
   const store = yield* LimiterStore
-  const timer = new Timer(yield* Effect.context())
-  const owner = `limiter-${++made}`
-  const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous!, timer)
-  yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
-  yield* Effect.ignore(store.freed(desk.freed))
-  return make({
-    withAdmission: overSynchronousDesk(desk, store.synchronous!, defaults),
-    add: (service, rule) => Effect.sync(() => desk.add(service, rule)),
-    explain: explainOver(desk, store.peek, defaults)
-  })
+  const context = yield* Effect.context()
+  const timer = new Timer(context)
+  const owner = crypto.randomUUID()
+  if (store.synchronous !== undefined) {
+    const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous, timer)
+    yield* store.freed(desk.freed)
+    yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
+    return limiterOf(settings, desk, overSynchronousDesk(desk, store.synchronous, defaults), store)
+  }
+  const desk = new AskingDesk(book, store, { ...settings, owner }, timer, context)
+  const listening = store.freed(desk.freed)
+  yield* onStoreError === "closed"
+    ? listening
+    : Effect.forkScoped(Effect.retry(listening, Schedule.spaced(probeMillis)), { startImmediately: true })
+  yield* Effect.addFinalizer(() => desk.closing)
+  return limiterOf(settings, desk, overDesk(desk, defaults), desk)
 })
+
+const limiterOf = (
+  { book, defaults }: Settings,
+  desk: Desk,
+  admit: (request: Request) => (use: Use) => Effect.Effect<unknown, unknown, unknown>,
+  { feedback, peek }: Pick<LimiterStore["Service"], "feedback" | "peek">
+): Limiter["Service"] => {
+  const { maxWaitMillis } = defaults
+  const limitOf = (service: string): Limit => desk.lanes.adaptiveLimit(service)
+  const learning = book.adaptive ? adapting({ admit, limitOf, feedback, maxWaitMillis }) : undefined
+  return make({
+    // Desks carry effects without their types.
+    withAdmission: (learning?.withAdmission ?? admit) as (request: Request) => never,
+    ...(learning === undefined ? undefined : { feedback: learning.feedback }),
+    add: (service, rule) => Effect.sync(() => desk.add(service, rule)),
+    explain: explainOver(desk, peek, defaults)
+  })
+}
 
 /**
  * Makes a limiter of your own from what it must do, `withAdmission`, and what it may do.
@@ -209,11 +274,11 @@ export const make = (
  * @category admission
  * @since 0.1.0
  */
-export const withAdmission = (request: Request): {
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R | Limiter>
-  <A, E, R>(use: (lease: Lease) => Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R | Limiter>
-} =>
-(use: unknown): never => Effect.flatMap(Limiter, (limiter) => limiter.withAdmission(request)(use as never)) as never
+export const withAdmission = (request: Request) =>
+<A, E, R>(
+  use: Effect.Effect<A, E, R> | ((lease: Lease) => Effect.Effect<A, E, R>)
+): Effect.Effect<A, E | Rejected, R | Limiter> =>
+  Effect.flatMap(Limiter, (limiter) => limiter.withAdmission(request)(use))
 
 /**
  * A lease held by the scope: for streams, and for permits held by hand. Derived from `withAdmission`.
@@ -253,6 +318,42 @@ export const add = (service: string, rule: Rule): Effect.Effect<void, never, Lim
  */
 export const feedback = (service: string, signal: Omit<Signal, "grantedAt">): Effect.Effect<void, never, Limiter> =>
   Limiter.use((limiter) => limiter.feedback(service, signal))
+
+/**
+ * Reads what an answer says about the limits of the service behind it; `undefined` where it says nothing.
+ *
+ * **Shape** `answer`: an exit, an error of any client, an HTTP answer with `status` and `headers`, or the last part of a model's
+ * turn. It never throws, whatever it gets. `now`: the clock's milliseconds, for dates in answers that do not tell their own
+ * time. A spent quota is not `congested`: waiting does not help.
+ *
+ * **Example** (A refusal in words)
+ *
+ * ```ts
+ * import { Limiter } from "effect-toolformer"
+ *
+ * Limiter.signalOf({ status: 429, headers: { "Retry-After": "1m6.5s" } }, 0) // => { congested: true, retryAfterMillis: 66500 }
+ * Limiter.signalOf({ status: 404, headers: {} }, 0) // => undefined
+ * ```
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const signalOf: (answer: unknown, now: number) => Omit<Signal, "grantedAt"> | undefined = Signals.signalOf
+
+/**
+ * Runs an effect that asks a service, and tells the limiter what its answer said; without a limiter it just runs.
+ *
+ * It is for requests inside of an admitted effect, whose answers the effect's own exit does not show: a tool's HTTP client, for
+ * one, as `HttpClient.transformResponse(client, Limiter.withFeedback("github"))`.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const withFeedback = (service: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(
+    Effect.serviceOption(Limiter),
+    (limiter) => limiter._tag === "None" ? effect : watched(effect, (signal) => limiter.value.feedback(service, signal))
+  )
 
 /**
  * Says when each request would start if all were made now, in this order, and which limit it would wait for. Takes nothing.

@@ -31,8 +31,8 @@ export type {
 /**
  * The store could not answer: it is away, too slow, or says something we do not understand.
  *
- * **Shape** `kind`: `Unreachable` (no connection), `TimedOut` (no answer in time: the script may have been applied and is never
- * sent again), `Refused` (it answered with an error; `key` names the key where one is to blame, as with WRONGTYPE).
+ * **Shape** `kind`: `Unreachable` (no connection), `TimedOut` (no answer in time, or the connection ended before it: the
+ * script may have been applied and is never sent again), `Refused` (it answered with an error; `key` names the key where one is to blame, as with WRONGTYPE).
  *
  * @category errors
  * @since 0.1.0
@@ -73,7 +73,11 @@ export class LimiterStore extends Context.Service<LimiterStore, {
   readonly renew: (grants: ReadonlyArray<Grant>) => Effect.Effect<ReadonlyArray<Grant>, LimiterStoreError>
   /** Tells what a service said; for the `Adaptive` limit. */
   readonly feedback: (limit: Limit, signal: Signal) => Effect.Effect<void, LimiterStoreError>
-  /** Calls `listener` with keys of limits of which something came back, in any process, while the scope is open. */
+  /**
+   * Calls `listener` with keys of limits of which something came back, in any process, while the scope is open: at least
+   * where an ask was refused since it was last told. Also where something may have come back unheard, such as a lease that
+   * has ended.
+   */
   readonly freed: (
     listener: (keys: ReadonlyArray<string>) => void
   ) => Effect.Effect<void, LimiterStoreError, Scope.Scope>

@@ -283,6 +283,12 @@ const newsContract = ({ it, open, pass }: Harness): void => {
   it("tells the keys of limits of which something came back, in every listener, until its scope closes", () =>
     Effect.gen(function*() {
       const store = yield* open
+      // A store need not tell what nobody was refused.
+      const refused = (at: number, calls: number, tokens = 0) =>
+        Effect.map(
+          askOne(store, store.lane(`waits-${at}`, [limits[at]!], "other"), calls, tokens),
+          ({ passed }) => assert.isFalse(passed)
+        )
       const limits = [
         limit("permits", permits(2)),
         limit("calls", slidingWindow({ limit: 5, window: hour })),
@@ -301,15 +307,20 @@ const newsContract = ({ it, open, pass }: Harness): void => {
       const second = yield* askOne(store, lane, 1, 50)
       yield* Effect.scoped(Effect.gen(function*() {
         yield* store.freed((keys) => void other.push(...keys))
+        yield* refused(0, 1)
         yield* store.change([{ _tag: "Release", grant: first.grant }])
         yield* seen(["permits"])
         for (let i = 0; i < 500 && other.length === 0; i++) yield* pass(10)
         assert.deepStrictEqual(other, ["permits"])
       }))
       heard.length = 0
+      yield* refused(2, 1, 1)
       yield* store.change([{ _tag: "Settle", grant: first.grant, tokens: 10 }])
       yield* seen(["tokens"])
       heard.length = 0
+      yield* refused(0, 2)
+      yield* refused(1, 4)
+      yield* refused(2, 1, 50)
       yield* store.change([{ _tag: "Return", grant: second.grant }])
       yield* seen(["permits", "calls", "tokens"])
       assert.deepStrictEqual(other, ["permits"])

@@ -18,7 +18,7 @@ export interface StatusFailure {
 }
 
 const kept =
-  /^(?:retry-after(?:-ms)?|x-ratelimit-.*|x-request-id|request-id|openai-.*|x-should-retry|content-type|apim-request-id)$/
+  /^(?:retry-after(?:-ms)?|(?:x-|anthropic-)?ratelimit(?:-.*)?|date|x-request-id|request-id|openai-.*|x-should-retry|content-type|apim-request-id)$/
 
 /** The headers worth handing on: limits, waits, timing, the request's id. */
 export const keptHeaders = (headers: Headers): Readonly<Record<string, string>> => {

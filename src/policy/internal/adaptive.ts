@@ -97,7 +97,10 @@ export const take = (state: State, now: number, calls: number): void => {
 
 /** Learns from an answer. */
 export const observe = (state: State, now: number, signal: Signal): void => {
-  const grantedAt = Number.isFinite(signal.grantedAt) ? Math.min(signal.grantedAt, now) : now
+  // Who does not know the grant's time on the store's clock says how long ago it was.
+  const grantedAt = Number.isFinite(signal.grantedAt)
+    ? Math.min(signal.grantedAt, now)
+    : now - Math.min(amount(signal.latencyMillis) ?? 0, maxPauseMillis)
   if (signal.congested) refused(state, now, grantedAt, signal.retryAfterMillis)
   else answered(state, now, grantedAt, signal)
   budget(state, now, signal.remaining, signal.resetMillis)

@@ -1,0 +1,288 @@
+/**
+ * Limits shared by many processes, kept in Redis. One script answers a batch of asks: all limits of all lanes, by the server's
+ * clock alone, so that no process's clock matters. It stands on Effect's `Redis` service, whichever driver serves it.
+ *
+ * All keys of one limiter share one hash tag: on a cluster they live in one slot. To spread the load, make several limiters;
+ * nothing is atomic between them.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redis from "effect/persistence/Redis"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Encode from "./internal/redisEncode.ts"
+import { codeOf, fromCause, timedOut, unreadable } from "./internal/redisError.ts"
+import { tagOf } from "./internal/redisKeys.ts"
+import * as Scripts from "./internal/redisScripts.ts"
+import { type Ask, type Change, type Grant, LimiterStore, type LimiterStoreError } from "./LimiterStore.ts"
+
+/**
+ * Where a limiter's state stands, and how long an answer may take.
+ *
+ * **Shape** Limiters with the same `prefix` and `name` share their limits; both together are the hash tag of all keys.
+ *
+ * **Units** `commandTimeout`: how long one script may take, the default 250 milliseconds. It counts beside the driver's own.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly prefix?: string | undefined
+  readonly name?: string | undefined
+  readonly commandTimeout?: Duration.Input | undefined
+}
+
+/**
+ * Keeps limits in Redis.
+ *
+ * **Shape** Under one key, another rule is another limit: a limit whose numbers are changed begins anew. A tenant's limits
+ * expire together when they count no more.
+ *
+ * **Errors** `Unreachable`, `TimedOut` and `Refused`, as `LimiterStoreError` says; a `WRONGTYPE` names the key. Building needs
+ * no Redis. A script that got no answer in time may have been applied, and is never sent again.
+ *
+ * **Gotchas** Redis replicates late: after a failover, what the new primary had not heard of is forgotten, and up to one burst
+ * a key may be over-admitted. The same holds after a restart without `appendonly`, a `FLUSHALL`, or an eviction. A process that
+ * is paused for longer than a lease holds its permit still when the next one takes it: it learns so when it wakes.
+ *
+ * @see `LimiterStore.layerMemory` for one process
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: Options): Layer.Layer<LimiterStore, LimiterStoreError, Redis.Redis> =>
+  Layer.effect(LimiterStore, make(options ?? {}))
+
+// How long a waiter for permits stays unasked at most: a message of a release may be lost.
+const recheckMillis = 1000
+
+type Service = LimiterStore["Service"]
+
+const make = Effect.fnUntraced(function*(options: Options) {
+  const redis = yield* Redis.Redis
+  const scope = yield* Effect.scope
+  const tag = tagOf(options.prefix ?? "toolformer", options.name ?? "limiter")
+  const channel = `${tag}:freed`
+  const ownName = globalThis.crypto.randomUUID()
+  const timeoutMillis = timeoutOf(options.commandTimeout)
+  const run = yield* runner(redis, tag, timeoutMillis)
+  const wakes = new Wakes(scope)
+  const leases = new Leases()
+
+  const ask = (asks: ReadonlyArray<Ask>): ReturnType<Service["ask"]> =>
+    asks.length === 0 ? Effect.succeed([]) : Effect.flatMap(run(Scripts.ask, Encode.encodeAsks(tag, asks)), (reply) => {
+      const decoded = Encode.decodeAnswers(reply, asks.length)
+      if (decoded === undefined) return Effect.fail(unreadable(reply))
+      return wakes.later(asks, decoded) ?? Effect.succeed(decoded.answers)
+    })
+
+  const change = (changes: ReadonlyArray<Change>): ReturnType<Service["change"]> => {
+    const backs = changes.flatMap(backsOf)
+    for (const { _tag, grant } of changes) if (_tag !== "Settle") leases.forget(grant)
+    return backs.length === 0
+      ? Effect.void
+      : Effect.asVoid(run(Scripts.change, Encode.encodeBacks(tag, channel, backs)))
+  }
+
+  const renew = (grants: ReadonlyArray<Grant>): ReturnType<Service["renew"]> => {
+    const asked = grants.flatMap(leases.of)
+    return asked.length === 0
+      ? Effect.succeed([])
+      : Effect.flatMap(run(Scripts.renew, Encode.encodeLeases(tag, asked.map(({ lease }) => lease))), (reply) => {
+        const decoded = Encode.decodeLeases(reply, asked.length)
+        return decoded === undefined ? Effect.fail(unreadable(reply)) : Effect.succeed(leases.renewed(asked, decoded))
+      })
+  }
+
+  return LimiterStore.of({
+    lane: (key, limits, owner) => Encode.prepareLane(tag, key, limits, owner ?? ownName),
+    ask,
+    change,
+    renew,
+    feedback: (limit, signal) =>
+      limit.rule._tag === "Adaptive"
+        ? Effect.asVoid(run(Scripts.feedback, Encode.encodeSignal(tag, channel, limit, signal)))
+        : Effect.void,
+    freed: (listener) =>
+      Effect.gen(function*() {
+        yield* Effect.acquireRelease(
+          Effect.sync(() => wakes.listeners.add(listener)),
+          () => Effect.sync(() => wakes.listeners.delete(listener))
+        )
+        const subscribed = yield* Deferred.make<void>()
+        yield* Effect.forkScoped(listen(redis, channel, subscribed, () => wakes.missed(listener), listener))
+        yield* Effect.timeoutOption(Deferred.await(subscribed), timeoutMillis)
+      }),
+    peek: (limits) =>
+      Effect.flatMap(run(Scripts.peek, Encode.encodeLimits(tag, limits)), (reply) => {
+        const states = Encode.decodeStates(reply, limits)
+        return states === undefined ? Effect.fail(unreadable(reply)) : Effect.succeed(states)
+      }),
+    synchronous: undefined
+  })
+})
+
+type Run = (lua: string, encoded: Encode.Encoded) => Effect.Effect<unknown, LimiterStoreError>
+
+// Effect's own `eval` loads a script on whichever node answers; on a cluster that need not be the one that has the keys. So a
+// script goes out by its digest, and whole where that node says that it does not know it, which means it was not run.
+const runner = Effect.fnUntraced(function*(redis: Redis.Redis["Service"], tag: string, timeoutMillis: number) {
+  const names = new Map(
+    yield* Effect.forEach(
+      [Scripts.ask, Scripts.change, Scripts.renew, Scripts.peek, Scripts.feedback],
+      (lua) => Effect.map(sha1(lua), (name) => [lua, name] as const)
+    )
+  )
+  const orElse = () => Effect.fail(timedOut(timeoutMillis))
+  const run: Run = (lua, { args, keys }) => {
+    const rest = [String(keys.length), ...keys, ...args]
+    return redis.send("EVALSHA", names.get(lua)!, ...rest).pipe(
+      Effect.catch((error) =>
+        codeOf(error.cause) === "NOSCRIPT" ? redis.send("EVAL", lua, ...rest) : Effect.fail(error)
+      ),
+      Effect.catch((error) =>
+        codeOf(error.cause) === "WRONGTYPE"
+          ? Effect.flatMap(wrongKey(redis, tag, keys), (key) => Effect.fail(fromCause(error.cause, key)))
+          : Effect.fail(fromCause(error.cause))
+      ),
+      Effect.timeoutOrElse({ duration: timeoutMillis, orElse })
+    )
+  }
+  return run
+})
+
+const sha1 = (text: string): Effect.Effect<string> =>
+  Effect.map(
+    Effect.promise(() => globalThis.crypto.subtle.digest("SHA-1", new TextEncoder().encode(text))),
+    (bytes) => Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("")
+  )
+
+const wrongKey = (redis: Redis.Redis["Service"], tag: string, keys: ReadonlyArray<string>) =>
+  Effect.forEach(keys, (key) => Effect.map(redis.send<string>("TYPE", key), (type) => [key, type] as const)).pipe(
+    Effect.map((types) => types.find(([key, type]) => type !== "none" && type !== Encode.typeOf(tag, key))?.[0]),
+    Effect.orElseSucceed(() => undefined)
+  )
+
+const timeoutOf = (input: Duration.Input | undefined): number => {
+  const duration = Duration.fromInput(input ?? 250)
+  const millis = duration._tag === "Some" ? Duration.toMillis(duration.value) : Number.NaN
+  return millis > 0 && Number.isFinite(millis) ? millis : die(input)
+}
+
+const die = (value: unknown): never => {
+  throw new RangeError(`LimiterStoreRedis: commandTimeout is ${String(value)}; it must be a finite duration above 0`)
+}
+
+const backsOf = (change: Change): ReadonlyArray<Encode.Back> => {
+  const { grant } = change
+  const lane = grant.lane as Encode.RedisLane
+  if (change._tag === "Release" && !lane.holdsPermits) return []
+  return lane.prepared.flatMap((prepared) => {
+    const isTokens = prepared.limit.rule.unit === "tokens"
+    const cost = isTokens ? grant.head.tokens : grant.head.calls
+    const amount = change._tag === "Settle"
+      ? isTokens && cost > 0 ? cost - change.tokens : 0
+      : change._tag === "Return" || prepared.leaseMicros > 0
+      ? cost
+      : 0
+    return amount === 0 ? [] : [{ prepared, amount, grant }]
+  })
+}
+
+interface OwnLease {
+  readonly grant: Grant
+  readonly lease: Encode.Lease
+}
+
+/** When each lease ends, as far as this process knows: whether one that is gone was lost by time, or with the data. */
+class Leases {
+  private readonly ends = new Map<string, number>()
+
+  readonly of = (grant: Grant): ReadonlyArray<OwnLease> => {
+    const { head, lane } = grant
+    return (lane as Encode.RedisLane).prepared.flatMap((prepared) => {
+      if (prepared.leaseMicros === 0) return []
+      const known = this.ends.get(nameOf(prepared, head.id))
+      const ends = known ?? Encode.toMicros(grant.grantedAt) + prepared.leaseMicros
+      return [{ grant, lease: { prepared, amount: head.calls, id: head.id, ends } }]
+    })
+  }
+
+  renewed(asked: ReadonlyArray<OwnLease>, [now, ...goesOn]: ReadonlyArray<number>): ReadonlyArray<Grant> {
+    const lost = new Set<Grant>()
+    for (const [i, { grant, lease }] of asked.entries()) {
+      if (goesOn[i] === 1) this.ends.set(nameOf(lease.prepared, lease.id), now! + lease.prepared.leaseMicros)
+      else lost.add(grant)
+    }
+    for (const grant of lost) this.forget(grant)
+    return [...lost]
+  }
+
+  forget({ head, lane }: Grant): void {
+    for (const prepared of (lane as Encode.RedisLane).prepared) this.ends.delete(nameOf(prepared, head.id))
+  }
+}
+
+const nameOf = (prepared: Encode.PreparedLimit, id: string): string => `${prepared.structure} ${id}`
+
+/** Wakes those who wait for permits though nobody tells: a lease may have ended, or a message got lost. */
+class Wakes {
+  readonly listeners = new Set<(keys: ReadonlyArray<string>) => void>()
+  private readonly scope: Scope.Scope
+  private waited = new Set<string>()
+  private isSleeping = false
+
+  constructor(scope: Scope.Scope) {
+    this.scope = scope
+  }
+
+  /** The answers, once their wakes are set; undefined where none is needed. */
+  later(asks: ReadonlyArray<Ask>, { answers, leaseEnds }: Encode.Answers): ReturnType<Service["ask"]> | undefined {
+    let soonest = recheckMillis
+    for (const [i, { blockedBy, waitMillis }] of answers.entries()) {
+      if (waitMillis !== Number.POSITIVE_INFINITY || leaseEnds[i]! < 0) continue
+      this.waited.add(asks[i]!.lane.limits[blockedBy]!.key)
+      soonest = Math.min(soonest, leaseEnds[i]! + 1)
+    }
+    if (this.waited.size === 0 || this.isSleeping) return undefined
+    this.isSleeping = true
+    return Effect.sleep(soonest).pipe(
+      Effect.andThen(Effect.sync(() => this.wake())),
+      Effect.forkIn(this.scope),
+      Effect.as(answers)
+    )
+  }
+
+  wake(): void {
+    const keys = [...this.waited]
+    this.waited = new Set()
+    this.isSleeping = false
+    if (keys.length > 0) { for (const listener of this.listeners) listener(keys) }
+  }
+
+  /** A subscription begins, perhaps after a gap. */
+  missed(listener: (keys: ReadonlyArray<string>) => void): void {
+    if (this.waited.size > 0) listener([...this.waited])
+  }
+}
+
+// Subscribes again whenever the subscription ends. What was published meanwhile is not delivered: `missed` asks for all.
+const listen = (
+  redis: Redis.Redis["Service"],
+  channel: string,
+  subscribed: Deferred.Deferred<void>,
+  missed: () => void,
+  listener: (keys: ReadonlyArray<string>) => void
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const messages = yield* redis.subscribe(channel)
+    missed()
+    yield* Deferred.succeed(subscribed, undefined)
+    while (true) {
+      const batch = yield* Queue.takeAll(messages)
+      const keys = new Set(batch.flatMap(({ message }) => Encode.decodeFreed(message)))
+      if (keys.size > 0) listener([...keys])
+    }
+  }).pipe(Effect.scoped, Effect.ignoreCause, Effect.repeat(Schedule.spaced(recheckMillis)), Effect.asVoid)

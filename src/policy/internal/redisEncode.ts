@@ -1,0 +1,337 @@
+/**
+ * What the scripts are sent, and what they answer, as plain functions. A limit and a lane are prepared once; a batch then only
+ * puts indexes between ready pieces of JSON.
+ */
+import { escape, short, unescape } from "./redisKeys.ts"
+import { epochSeconds, kinds } from "./redisRules.ts"
+import type { Rule } from "./rule.ts"
+import type { Answer, Ask, Grant, Lane, Limit, LimitState, Signal } from "./store.ts"
+
+/** A limit as the scripts see it: its keys, and the pieces of its JSON around the indexes of those keys. */
+export interface PreparedLimit {
+  readonly limit: Limit
+  readonly hash: string
+  readonly structure: string | undefined
+  readonly head: string
+  readonly middle: string
+  readonly tail: string
+  readonly leaseMicros: number
+}
+
+/** A lane with its limits prepared; `holdsPermits`: its grants have leases. */
+export interface RedisLane extends Lane {
+  readonly prepared: ReadonlyArray<PreparedLimit>
+  readonly waitingHash: string
+  readonly waitingField: string
+  readonly holdsPermits: boolean
+  readonly ownerName: string
+  readonly alone: { readonly keys: ReadonlyArray<string>; readonly json: string }
+}
+
+/** A script's keys and arguments. */
+export interface Encoded {
+  readonly keys: ReadonlyArray<string>
+  readonly args: ReadonlyArray<string>
+}
+
+const micros = (millis: number): number => Math.ceil(millis * 1000)
+
+/** The scripts' time as milliseconds since 1970. A double has room for both exactly, for some hundred years. */
+export const fromMicros = (time: number): number => (time + epochSeconds * 1_000_000) / 1000
+
+/** The scripts' time of a grant. */
+export const toMicros = (grantedAt: number): number => Math.round(grantedAt * 1000) - epochSeconds * 1_000_000
+
+interface Shape {
+  readonly kind: number
+  readonly letter: string
+  readonly size: number
+  readonly rate: number
+  readonly span: number
+  readonly keep: number
+}
+
+// The numbers of a rule stand in its letter: under one key, another rule is another limit, and no limit meets a state that was
+// counted in another's units.
+const shapeOf = (rule: Rule): Shape => {
+  switch (rule._tag) {
+    case "TokenBucket": {
+      const { capacity, everyMillis, refill } = rule
+      const span = everyMillis * 1000
+      const letter = `b${capacity}_${refill}_${everyMillis}`
+      return {
+        kind: kinds.bucket,
+        letter,
+        size: capacity,
+        rate: refill,
+        span,
+        keep: Math.ceil(capacity * span / refill)
+      }
+    }
+    case "SlidingWindow":
+      return rule.unit === "calls"
+        ? windowOf(kinds.calls, "s", rule.limit, rule.windowMillis)
+        : windowOf(kinds.tokens, "t", rule.limit, rule.windowMillis)
+    case "FixedWindow":
+      return windowOf(kinds.fixed, "f", rule.limit, rule.windowMillis)
+    case "Permits":
+      return windowOf(kinds.permits, "p", rule.permits, rule.leaseMillis)
+    case "Adaptive":
+      return { kind: kinds.adaptive, letter: "a", size: 1e300, rate: 0, span: 0, keep: 5_400_000_000 }
+  }
+}
+
+const windowOf = (kind: number, letter: string, size: number, millis: number): Shape => {
+  const span = micros(millis)
+  return { kind, letter: `${letter}${size}_${millis}`, size, rate: 0, span, keep: Math.ceil(span * 1.002) }
+}
+
+const hasStructure = (kind: number): boolean => kind === kinds.calls || kind === kinds.tokens || kind === kinds.permits
+
+/** Tenants come and go: each has a hash, which expires with it. What is configured stands in the limiter's own hash. */
+const hashOf = (tag: string, limit: Limit): string =>
+  limit.key.startsWith("tenant/") ? `${tag}:g:${short(limit.group)}` : tag
+
+/** Prepares a limit: no I/O, once for each. */
+export const prepareLimit = (tag: string, limit: Limit): PreparedLimit => {
+  const { keep, kind, letter, rate, size, span } = shapeOf(limit.rule)
+  const unit = limit.rule.unit === "calls" ? 0 : 1
+  const field = `${letter}${unit === 0 ? "c" : "u"}:${short(limit.key)}`
+  return {
+    limit,
+    hash: hashOf(tag, limit),
+    structure: hasStructure(kind) ? `${tag}:${field}` : undefined,
+    head: `[${kind},`,
+    middle: `,"${field}",`,
+    tail: `,${unit},${size},${rate},${span},${keep}`,
+    leaseMicros: kind === kinds.permits ? span : 0
+  }
+}
+
+/** Keys and limits of one script, each once, in the order in which they are first named. */
+class Batch {
+  readonly keys: Array<string>
+  private readonly keyIndex = new Map<string, number>()
+  private readonly limitIndex = new Map<string, number>()
+  private readonly withNames: boolean
+  json = ""
+
+  constructor(tag: string, withNames: boolean) {
+    this.keys = [tag]
+    this.keyIndex.set(tag, 1)
+    this.withNames = withNames
+  }
+
+  key(name: string): number {
+    const known = this.keyIndex.get(name)
+    if (known !== undefined) return known
+    const index = this.keys.push(name)
+    this.keyIndex.set(name, index)
+    return index
+  }
+
+  limit(prepared: PreparedLimit): number {
+    const id = prepared.limit.key + prepared.middle
+    const known = this.limitIndex.get(id)
+    if (known !== undefined) return known
+    const index = this.limitIndex.size + 1
+    this.limitIndex.set(id, index)
+    const structure = prepared.structure === undefined ? 0 : this.key(prepared.structure)
+    const name = this.withNames ? `,"${escape(prepared.limit.key)}"` : ""
+    const separator = index === 1 ? "" : ","
+    this.json += `${separator}${prepared.head}${
+      this.key(prepared.hash)
+    }${prepared.middle}${structure}${prepared.tail}${name}]`
+    return index
+  }
+}
+
+/** Prepares a lane: no I/O, once for each. */
+export const prepareLane = (tag: string, key: string, limits: ReadonlyArray<Limit>, owner: string): RedisLane => {
+  const prepared = limits.map((limit) => prepareLimit(tag, limit))
+  const waitingHash = prepared.findLast((one) => one.hash !== tag)?.hash ?? tag
+  const waitingField = `w:${short(key)}`
+  const batch = new Batch(tag, false)
+  const on = prepared.map((one) => batch.limit(one))
+  const json = `[[${batch.json}],[[[${on.join(",")}],${batch.key(waitingHash)},"${waitingField}","${escape(owner)}",`
+  return {
+    key,
+    owner,
+    limits,
+    prepared,
+    waitingHash,
+    waitingField,
+    ownerName: escape(owner),
+    holdsPermits: prepared.some((one) => one.leaseMicros > 0),
+    alone: { keys: batch.keys, json }
+  }
+}
+
+const headsOf = (ask: Ask): string => {
+  let json = ""
+  for (const { calls, id, tokens } of ask.heads) json += `${json === "" ? "" : ","}"${escape(id)}",${calls},${tokens}`
+  return `${ask.waiting},[${json}]]`
+}
+
+/** Asks of one script. */
+export const encodeAsks = (tag: string, asks: ReadonlyArray<Ask>): Encoded => {
+  const first = asks[0]!.lane as RedisLane
+  if (asks.length === 1) {
+    return { keys: first.alone.keys, args: [`${first.alone.json}${headsOf(asks[0]!)}]]`] }
+  }
+  const batch = new Batch(tag, false)
+  let json = ""
+  for (const ask of asks) {
+    const lane = ask.lane as RedisLane
+    const on = lane.prepared.map((one) => batch.limit(one)).join(",")
+    const separator = json === "" ? "" : ","
+    json += `${separator}[[${on}],${batch.key(lane.waitingHash)},"${lane.waitingField}","${lane.ownerName}",${
+      headsOf(ask)
+    }`
+  }
+  return { keys: batch.keys, args: [`[[${batch.json}],[${json}]]`] }
+}
+
+/** The answers, and for each how long until the first lease of its blocking permits ends (milliseconds; -1: none). */
+export interface Answers {
+  readonly answers: ReadonlyArray<Answer>
+  readonly leaseEnds: ReadonlyArray<number>
+}
+
+/** The type that Redis must have under a key of a limiter. */
+export const typeOf = (tag: string, key: string): string => {
+  const letter = key.slice(tag.length + 1, tag.length + 2)
+  return letter === "s" ? "list" : letter === "p" ? "zset" : "hash"
+}
+
+/** Undefined where it is not the script's reply to that many asks. */
+export const decodeAnswers = (reply: unknown, count: number): Answers | undefined => {
+  if (!isNumbers(reply) || reply.length !== 1 + 5 * count) return undefined
+  const grantedAt = fromMicros(reply[0]!)
+  const answers: Array<Answer> = []
+  const leaseEnds: Array<number> = []
+  for (let at = 1; at < reply.length; at += 5) {
+    const wait = reply[at + 1]!
+    answers.push({
+      granted: reply[at]!,
+      grantedAt,
+      waitMillis: wait < 0 ? Number.POSITIVE_INFINITY : wait / 1000,
+      blockedBy: reply[at + 2]!,
+      waiting: reply[at + 3]!
+    })
+    leaseEnds.push(reply[at + 4]! < 0 ? -1 : reply[at + 4]! / 1000)
+  }
+  return { answers, leaseEnds }
+}
+
+/** One limit's part of a change: `amount` goes back; below 0, it is charged. */
+export interface Back {
+  readonly prepared: PreparedLimit
+  readonly amount: number
+  readonly grant: Grant
+}
+
+/** Changes of one script. */
+export const encodeBacks = (tag: string, channel: string, backs: ReadonlyArray<Back>): Encoded => {
+  const batch = new Batch(tag, true)
+  const json = backs.map(({ amount, grant, prepared }) =>
+    `[${batch.limit(prepared)},${amount},${toMicros(grant.grantedAt)},"${escape(grant.head.id)}"]`
+  ).join(",")
+  return { keys: batch.keys, args: [`[[${batch.json}],[${json}]]`, channel] }
+}
+
+/** A permit's lease to be renewed; `ends` by the scripts' time. */
+export interface Lease {
+  readonly prepared: PreparedLimit
+  readonly amount: number
+  readonly id: string
+  readonly ends: number
+}
+
+/** Leases of one script. */
+export const encodeLeases = (tag: string, leases: ReadonlyArray<Lease>): Encoded => {
+  const batch = new Batch(tag, false)
+  const json = leases.map(({ amount, ends, id, prepared }) =>
+    `[${batch.limit(prepared)},${amount},"${escape(id)}",${ends}]`
+  ).join(",")
+  return { keys: batch.keys, args: [`[[${batch.json}],[${json}]]`] }
+}
+
+/** The time, and whether each lease goes on. */
+export const decodeLeases = (reply: unknown, count: number): ReadonlyArray<number> | undefined =>
+  isNumbers(reply) && reply.length === 1 + count ? reply : undefined
+
+/** Limits to look at. */
+export const encodeLimits = (tag: string, limits: ReadonlyArray<Limit>): Encoded => {
+  const batch = new Batch(tag, false)
+  for (const limit of limits) batch.limit(prepareLimit(tag, limit))
+  return { keys: batch.keys, args: [`[[${batch.json}]]`] }
+}
+
+/** What stands in each limit. */
+export const decodeStates = (
+  reply: unknown,
+  limits: ReadonlyArray<Limit>
+): ReadonlyArray<LimitState> | undefined => {
+  const lists = reply as ReadonlyArray<ReadonlyArray<string>>
+  const isRight = Array.isArray(reply) && reply.length === limits.length && lists.every((list) => Array.isArray(list))
+  return isRight ? limits.map((limit, i) => stateOf(limit.rule, lists[i]!.map(Number))) : undefined
+}
+
+const stateOf = (rule: Rule, found: ReadonlyArray<number>): LimitState => {
+  switch (rule._tag) {
+    case "TokenBucket":
+      return { _tag: "Bucket", fullInMillis: (found[0] ?? 0) / 1000 }
+    case "SlidingWindow":
+    case "FixedWindow":
+      return {
+        _tag: "Window",
+        entries: Array.from({ length: found.length / 2 }, (_, i) => [found[2 * i]! / 1000, found[2 * i + 1]!])
+      }
+    case "Permits":
+      return { _tag: "Permits", held: found[0] ?? 0 }
+    case "Adaptive":
+      return {
+        _tag: "Adaptive",
+        callsPerSecond: found[0]! < 0 ? Number.POSITIVE_INFINITY : found[0]!,
+        pausedMillis: found[1]!,
+        nextInMillis: found[2]!
+      }
+  }
+}
+
+/** What a service said, for the learnt rate of a limit. */
+export const encodeSignal = (tag: string, channel: string, limit: Limit, signal: Signal): Encoded => {
+  const batch = new Batch(tag, true)
+  batch.limit(prepareLimit(tag, limit))
+  const said = [
+    Number.isFinite(signal.grantedAt) ? toMicros(signal.grantedAt) / 1000 : false,
+    signal.congested,
+    amount(signal.retryAfterMillis),
+    amount(signal.remaining),
+    amount(signal.resetMillis),
+    amount(signal.latencyMillis)
+  ]
+  return { keys: batch.keys, args: [`[[${batch.json}],${JSON.stringify(said)}]`, channel] }
+}
+
+// What a service says may be any number: not one is nothing said, a negative one is 0.
+const amount = (value: number | undefined): number | false =>
+  typeof value !== "number" || Number.isNaN(value) ? false : Math.min(Math.max(0, value), Number.MAX_SAFE_INTEGER)
+
+/** The limits' keys in a message of the channel. A message of someone else has none. */
+export const decodeFreed = (message: string): ReadonlyArray<string> => {
+  const names: unknown = parse(message)
+  return Array.isArray(names) ? names.filter((name) => typeof name === "string").map(unescape) : []
+}
+
+const parse = (message: string): unknown => {
+  try {
+    return JSON.parse(message)
+  } catch {
+    return undefined
+  }
+}
+
+const isNumbers = (reply: unknown): reply is ReadonlyArray<number> =>
+  Array.isArray(reply) && reply.every((value) => typeof value === "number")
