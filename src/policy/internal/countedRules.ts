@@ -45,7 +45,7 @@ export class TokenBucket implements RuleState {
     const credit = amount * this.perUnit - Math.max(0, now - grantedAt)
     this.settleTo(now)
     if (credit <= 0 || this.debt === 0) return false
-    this.debt = Math.max(0, this.debt - credit)
+    this.debt -= credit
     return true
   }
 
