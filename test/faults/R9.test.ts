@@ -1,86 +1,66 @@
-import { assert, layer } from "@effect/vitest"
-import * as Context from "effect/Context"
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import { fixedWindow, permits, slidingWindow, tokenBucket } from "../../src/policy/Limiter.ts"
-import { redisStore } from "../policy/redisStore.ts"
-import { askMany, askOne, limit } from "../policy/store.ts"
-import { describeRedis, redisCluster } from "../redis.ts"
-import type { Cluster } from "../redis.ts"
+import * as Redis from "effect/persistence/Redis"
+import { CommandError } from "../../src/adapter/IoRedis.ts"
+import { proxy, replies } from "../proxy.ts"
+import { describeRedis, redisCluster, redisServer } from "../redis.ts"
+import { connected, eventually, named } from "./redisClient.ts"
 
-class TheCluster extends Context.Service<TheCluster, Cluster>()("test/Cluster") {}
+const put = Redis.script((key: string) => [key], {
+  numberOfKeys: 1,
+  lua: `return redis.call("SET", KEYS[1], string.rep("x", 1000))`
+}).withReturnType<string>()
 
-// What a service, a tenant or a limiter may be called.
-const names = [
-  "",
-  "{",
-  "}",
-  "{}",
-  "}{",
-  "{a}",
-  "a}b{c",
-  "a:b",
-  "\n",
-  "\0",
-  "\ud800",
-  "😀",
-  "%",
-  "*",
-  "x".repeat(10_000)
-]
+const isTransient = ({ cause }: Redis.RedisError): boolean => cause instanceof CommandError && cause.isTransient
 
-const rules = [
-  tokenBucket({ capacity: 5, refill: 5, every: "1 hour" }),
-  slidingWindow({ limit: 5, window: "1 hour" }),
-  slidingWindow({ limit: 5, window: "1 hour", unit: "tokens" }),
-  fixedWindow({ limit: 5, window: "1 hour" }),
-  permits(5),
-  { _tag: "Adaptive", unit: "calls" }
-] as const
+describeRedis("R9: what Redis answers when it cannot", () => {
+  const codes = ["READONLY", "LOADING", "OOM", "MOVED", "CROSSSLOT", "BUSY", "TRYAGAIN"] as const
 
-describeRedis("R9: one limiter is one slot", () => {
-  layer(Layer.effect(TheCluster, redisCluster()), { excludeTestServices: true })((it) => {
-    it.effect(
-      "R9: every key of a limiter shares its hash tag, whatever services, tenants and it are called",
-      () =>
-        Effect.gen(function*() {
-          const cluster = yield* TheCluster
-          const slots = new Set<number>()
-          for (const name of names) {
-            const { store } = yield* redisStore({ cluster: cluster.nodes }, { prefix: `p${name}`, name })
-            const before = yield* allKeys(cluster)
-            for (const other of names) {
-              const limits = rules.flatMap((rule, i) => [
-                limit(`service/${other}/${i}`, rule, `service/${other}`),
-                limit(`tenant/${other}/${i}`, rule, `tenant/${other}`)
-              ])
-              const lane = store.lane(`lane ${other}`, limits, `owner ${other}`)
-              const one = yield* askOne(store, lane, 1, 1)
-              assert.isTrue(one.passed, JSON.stringify([name, other]).slice(0, 100))
-              // None of the others' names has taken of these limits.
-              assert.strictEqual((yield* askMany(store, lane, 5, { tokens: 1 })).granted, 4)
-              assert.deepStrictEqual(yield* store.renew([one.grant]), [])
-              yield* store.feedback(limits[10]!, { congested: true, grantedAt: one.grantedAt })
-              yield* store.change([{ _tag: "Return", grant: one.grant }])
-              assert.deepInclude((yield* store.peek(limits))[8], { held: 4 })
-            }
-            const keys = (yield* allKeys(cluster)).filter((key) => !before.includes(key))
-            assert.isAbove(keys.length, names.length)
-            const tags = new Set(keys.map((key) => key.slice(0, key.indexOf("}") + 1)))
-            assert.strictEqual(tags.size, 1)
-            assert.match([...tags][0]!, /^\{[^{}]+\}$/)
-            for (const key of keys.slice(0, 20)) slots.add(yield* cluster.slotOf(key))
-            assert.strictEqual(new Set(yield* Effect.forEach(keys.slice(0, 20), cluster.slotOf)).size, 1)
-          }
-          assert.isAbove(slots.size, 5, "limiters spread over slots")
-        }),
-      120_000
-    )
-  })
+  it.live("R9: every such answer is a typed error that names its kind and says whether it may pass", () =>
+    Effect.gen(function*() {
+      const server = yield* redisServer()
+      const front = yield* proxy(server.port)
+      const { redis } = yield* connected({ url: front.url })
+      yield* redis.eval(put)("k")
+      for (const code of codes) {
+        front.inject(replies[code], { command: "EVALSHA" })
+        const error = yield* Effect.flip(redis.eval(put)("k"))
+        assert.strictEqual(named(error), `Refused ${code}`)
+        assert.strictEqual(isTransient(error), code !== "CROSSSLOT", code)
+        assert.strictEqual(yield* eventually(redis.eval(put)("k")), "OK", code)
+      }
+      // None of them was sent again by the client itself.
+      assert.strictEqual(yield* server.calls("evalsha"), 1 + codes.length)
+    }))
+
+  it.live("R9: OOM and READONLY of a real server, inside a script", () =>
+    Effect.gen(function*() {
+      const full = yield* redisServer({ config: { maxmemory: "1mb", "maxmemory-policy": "noeviction" } })
+      const one = yield* connected({ url: full.url })
+      assert.strictEqual(named(yield* Effect.flip(one.redis.eval(put)("k"))), "Refused OOM")
+      const master = yield* redisServer()
+      const replica = yield* redisServer({ config: { replicaof: `127.0.0.1 ${master.port}` } })
+      const two = yield* connected({ url: replica.url })
+      const error = yield* Effect.flip(two.redis.eval(put)("k"))
+      assert.deepStrictEqual([named(error), isTransient(error)], ["Refused READONLY", true])
+      yield* replica.send("REPLICAOF", "NO", "ONE")
+      assert.strictEqual(yield* eventually(two.redis.eval(put)("k")), "OK")
+    }))
+
+  it.live("R9: MOVED is named to a client that takes a cluster for one server, and followed by one that does not", () =>
+    Effect.gen(function*() {
+      const { masters } = yield* redisCluster()
+      const single = yield* connected({ url: masters[0]!.url })
+      const cluster = yield* connected({ cluster: [`127.0.0.1:${masters[0]!.port}`] })
+      const seen = new Set<string>()
+      for (const key of Array.from({ length: 12 }, (_, index) => `k${index}`)) {
+        seen.add(
+          yield* single.redis.send("GET", key).pipe(Effect.match({ onSuccess: () => "answered", onFailure: named }))
+        )
+        assert.strictEqual(yield* cluster.redis.send("GET", key), null)
+      }
+      assert.deepStrictEqual([...seen].sort(), ["Refused MOVED", "answered"])
+      const crossing = yield* Effect.flip(cluster.redis.send("MSET", "a", "1", "b", "2"))
+      assert.deepStrictEqual([named(crossing), isTransient(crossing)], ["Refused CROSSSLOT", false])
+    }))
 })
-
-const allKeys = (cluster: Cluster): Effect.Effect<ReadonlyArray<string>> =>
-  Effect.map(
-    Effect.forEach(cluster.masters, (master) => master.send("KEYS", "*")),
-    (lists) => lists.flatMap((list) => list as ReadonlyArray<string>)
-  )

@@ -3,7 +3,7 @@
  * service asks for is waited in virtual time, to the millisecond, and minutes cost nothing.
  */
 import { assert } from "@effect/vitest"
-import * as AiError from "effect/ai/AiError"
+import type * as AiError from "effect/ai/AiError"
 import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -62,7 +62,9 @@ export const stage = (
     const { baseURL, seen } = server.mount(provider)
     const context = yield* Layer.build(Layer.merge(
       OpenAi.layer({ model: "m", baseURL, api: "chat", apiKey: "sk-canary-0123456789" }),
-      Layer.provideMerge(Limiter.layerStore({ onExceeded: "adaptive", ...options }), LimiterStore.layerMemory)
+      Layer.orDie(
+        Layer.provideMerge(Limiter.layerStore({ onExceeded: "adaptive", ...options }), LimiterStore.layerMemory)
+      )
     ))
     const starts: Array<number> = []
     let answered = 0
@@ -114,12 +116,10 @@ export const errorOf = (
 
 export const rejectionOf = (exit: Exit.Exit<unknown, AiError.AiError | Limiter.Rejected>): Limiter.Rejected => {
   const error = errorOf(exit)
-  assert.instanceOf(error, Limiter.Rejected)
-  return error as Limiter.Rejected
+  return error._tag === "Rejected" ? error : assert.fail(`it failed with ${error.message}`)
 }
 
 export const aiErrorOf = (exit: Exit.Exit<unknown, AiError.AiError | Limiter.Rejected>): AiError.AiError => {
   const error = errorOf(exit)
-  assert.instanceOf(error, AiError.AiError)
-  return error as AiError.AiError
+  return error._tag === "AiError" ? error : assert.fail(`it was rejected: ${error.message}`)
 }

@@ -13,16 +13,17 @@ export class TokenBucket implements RuleState {
   readonly capacity: number
   private readonly perUnit: number
   private readonly span: number
-  private debt = 0
+  private debt: number
   private at = 0
 
-  constructor(capacity: number, refill: number, everyMillis: number) {
+  constructor(capacity: number, refill: number, everyMillis: number, debt = 0) {
     // A power of two, so that debts up to four times the span are exact sums.
     const grain = 2 ** (Math.ceil(Math.log2(Math.max(1, capacity * everyMillis / refill))) - 51)
     const rounded = ceilTo(everyMillis / refill, grain)
     this.capacity = capacity
     this.perUnit = rounded * refill < everyMillis ? rounded + grain : rounded
     this.span = capacity * this.perUnit
+    this.debt = debt
   }
 
   wait(now: number, cost: number): number {

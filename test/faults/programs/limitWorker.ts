@@ -24,7 +24,7 @@ globalThis.Date = class extends OriginalDate {
 } as DateConstructor
 const now = performance.now.bind(performance)
 performance.now = () => now() + skew
-const nanos = process.hrtime.bigint
+const nanos = process.hrtime.bigint.bind(process.hrtime)
 process.hrtime.bigint = () => nanos() + BigInt(skew) * 1_000_000n
 
 const { redisStore } = await import("../../policy/redisStore.ts")
@@ -67,16 +67,15 @@ const holdPermit = Effect.gen(function*() {
   const grant = { lane, head: own, grantedAt }
   say({ event: "granted", grantedAt })
   stepClock()
-  let released = false
-  process.stdin.once("data", () => (released = true))
+  const released = new Promise((resolve) => process.stdin.once("data", resolve))
   let held = true
-  while (!released) {
+  const pause = Effect.timeoutOption(Effect.promise(() => released), second / 5)
+  while ((yield* pause)._tag === "None") {
     const lost = held ? yield* store.renew([grant]) : []
     if (lost.length > 0) {
       held = false
       say({ event: "lost" })
     }
-    yield* Effect.sleep(second / 5)
   }
   yield* store.change([{ _tag: "Release", grant }])
   say({ event: "over" })

@@ -1,0 +1,41 @@
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import { proxy } from "../proxy.ts"
+import { describeRedis, redisServer } from "../redis.ts"
+import { connected, eventually, named, percentile } from "./redisClient.ts"
+
+describeRedis("R4: a partition that drops packets and resets nothing", () => {
+  it.live("R4: a command fails within 1.2 x commandTimeout, whoever waits with it; afterwards it works again", () =>
+    Effect.gen(function*() {
+      const commandTimeout = 400
+      const server = yield* redisServer()
+      const front = yield* proxy(server.port)
+      const { redis } = yield* connected({ url: front.url, commandTimeout })
+      yield* redis.send("PING")
+      front.blackhole()
+      const timed = Effect.gen(function*() {
+        const began = performance.now()
+        const result = yield* Effect.result(redis.send("INCR", "k"))
+        return {
+          millis: performance.now() - began,
+          said: Result.isFailure(result) ? named(result.failure) : "answered"
+        }
+      })
+      const all = yield* Effect.forEach(
+        Array.from({ length: 40 }),
+        () => Effect.replicateEffect(timed, 10),
+        { concurrency: "unbounded" }
+      ).pipe(Effect.map((each) => each.flat()))
+      assert.isAtMost(percentile(0.99, all.map(({ millis }) => millis)), 1.2 * commandTimeout)
+      // The connection that does not answer is given up; from then on nobody waits.
+      assert.deepStrictEqual([...new Set(all.map(({ said }) => said))].sort(), [
+        "Disconnected",
+        "TimedOut",
+        "Unreachable"
+      ])
+      yield* front.heal()
+      assert.strictEqual(yield* eventually(redis.send("PING")), "PONG")
+      assert.isAtMost(yield* server.calls("incr"), front.requests("incr"))
+    }))
+})
