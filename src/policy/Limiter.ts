@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import type * as Redis from "effect/persistence/Redis"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { adapting, watched } from "./internal/adapting.ts"
@@ -33,6 +34,7 @@ import { SynchronousDesk } from "./internal/synchronousDesk.ts"
 import { Timer } from "./internal/timer.ts"
 import { layerMemory, LimiterStore } from "./LimiterStore.ts"
 import type { Limit, LimiterStoreError, Signal } from "./LimiterStore.ts"
+import * as LimiterStoreRedis from "./LimiterStoreRedis.ts"
 
 export { Rejected, Tenant } from "./internal/request.ts"
 export type { Gate, Lease, Request } from "./internal/request.ts"
@@ -149,6 +151,22 @@ export const layerStore = (options: Options & StoreOptions): Layer.Layer<Limiter
   const given = settings(options)
   return Layer.effect(Limiter, fromStore(given))
 }
+
+/**
+ * Makes the limits of a program, kept in Redis and shared by all processes that name the same `prefix` and `name`.
+ *
+ * **Shape** It stands on Effect's `Redis` service, whichever driver serves it.
+ *
+ * **Errors** A Redis that is away when a request comes: `onStoreError` decides.
+ *
+ * @see `LimiterStoreRedis` for what Redis keeps, and when it may forget
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerRedis = (
+  options: Options & StoreOptions & LimiterStoreRedis.Options
+): Layer.Layer<Limiter, LimiterStoreError, Redis.Redis> =>
+  Layer.provide(layerStore(options), LimiterStoreRedis.layer(options))
 
 /**
  * The options of a limiter as the environment has them, for a layer of your own choice. What is absent keeps its default.
