@@ -8,7 +8,6 @@ import type * as Scope from "effect/Scope"
 import * as IoRedis from "../../src/adapter/IoRedis.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import type { LimiterStoreError } from "../../src/policy/LimiterStore.ts"
-import * as LimiterStoreRedis from "../../src/policy/LimiterStoreRedis.ts"
 
 type Service = Limiter.Limiter["Service"]
 
@@ -23,10 +22,7 @@ export const limiterOn = (
   { commandTimeout = 250, connect = "background", ...options }: Options
 ): Effect.Effect<Service, RedisError | LimiterStoreError, Scope.Scope> =>
   Layer.build(
-    Limiter.layerStore({ commandTimeout, ...options }).pipe(
-      Layer.provide(LimiterStoreRedis.layer({ commandTimeout })),
-      Layer.provide(IoRedis.layer({ url, connect, commandTimeout }))
-    )
+    Layer.provide(Limiter.layerRedis({ commandTimeout, ...options }), IoRedis.layer({ url, connect, commandTimeout }))
   ).pipe(Effect.map((context) => Context.get(context, Limiter.Limiter)))
 
 /** One request, over: `admitted` or why not, after how long, and when. In milliseconds. */
