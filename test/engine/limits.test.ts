@@ -8,9 +8,9 @@ import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
+import { mostIn } from "../limiter.ts"
 import { call, calls, scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
-import { mostIn } from "../limiter.ts"
 
 const Id = Schema.Struct({ id: Schema.String })
 
@@ -171,7 +171,11 @@ describe("a run under limits", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({
       api: stage.tool({ service: "api", deadline: "5 seconds" }),
-      big: ToolPolicy.tool({ parameters: Id, annotations: { service: "ai", cost: () => 101 }, handler: () => Effect.void })
+      big: ToolPolicy.tool({
+        parameters: Id,
+        annotations: { service: "ai", cost: () => 101 },
+        handler: () => Effect.void
+      })
     })
     const limits = Limiter.layer({
       services: {
@@ -236,7 +240,10 @@ describe("a run under limits", () => {
     })
     const limits = Limiter.layer({ services: { api: Limiter.permits(1) }, maxWait: "10 seconds" })
     return Effect.gen(function*() {
-      self.call = Effect.provide(Executor.call(toolkit.tools.inner, {}), yield* Effect.context<Layer.Success<typeof layer> | Limiter.Limiter>())
+      self.call = Effect.provide(
+        Executor.call(toolkit.tools.inner, {}),
+        yield* Effect.context<Layer.Success<typeof layer> | Limiter.Limiter>()
+      )
       const fiber = yield* Effect.forkChild(Executor.call(toolkit.tools.outer, {}))
       yield* TestClock.adjust("11 seconds")
       assert.deepInclude(yield* Fiber.join(fiber), { _tag: "Rejected", tool: "inner" })
