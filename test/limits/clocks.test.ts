@@ -1,7 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { tokenBucket } from "../../src/policy/Limiter.ts"
-import { clocks, fleetOf, runFleet, type Skew } from "../limits/fleet.ts"
+import { clocks, fleetOf, runFleet, type Skew } from "./fleet.ts"
 import { describeRedis, redisServer } from "../redis.ts"
 
 // A bucket that hardly refills: what is admitted is its capacity, and one more for each minute on whichever clock is believed.
@@ -18,7 +18,7 @@ const admitted = (skews: ReadonlyArray<Skew>) =>
 
 const minutes = 60_000
 
-describeRedis("R7: the clock of a worker is wrong", () => {
+describeRedis("a worker whose clock is wrong, in a whole limiter", () => {
   it.live("admits as many as with right clocks, within one", () =>
     Effect.gen(function*() {
       const right = yield* admitted(clocks())
