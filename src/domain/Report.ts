@@ -5,9 +5,9 @@ import * as Schema from "effect/Schema"
 import { CancelReasonSchema } from "./CancelReason.ts"
 
 /**
- * One call. `status` is `"success"`, `"failure"` (the tool's own), `"denied"`, or the tag of a `ToolFailure`. Milliseconds;
- * `queuedMillis` from the seal to the handler's start (to the answer where it never started), `runMillis` from the start to
- * the answer. `abandoned`: it was answered while its handler still ran.
+ * One call. `status` is `"success"`, `"failure"` (the tool's own), `"denied"`, or the tag of a `ToolFailure`. Milliseconds from
+ * the seal to the handler's start (to the answer where it never started) are `limiterMillis` where a limit made it wait, and
+ * `queuedMillis` otherwise; `runMillis` from the start to the answer. `abandoned`: it was answered while its handler still ran.
  *
  * @category models
  * @since 0.1.0
@@ -18,6 +18,7 @@ export const CallReport = Schema.Struct({
   step: Schema.Int,
   status: Schema.String,
   queuedMillis: Schema.Finite,
+  limiterMillis: Schema.Finite,
   runMillis: Schema.Finite,
   attempts: Schema.Int,
   abandoned: Schema.Boolean,
@@ -26,7 +27,8 @@ export const CallReport = Schema.Struct({
 export type CallReport = typeof CallReport.Type
 
 /**
- * One turn of the model, from the request to the end of its stream, in milliseconds.
+ * One turn of the model, from the request to the end of its stream, in milliseconds. `limiterMillis`: how long a limit made it
+ * wait before.
  *
  * @category models
  * @since 0.1.0
@@ -34,19 +36,21 @@ export type CallReport = typeof CallReport.Type
 export const StepReport = Schema.Struct({
   step: Schema.Int,
   modelMillis: Schema.Finite,
+  limiterMillis: Schema.Finite,
   calls: Schema.Int,
   finishReason: Schema.String
 })
 export type StepReport = typeof StepReport.Type
 
 /**
- * One stretch of the critical path: the model's turn, or the last call of a decision to end (its wait, then its run).
+ * One stretch of the critical path: the model's turn, or the last call of a decision to end (its wait, then its run). A
+ * `limiter` segment, where a limit made the turn or the call wait, comes before.
  *
  * @category models
  * @since 0.1.0
  */
 export const Segment = Schema.Struct({
-  kind: Schema.Literals(["model", "queue", "tool"]),
+  kind: Schema.Literals(["model", "queue", "limiter", "tool"]),
   step: Schema.Int,
   millis: Schema.Finite,
   callId: Schema.optionalKey(Schema.String),

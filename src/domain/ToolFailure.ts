@@ -51,7 +51,7 @@ const schema = Schema.Union([
  * | `HandlerFailed` | the handler died (a defect), or failed with something outside its failure schema | false |
  * | `TimedOut` | the attempt's, the call's or the run's clock ran out | true |
  * | `Cancelled` | stopped for a typed reason; `executionStarted` says whether it may have had effects | false |
- * | `Rejected` | a limit refused it before it started | true |
+ * | `Rejected` | a limit refused it before it started | true, unless it asks for what the limit never holds |
  * | `Truncated` | the model's turn ended inside this call's arguments | true |
  * | `NotStarted` | the call was complete, but the turn or the run ended before it could start | true |
  *
@@ -232,17 +232,24 @@ export const handlerFailed = (tool: string, callId: string, thrown: unknown): To
 })
 
 /**
- * A limit refused the call before it started. `limit` says which; `retryAfterMillis` how long to wait, where that is known.
+ * A limit refused the call before it started. `limit` says which; `retryAfterMillis` how long to wait, where that is known;
+ * `isRetryable` is false where waiting cannot help: it asks for more than the limit ever holds, or for what makes no sense.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const rejected = (tool: string, callId: string, limit: string, retryAfterMillis?: number): ToolFailure => ({
+export const rejected = (
+  tool: string,
+  callId: string,
+  limit: string,
+  retryAfterMillis?: number,
+  isRetryable = true
+): ToolFailure => ({
   _tag: "Rejected",
   tool,
   callId,
   limit,
-  isRetryable: true,
+  isRetryable,
   ...(retryAfterMillis === undefined ? undefined : { retryAfterMillis }),
   message: `${tool} was not started: ${limit}` +
     (retryAfterMillis === undefined ? "" : `. Try again in ${Math.ceil(retryAfterMillis / 1000)} s`)

@@ -115,6 +115,50 @@ export const Group = reference<string | undefined>("Group", undefined)
 export const Service = reference<string | undefined>("Service", undefined)
 
 /**
+ * What a call costs its service: an estimate of its tokens from the decoded parameters, or an object.
+ *
+ * - `estimate`: tokens, known before the call: an integer of at least 1.
+ * - `actual`: tokens of a call that succeeded, known afterwards from its result; it replaces the estimate. An integer of at
+ *   least 0; what is none, and a call that fails, leaves the estimate.
+ * - `calls`: how many calls of the service one call of the tool is, an integer of at least 1; unset: 1.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Cost<Parameters, Success> =
+  | ((params: Parameters) => number)
+  | {
+    readonly estimate?: ((params: Parameters) => number) | undefined
+    readonly actual?: ((result: Success) => number) | undefined
+    readonly calls?: ((params: Parameters) => number) | undefined
+  }
+
+/**
+ * What a call costs its service, for limits counted in tokens. Read where the program has a `Limiter`; unset: one call, and no
+ * limit in tokens is asked.
+ *
+ * **Errors** A function that throws, or an estimate that is no integer of at least 1, is its call's result (`Rejected`, with the
+ * value); the call is not run.
+ *
+ * **Example** (Tokens from the text, settled to what it really was)
+ *
+ * ```ts
+ * import { Tool } from "effect/ai"
+ * import { ToolPolicy } from "effect-toolformer"
+ *
+ * const Embed = Tool.make("embed").annotate(ToolPolicy.Service, "openai").annotate(ToolPolicy.Cost, {
+ *   estimate: (params: { readonly text: string }) => Math.ceil(params.text.length / 4),
+ *   actual: (result: { readonly tokens: number }) => result.tokens
+ * })
+ * ToolPolicy.read(Embed).cost?.actual?.({ tokens: 7 } as never) // => 7
+ * ```
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Cost = reference<Cost<never, never> | undefined>("Cost", undefined)
+
+/**
  * A tool's policies, read and checked once. All durations in milliseconds.
  *
  * @category models
@@ -129,6 +173,7 @@ export interface Policies {
   readonly eager: "sealed" | "after-finish"
   readonly group: string | undefined
   readonly service: string | undefined
+  readonly cost: Exclude<Cost<never, never>, (params: never) => number> | undefined
   /** May be interrupted, or run again, without harm: `Readonly` or `Idempotent`. */
   readonly repeatable: boolean
 }
@@ -156,8 +201,21 @@ export const read = (tool: Tool.Any): Policies => {
     eager: get(Eager) ?? (explicitlyDestructive(tool) ? "after-finish" : "sealed"),
     group: get(Group),
     service: get(Service),
+    cost: costOf(tool, get(Cost)),
     repeatable: get(Tool.Readonly) || get(Tool.Idempotent)
   }
+}
+
+const costOf = (tool: Tool.Any, cost: Cost<never, never> | undefined): Policies["cost"] => {
+  if (typeof cost === "function") return { estimate: cost }
+  if (typeof cost !== "object" || cost === null) {
+    return cost === undefined ? undefined : die(tool, "Cost", cost, "a function, or an object of functions")
+  }
+  for (const key of ["estimate", "actual", "calls"] as const) {
+    const value: unknown = cost[key]
+    if (value !== undefined && typeof value !== "function") die(tool, `Cost.${key}`, value, "a function")
+  }
+  return cost
 }
 
 // Effect's default for `Destructive` is true, so a tool that says nothing must not count.
@@ -179,7 +237,7 @@ const die = (tool: Tool.Any, name: string, value: unknown, wanted: string): neve
  * @category models
  * @since 0.1.0
  */
-export interface Annotations<Parameters> {
+export interface Annotations<Parameters, Success = unknown> {
   readonly title?: string
   readonly readonly?: boolean
   readonly destructive?: boolean
@@ -194,9 +252,10 @@ export interface Annotations<Parameters> {
   readonly eager?: "sealed" | "after-finish"
   readonly group?: string
   readonly service?: string
+  readonly cost?: Cost<Parameters, Success>
 }
 
-const keys: { readonly [K in keyof Required<Annotations<never>>]: Context.Key<never, never> } = {
+const keys: { readonly [K in keyof Required<Annotations<never, never>>]: Context.Key<never, never> } = {
   title: Tool.Title,
   readonly: Tool.Readonly,
   destructive: Tool.Destructive,
@@ -210,7 +269,8 @@ const keys: { readonly [K in keyof Required<Annotations<never>>]: Context.Key<ne
   resources: Resources,
   eager: Eager,
   group: Group,
-  service: Service
+  service: Service,
+  cost: Cost
 } as never
 
 /**
@@ -229,7 +289,7 @@ export interface Definition<
   readonly parameters?: Parameters | undefined
   readonly success?: Success | undefined
   readonly failure?: Failure | undefined
-  readonly annotations?: Annotations<Parameters["Type"]> | Context.Context<never> | undefined
+  readonly annotations?: Annotations<Parameters["Type"], Success["Type"]> | Context.Context<never> | undefined
   readonly needsApproval?: Tool.NeedsApproval<Parameters> | undefined
   readonly toModelOutput?: ((result: Success["Type"]) => ReadonlyArray<ModelOutputPart>) | undefined
   readonly handler: (

@@ -4,7 +4,8 @@
  * well. It decides *when* a call starts; what a started call goes through is the Executor's pipeline.
  *
  * An own queue and counters, no fiber per waiting call. A call blocked by its tool's cap or by a lock steps aside and holds up
- * nobody behind it.
+ * nobody behind it. Where the program has a limiter, calls wait there instead (`internal/Limits`), and look in here for their
+ * places.
  */
 import type * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
@@ -18,9 +19,10 @@ import * as Attempt from "./internal/Attempt.ts"
 import { fault } from "./internal/Call.ts"
 import type { Admission, Call, Runner } from "./internal/Call.ts"
 import { evaluate, exitOf } from "./internal/exitOf.ts"
+import * as Limits from "./internal/Limits.ts"
 import { prepare } from "./internal/Pipeline.ts"
 import { ResourceLocks } from "./internal/ResourceLocks.ts"
-import { leave, release as releasePermit, tryTake, wait, wake } from "./internal/ToolPermits.ts"
+import { leave, rejectStuck, release as releasePermit, tryTake, wait, wake } from "./internal/ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./internal/ToolPermits.ts"
 import { openCall } from "./internal/Tracing.ts"
 
@@ -33,6 +35,8 @@ export interface Owner {
   readonly awaitsApproval: (call: Call) => void
   /** The call has its parameters and waits for its place. */
   readonly queued: (call: Call) => void
+  /** Whether its calls share places; a call from code has none to wait for. */
+  readonly isRun: boolean
 }
 
 class WaitingCall implements Waiter {
@@ -56,9 +60,11 @@ class WaitingCall implements Waiter {
 }
 
 /** @internal */
-export class Dispatcher implements Admission {
+export class Dispatcher implements Admission, Limits.Places {
   /** Places taken, abandoned handlers included. */
   running = 0
+  /** Places kept for calls that their limits have just let pass. */
+  private reserved = 0
   peak = 0
   /** Calls submitted and not yet answered (nor turned into an approval request). */
   outstanding = 0
@@ -76,17 +82,29 @@ export class Dispatcher implements Admission {
   private pumping = false
   private stopping = 0
   private starts = 0
+  private resting = false
+  private readonly flows = new Map<ToolPermits, object>()
+  private watchers: Array<() => void> = []
+  private waking = false
+  private wakeAgain = false
   private idle: (() => void) | undefined
   private readonly concurrency: number
   private readonly scheduler: Scheduler.SchedulerDispatcher
   private readonly owner: Owner
+  private readonly limits: Limits.Limits | undefined
   /** Messages of the turn, for `needsApproval`. */
   messages: ReadonlyArray<Prompt.Message> = []
 
-  constructor(concurrency: number, scheduler: Scheduler.SchedulerDispatcher, owner: Owner) {
+  constructor(
+    concurrency: number,
+    scheduler: Scheduler.SchedulerDispatcher,
+    owner: Owner,
+    limits: Limits.Limits | undefined
+  ) {
     this.concurrency = concurrency
     this.scheduler = scheduler
     this.owner = owner
+    this.limits = limits
   }
 
   /** Takes a sealed call. `approved`: a person has already said yes. */
@@ -194,6 +212,13 @@ export class Dispatcher implements Admission {
   }
 
   private enqueue(call: Call, next: Runner): void {
+    if (this.limits === undefined) return this.lineUp(call, next)
+    const stuck = this.abandoned >= this.concurrency ? this.allStuck : Limits.stuckTool(call.permits, call)
+    if (stuck !== undefined) return this.reject(call, stuck)
+    Limits.ask(this.limits, this, call, next)
+  }
+
+  lineUp(call: Call, next: Runner): void {
     this.queue.push(new WaitingCall(this, call, next))
     this.pump()
   }
@@ -202,6 +227,7 @@ export class Dispatcher implements Admission {
     this.locked.delete(call)
     this.freeLocks(call)
     if (call.permits !== undefined) leave(call.permits, call)
+    call.limited?.withdraw()
   }
 
   release(call: Call): void {
@@ -210,6 +236,7 @@ export class Dispatcher implements Admission {
     if (call.abandoned) this.abandoned--
     const { permits } = call
     if (permits !== undefined) releasePermit(permits, call)
+    call.limited?.end()
     this.freeLocks(call)
     this.pump()
   }
@@ -221,7 +248,7 @@ export class Dispatcher implements Admission {
     if (call.tool.compiled.policies.resources !== undefined) this.stuck.add(call)
     for (const waiting of this.locks.behind(call)) this.rejectBehind(call, waiting)
     if (permits !== undefined && permits.abandoned >= permits.limit) {
-      for (const waiter of permits.waiters.values()) waiter.reject(allStuck(permits, call.name))
+      rejectStuck(permits, Limits.allStuck(permits, call.name))
     }
     if (this.abandoned >= this.concurrency) this.pump()
   }
@@ -306,9 +333,13 @@ export class Dispatcher implements Admission {
   }
 
   reject(call: Call, limit: string): void {
+    this.refuse(call, ToolFailure.rejected(call.name, call.id, limit))
+  }
+
+  refuse(call: Call, failure: ToolFailure.ToolFailure): void {
     if (call.state === "answered" || call.state === "running") return
     this.withdraw(call)
-    Attempt.settle(call, fault(ToolFailure.rejected(call.name, call.id, limit)))
+    Attempt.settle(call, fault(failure))
   }
 
   // ---- places ---------------------------------------------------------------------------------------------------------
@@ -328,46 +359,115 @@ export class Dispatcher implements Admission {
     }
     this.pumping = false
     if (this.blockedTools.size > 0 && this.hasPlace) this.wakeBlocked()
+    if (this.watchers.length > 0 && this.hasPlace) this.wakeWatchers()
   }
 
   // What waits in the queue, and what stepped aside for its tool's cap: no place of this run will come for either.
   private rejectQueued(): void {
-    const limit = `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
+    const limit = this.allStuck
     for (; this.head < this.queue.length; this.head++) this.reject(this.queue[this.head]!.call, limit)
     for (const permits of this.blockedTools) {
       for (const call of this.live) if (permits.waiters.has(call)) this.reject(call, limit)
     }
     this.blockedTools.clear()
+    if (this.limits === undefined) return
+    for (const call of this.live) if (call.limited?.isAsking === true) this.reject(call, limit)
+  }
+
+  private get allStuck(): string {
+    return `all ${this.concurrency} places of this run are held by calls that did not stop when asked`
   }
 
   private startOrStepAside(waiting: WaitingCall): void {
     const { permits } = waiting.call
     if (permits === undefined || tryTake(permits, waiting.call)) return this.begin(waiting)
     if (permits.abandoned >= permits.limit) {
-      return this.reject(waiting.call, allStuck(permits, waiting.call.name))
+      return this.reject(waiting.call, Limits.allStuck(permits, waiting.call.name))
     }
     wait(permits, waiting.call, waiting)
     this.blockedTools.add(permits)
   }
 
   get hasPlace(): boolean {
-    return this.running < this.concurrency && this.stopping === 0 && this.starts < startsPerTurn
+    return this.running + this.reserved < this.concurrency && this.stopping === 0 &&
+      this.starts + this.reserved < startsPerTurn
+  }
+
+  get isStopping(): boolean {
+    return this.stopping > 0
+  }
+
+  reserve(): void {
+    this.reserved++
+    if (this.starts + this.reserved >= startsPerTurn) this.rest()
+  }
+
+  unreserve(): void {
+    this.reserved--
   }
 
   /** Starts a call that has its permit. */
   begin({ call, next }: WaitingCall): void {
+    this.enter(call, next)
+  }
+
+  enter(call: Call, next: Runner): void {
     this.running++
     if (this.running > this.peak) this.peak = this.running
-    if (++this.starts === startsPerTurn) this.rest()
+    if (++this.starts >= startsPerTurn) this.rest()
     next(call)
   }
 
   // Handlers that end in their first step would else be started one after the other, however many there are.
   private rest(): void {
-    this.scheduler.scheduleTask(() => {
+    if (this.resting) return
+    this.resting = true
+    this.soon(() => {
+      this.resting = false
       this.starts = 0
       this.pump()
-    }, 0)
+    })
+  }
+
+  // ---- flows of the limiter that wait for a place -----------------------------------------------------------------------
+
+  flowOf(call: Call): object | undefined {
+    const { permits } = call
+    if (!this.owner.isRun) return permits === undefined || call.parent !== undefined ? permits && this : permits
+    if (permits === undefined) return this
+    const known = this.flows.get(permits)
+    if (known !== undefined) return known
+    const flow = {}
+    this.flows.set(permits, flow)
+    return flow
+  }
+
+  watch(wake: () => void): void {
+    this.watchers.push(wake)
+  }
+
+  soon(wake: () => void): void {
+    this.scheduler.scheduleTask(wake, 0)
+  }
+
+  pumpSoon(): void {
+    if (this.watchers.length + this.blockedTools.size + this.queue.length > 0) this.soon(() => this.pump())
+  }
+
+  // In turn, and no more than have a chance; a flow that looks again in vain comes back at the tail.
+  private wakeWatchers(): void {
+    this.wakeAgain = true
+    if (this.waking) return
+    this.waking = true
+    while (this.wakeAgain && this.hasPlace) {
+      this.wakeAgain = false
+      const told = this.watchers
+      this.watchers = []
+      let at = 0
+      while (at < told.length && this.hasPlace) told[at++]!()
+      if (at < told.length) this.watchers = [...told.slice(at), ...this.watchers]
+    }
+    this.waking = false
   }
 
   private wakeBlocked(): void {
@@ -377,6 +477,3 @@ export class Dispatcher implements Admission {
     }
   }
 }
-
-const allStuck = (permits: ToolPermits, tool: string): string =>
-  `all ${permits.limit} places of ${tool} are held by calls that did not stop when asked`

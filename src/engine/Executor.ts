@@ -5,7 +5,7 @@
  * gives handlers a promise that can be told why to stop (`promise`).
  *
  * A call made here holds no place of a run and waits for none; the tool's own cap (`ToolPolicy.Concurrency`) counts, and so
- * does the default `timeout.tool` of `Orchestrator.Config`.
+ * do the limits of its service and the default `timeout.tool` of `Orchestrator.Config`.
  */
 import type * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
@@ -21,9 +21,11 @@ import { nearNames } from "../domain/ToolCall.ts"
 import type { ToolFailure } from "../domain/ToolFailure.ts"
 import { unknownTool } from "../domain/ToolFailure.ts"
 import { Dispatcher } from "./Dispatcher.ts"
+import type { Owner } from "./Dispatcher.ts"
 import { hold, letGo, stop } from "./internal/Attempt.ts"
 import { Call, CurrentCall, fault } from "./internal/Call.ts"
 import type { BoundTool, Environment, Listener, Outcome } from "./internal/Call.ts"
+import * as Limits from "./internal/Limits.ts"
 import { Config } from "./internal/options.ts"
 import { bind, bindAll } from "./internal/Pipeline.ts"
 import { Timers } from "./internal/Timers.ts"
@@ -68,6 +70,7 @@ export const call = <T extends Tool.Any>(
     Effect.callback<Tool.Success<T>, Tool.Failure<T> | ToolFailure>((resume) => {
       const environment = environmentOf(context, undefined)
       const running = submit(
+        context,
         environment,
         bind(tool, context, Context.get(context, Config).timeout.tool),
         tool.name,
@@ -99,10 +102,14 @@ const environmentOf =
     admission: dispatcher,
     listener,
     tracing: undefined,
-    parent: Context.get(context, CurrentCall)
+    parent: Context.get(context, CurrentCall),
+    runId: Context.get(context, CurrentCall)?.environment.runId
   })
 
+const fromCode: Owner = { awaitsApproval: () => {}, queued: () => {}, isRun: false }
+
 const submit = (
+  context: Context.Context<never>,
   environmentFor: (dispatcher: Dispatcher) => Environment,
   tool: BoundTool,
   name: string,
@@ -114,7 +121,8 @@ const submit = (
   const dispatcher: Dispatcher = new Dispatcher(
     Infinity,
     Context.get(tool.context, Scheduler.Scheduler).makeDispatcher(),
-    { awaitsApproval: () => {}, queued: () => {} }
+    fromCode,
+    Limits.find(context)
   )
   const environment = environmentFor(dispatcher)
   const call = new Call(id, name, params, 0, tool, environment, (call, outcome) => {
@@ -199,7 +207,7 @@ const handle = (
   return Stream.callback((queue) =>
     Effect.acquireRelease(
       Effect.sync(() =>
-        submit(environmentOf(context, progressTo(queue)), tool, name, id, params, "decode", (outcome) => {
+        submit(context, environmentOf(context, progressTo(queue)), tool, name, id, params, "decode", (outcome) => {
           Queue.offerUnsafe(queue, handlerResult(outcome))
           Queue.endUnsafe(queue)
         })

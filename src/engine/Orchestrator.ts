@@ -22,8 +22,10 @@ import * as Stream from "effect/Stream"
 import * as CancelReason from "../domain/CancelReason.ts"
 import type { Report } from "../domain/Report.ts"
 import type { AnyPart, Part, PendingApproval, ToolResult } from "../domain/ToolEvent.ts"
+import { Rejected } from "../policy/Limiter.ts"
 import * as Approvals from "./internal/Approvals.ts"
 import { CurrentCall } from "./internal/Call.ts"
+import { admitTurn, rejection } from "./internal/modelAdmission.ts"
 import { Config, resolveOptions } from "./internal/options.ts"
 import type { Options, Resolved, StepResult, StopCondition } from "./internal/options.ts"
 import { OrchestratorError } from "./internal/OrchestratorError.ts"
@@ -40,7 +42,7 @@ import { gaveUp } from "./internal/Turn.ts"
 import * as usage from "./internal/usage.ts"
 
 export { Config, hasToolCall, isStepCount, layerConfig } from "./internal/options.ts"
-export type { Defaults, Options, StepResult, StopCondition } from "./internal/options.ts"
+export type { Defaults, ModelTurn, Options, StepResult, StopCondition } from "./internal/options.ts"
 export { OrchestratorError } from "./internal/OrchestratorError.ts"
 export type { Reason } from "./internal/OrchestratorError.ts"
 export { cancel, drain, layerRuns, Runs } from "./internal/Runs.ts"
@@ -220,7 +222,7 @@ const loop = Effect.fnUntraced(function*(
   run.emit({
     type: "run-start",
     runId: settings.runId,
-    policies: [],
+    policies: run.limits === undefined ? [] : ["limiter"],
     tools: [...tools.keys()],
     time: run.time
   })
@@ -276,7 +278,7 @@ const readTurn = (
   settings: Resolved,
   model: LanguageModel.LanguageModel,
   tracing: Tracing.RunTracing | undefined
-): Effect.Effect<void, AiError.AiError> => {
+): Effect.Effect<void, AiError.AiError | OrchestratorError | Rejected> => {
   const { sink, tools } = run.settings
   const toolkit = {
     tools: Object.fromEntries([...tools].map(([name, tool]) => [name, tool.compiled.tool])),
@@ -292,13 +294,18 @@ const readTurn = (
       toolCallValidation: "deferred"
     }) as Stream.Stream<Response.AnyPart, AiError.AiError>,
     (parts) => {
+      turn.touched = true
       parts.forEach(run.route)
       return sink === undefined ? Effect.void : sink.gate
     }
   )
   const { model: limit } = settings.timeout
-  if (limit !== undefined) watchModel(run, turn, limit)
-  return tracing === undefined ? read : tracing.inStep(read)
+  const asked = Effect.suspend(() => {
+    if (limit !== undefined) watchModel(run, turn, limit)
+    return read
+  })
+  const admitted = run.limits === undefined ? asked : admitTurn(run, run.limits, turn, settings, asked)
+  return tracing === undefined ? admitted : tracing.inStep(admitted)
 }
 
 // A forced choice would force a call in every turn; it is meant for the first.
@@ -316,9 +323,10 @@ const toolChoice = (settings: Resolved, step: number) => {
 // Time in which the reader left our own parts unread is not the model's.
 const watchModel = (run: Run, turn: Turn, limit: number, left = limit): void => {
   const { sink, timers } = run.settings
+  const { era } = turn
   const blockedBefore = sink?.blockedMillis ?? 0
   timers.add(left, () => {
-    if (!Number.isNaN(turn.endedAt)) return
+    if (!Number.isNaN(turn.endedAt) || turn.era !== era) return
     const blocked = (sink?.blockedMillis ?? 0) - blockedBefore
     if (blocked >= 1) return watchModel(run, turn, limit, Math.ceil(blocked))
     run.fail(
@@ -380,15 +388,20 @@ const failure = (run: Run, reason: Reason): Effect.Effect<never, OrchestratorErr
   Effect.fail(new OrchestratorError({ runId: run.settings.runId, reason, prompt: run.prompt }))
 
 // Before any call was made the model's error stands for itself; after that it must not cost what has been done.
-const modelFailure = (run: Run, turn: Turn, cause: Cause.Cause<AiError.AiError>) => {
-  const error = Cause.findErrorOption(cause)
+const modelFailure = (
+  run: Run,
+  turn: Turn,
+  cause: Cause.Cause<AiError.AiError | OrchestratorError | Rejected>
+): Effect.Effect<never, AiError.AiError | OrchestratorError> => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  if (error instanceof Rejected) return failure(run, rejection(error))
   const incomplete = turn.unsealed.map(({ id }) => id)
   const untouched = incomplete.length === 0 && run.turns.every(({ calls }) => calls.length === 0)
-  return Option.isNone(error) || untouched
-    ? Effect.failCause(cause)
+  return error === undefined || error instanceof OrchestratorError || untouched
+    ? Effect.failCause(cause as Cause.Cause<AiError.AiError | OrchestratorError>)
     : failure(run, {
       _tag: "TurnBroken",
-      error: error.value,
+      error,
       completed: turn.calls.map(({ id }) => id),
       incomplete
     })

@@ -5,6 +5,7 @@
  *
  * `withAdmission(request)(effect)` is the contract, and all a limiter of your own must do: a Layer of `Limiter`.
  */
+import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -13,21 +14,29 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as RateLimiter from "effect/persistence/RateLimiter"
+import type * as Redis from "effect/persistence/Redis"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { adapting, watched } from "./internal/adapting.ts"
 import { overDesk, overSynchronousDesk } from "./internal/admission.ts"
 import { AskingDesk } from "./internal/askingDesk.ts"
 import type { Desk } from "./internal/desk.ts"
+import { explainOver } from "./internal/explain.ts"
+import { formatForecast as formatLines } from "./internal/forecastText.ts"
 import * as FromRateLimiter from "./internal/fromRateLimiter.ts"
+import type { Use } from "./internal/lane.ts"
+import { readLimits } from "./internal/limitConfig.ts"
 import { settings } from "./internal/options.ts"
 import type { Rules, Settings } from "./internal/options.ts"
 import { Rejected } from "./internal/request.ts"
 import type { Lease, Request } from "./internal/request.ts"
 import type { Rule } from "./internal/rule.ts"
+import * as Signals from "./internal/signals.ts"
 import { SynchronousDesk } from "./internal/synchronousDesk.ts"
 import { Timer } from "./internal/timer.ts"
 import { layerMemory, LimiterStore } from "./LimiterStore.ts"
-import type { LimiterStoreError, Signal } from "./LimiterStore.ts"
+import type { Limit, LimiterStoreError, Signal } from "./LimiterStore.ts"
+import * as LimiterStoreRedis from "./LimiterStoreRedis.ts"
 
 export { Rejected, Tenant } from "./internal/request.ts"
 export type { Gate, Lease, Request } from "./internal/request.ts"
@@ -41,12 +50,16 @@ export type { Rule, Unit } from "./internal/rule.ts"
  * @since 0.1.0
  */
 export interface Admit {
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R>
-  <A, E, R>(use: (lease: Lease) => Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R>
+  <A, E, R>(use: Effect.Effect<A, E, R> | ((lease: Lease) => Effect.Effect<A, E, R>)): Effect.Effect<A, E | Rejected, R>
 }
 
 /**
- * One line of a dry run: when the request would start, in milliseconds from now, and the limit it waits for until then.
+ * One line of a dry run: when the request would start, and the limit it waits for until then.
+ *
+ * **Shape** `waitsFor` names the limit that holds it up longest; absent where it starts at once.
+ *
+ * **Units** `startMillis`: milliseconds from now; `Infinity` where a permit must come back that is held now, since nobody knows
+ * when.
  *
  * @category models
  * @since 0.1.0
@@ -141,6 +154,65 @@ export const layerStore = (options: Options & StoreOptions): Layer.Layer<Limiter
   return Layer.effect(Limiter, fromStore(given))
 }
 
+/**
+ * Makes the limits of a program, kept in Redis and shared by all processes that name the same `prefix` and `name`.
+ *
+ * **Shape** It stands on Effect's `Redis` service, whichever driver serves it.
+ *
+ * **Errors** A Redis that is away when a request comes: `onStoreError` decides.
+ *
+ * @see `LimiterStoreRedis` for what Redis keeps, and when it may forget
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerRedis = (
+  options: Options & StoreOptions & LimiterStoreRedis.Options
+): Layer.Layer<Limiter, LimiterStoreError, Redis.Redis> =>
+  Layer.provide(layerStore(options), LimiterStoreRedis.layer(options))
+
+/**
+ * The options of a limiter as the environment has them, for a layer of your own choice. What is absent keeps its default.
+ *
+ * - `TOOLFORMER_LIMIT_GLOBAL`: rules of every request, such as `500 calls / 1 minute sliding, 10 at once`.
+ * - `TOOLFORMER_LIMIT_SERVICE_<NAME>`: rules of the service whose name is `<NAME>` in lower case.
+ * - `TOOLFORMER_LIMIT_SERVICES`: rules by exact name, as JSON: `{"google-maps": "50 calls / 1 second"}`.
+ * - `TOOLFORMER_LIMIT_TENANT`: rules of each tenant; `TOOLFORMER_LIMIT_TENANTS`: by tenant, as JSON.
+ * - `TOOLFORMER_LIMIT_ON_EXCEEDED`: `wait`, `fail` or `adaptive`; `TOOLFORMER_LIMIT_MAX_WAIT`: `30 seconds`.
+ *
+ * A rule is `<count> calls / <duration>` or `<count> tokens / <duration>`, then `sliding` (which may be left out), `fixed`,
+ * `bucket` or `bucket of <capacity>`; or `<count> at once`. Several are separated by commas.
+ *
+ * **Errors** A `ConfigError` that names the variable and says what is wrong with it, also for a name that begins with
+ * `TOOLFORMER_LIMIT` and is none of these: a limit with a misspelt name would let everything pass.
+ *
+ * **Example** (A service's rules from a variable)
+ *
+ * ```ts
+ * import { ConfigProvider, Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const env = { TOOLFORMER_LIMIT_SERVICE_OPENAI: "500 calls / 1 minute, 10 at once" }
+ * const provider = ConfigProvider.fromEnv({ env })
+ * const options = await Effect.runPromise(
+ *   Limiter.optionsConfig.pipe(Effect.provideService(ConfigProvider.ConfigProvider, provider))
+ * )
+ * options.services?.["openai"] // => [Limiter.slidingWindow({ limit: 500, window: "1 minute" }), Limiter.permits(10)]
+ * ```
+ *
+ * @category settings
+ * @since 0.1.0
+ */
+export const optionsConfig: Effect.Effect<Options, Config.ConfigError> = readLimits
+
+/**
+ * Makes the limits that the environment names, kept in this process's memory.
+ *
+ * @see {@link optionsConfig} for the variables, and to keep the limits elsewhere
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<Limiter, Config.ConfigError> = Layer.unwrap(Effect.map(optionsConfig, layer))
+
 const fromStore = Effect.fnUntraced(function*(settings: Settings) {
   const { book, defaults, onStoreError, probeMillis } = settings
   const store = yield* LimiterStore
@@ -151,7 +223,7 @@ const fromStore = Effect.fnUntraced(function*(settings: Settings) {
     const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous, timer)
     yield* store.freed(desk.freed)
     yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
-    return limiterOf(desk, overSynchronousDesk(desk, store.synchronous, defaults))
+    return limiterOf(settings, desk, overSynchronousDesk(desk, store.synchronous, defaults), store)
   }
   const desk = new AskingDesk(book, store, { ...settings, owner }, timer, context)
   const listening = store.freed(desk.freed)
@@ -159,14 +231,26 @@ const fromStore = Effect.fnUntraced(function*(settings: Settings) {
     ? listening
     : Effect.forkScoped(Effect.retry(listening, Schedule.spaced(probeMillis)), { startImmediately: true })
   yield* Effect.addFinalizer(() => desk.closing)
-  return limiterOf(desk, overDesk(desk, defaults))
+  return limiterOf(settings, desk, overDesk(desk, defaults), desk)
 })
 
-const limiterOf = (desk: Desk, withAdmission: (request: Request) => Admit): Limiter["Service"] =>
-  make({
-    withAdmission,
-    add: (service, rule) => Effect.sync(() => desk.add(service, rule))
+const limiterOf = (
+  { book, defaults }: Settings,
+  desk: Desk,
+  admit: (request: Request) => (use: Use) => Effect.Effect<unknown, unknown, unknown>,
+  { feedback, peek }: Pick<LimiterStore["Service"], "feedback" | "peek">
+): Limiter["Service"] => {
+  const { maxWaitMillis } = defaults
+  const limitOf = (service: string): Limit => desk.lanes.adaptiveLimit(service)
+  const learning = book.adaptive ? adapting({ admit, limitOf, feedback, maxWaitMillis }) : undefined
+  return make({
+    // Desks carry effects without their types.
+    withAdmission: (learning?.withAdmission ?? admit) as (request: Request) => never,
+    ...(learning === undefined ? undefined : { feedback: learning.feedback }),
+    add: (service, rule) => Effect.sync(() => desk.add(service, rule)),
+    explain: explainOver(desk, peek, defaults)
   })
+}
 
 /**
  * Makes a limiter of your own from what it must do, `withAdmission`, and what it may do.
@@ -192,11 +276,11 @@ export const make = (
  * @category admission
  * @since 0.1.0
  */
-export const withAdmission = (request: Request): {
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R | Limiter>
-  <A, E, R>(use: (lease: Lease) => Effect.Effect<A, E, R>): Effect.Effect<A, E | Rejected, R | Limiter>
-} =>
-(use: unknown): never => Effect.flatMap(Limiter, (limiter) => limiter.withAdmission(request)(use as never)) as never
+export const withAdmission = (request: Request) =>
+<A, E, R>(
+  use: Effect.Effect<A, E, R> | ((lease: Lease) => Effect.Effect<A, E, R>)
+): Effect.Effect<A, E | Rejected, R | Limiter> =>
+  Effect.flatMap(Limiter, (limiter) => limiter.withAdmission(request)(use))
 
 /**
  * A lease held by the scope: for streams, and for permits held by hand. Derived from `withAdmission`.
@@ -238,6 +322,42 @@ export const feedback = (service: string, signal: Omit<Signal, "grantedAt">): Ef
   Limiter.use((limiter) => limiter.feedback(service, signal))
 
 /**
+ * Reads what an answer says about the limits of the service behind it; `undefined` where it says nothing.
+ *
+ * **Shape** `answer`: an exit, an error of any client, an HTTP answer with `status` and `headers`, or the last part of a model's
+ * turn. It never throws, whatever it gets. `now`: the clock's milliseconds, for dates in answers that do not tell their own
+ * time. A spent quota is not `congested`: waiting does not help.
+ *
+ * **Example** (A refusal in words)
+ *
+ * ```ts
+ * import { Limiter } from "effect-toolformer"
+ *
+ * Limiter.signalOf({ status: 429, headers: { "Retry-After": "1m6.5s" } }, 0) // => { congested: true, retryAfterMillis: 66500 }
+ * Limiter.signalOf({ status: 404, headers: {} }, 0) // => undefined
+ * ```
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const signalOf: (answer: unknown, now: number) => Omit<Signal, "grantedAt"> | undefined = Signals.signalOf
+
+/**
+ * Runs an effect that asks a service, and tells the limiter what its answer said; without a limiter it just runs.
+ *
+ * It is for requests inside of an admitted effect, whose answers the effect's own exit does not show: a tool's HTTP client, for
+ * one, as `HttpClient.transformResponse(client, Limiter.withFeedback("github"))`.
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const withFeedback = (service: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(
+    Effect.serviceOption(Limiter),
+    (limiter) => limiter._tag === "None" ? effect : watched(effect, (signal) => limiter.value.feedback(service, signal))
+  )
+
+/**
  * Says when each request would start if all were made now, in this order, and which limit it would wait for. Takes nothing.
  *
  * @category rules
@@ -246,6 +366,33 @@ export const feedback = (service: string, signal: Omit<Signal, "grantedAt">): Ef
 export const explain = (
   requests: ReadonlyArray<Request & { readonly takes?: Duration.Input | undefined }>
 ): Effect.Effect<ReadonlyArray<Forecast>, Rejected, Limiter> => Limiter.use((limiter) => limiter.explain(requests))
+
+/**
+ * Writes a dry run as a small table: one line for each request, when it starts, and which limit it waits for.
+ *
+ * **Example** (Six calls under two limits)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.layer({
+ *   global: Limiter.slidingWindow({ limit: 4, window: "10 seconds" }),
+ *   services: { maps: Limiter.slidingWindow({ limit: 1, window: "30 seconds" }) }
+ * })
+ * const calls = [{ service: "maps" }, { service: "maps" }, { calls: 3 }, { service: "search", tokens: 200 }]
+ * const lines = await Effect.runPromise(Effect.provide(Limiter.explain(calls), limits))
+ * const table = Limiter.formatForecast(lines).split("\n")
+ * table[0] // => "#  request             starts  waits for"
+ * table[2] // => "2  maps                +30 s   service \"maps\", 1 call / 30 seconds sliding"
+ * table[3] // => "3  any, 3 calls        now     -"
+ * table[4] // => "4  search, 200 tokens  +10 s   global, 4 calls / 10 seconds sliding"
+ * ```
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const formatForecast: (lines: ReadonlyArray<Forecast>) => string = formatLines
 
 /**
  * Makes Effect's own `RateLimiter` of `effect/persistence` a limiter, for programs that already run on it.

@@ -117,6 +117,7 @@ describe("ToolPolicy.read", () => {
       eager: "sealed",
       group: undefined,
       service: undefined,
+      cost: undefined,
       repeatable: false
     })
   })
@@ -168,10 +169,11 @@ describe("ToolPolicy.define", () => {
 
   it("writes every annotation of the record on the tool", () => {
     const resources = () => [{ read: "x" }]
+    const cost = { estimate: () => 1, actual: () => 2, calls: () => 3 }
     const { toolkit } = ToolPolicy.define({
       work: ToolPolicy.tool({
         parameters: Params,
-        annotations: { ...annotations, resources },
+        annotations: { ...annotations, resources, cost },
         handler: () => Effect.void
       })
     })
@@ -185,6 +187,7 @@ describe("ToolPolicy.define", () => {
       eager: "sealed",
       group: "g",
       service: "s",
+      cost,
       repeatable: true
     } as never)
     const get = <A>(key: Context.Key<never, A>) => Context.getOrUndefined(tool.annotations, key as never)

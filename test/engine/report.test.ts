@@ -40,6 +40,7 @@ describe("the report", () => {
         step,
         status: "success",
         queuedMillis,
+        limiterMillis: 0,
         runMillis,
         attempts: 1,
         abandoned: false
@@ -58,9 +59,9 @@ describe("the report", () => {
           { ...one("d", 2, 0, 1000), name: "web", service: "google" }
         ],
         steps: [
-          { step: 1, modelMillis: 3000, calls: 3, finishReason: "tool-calls" },
-          { step: 2, modelMillis: 500, calls: 1, finishReason: "tool-calls" },
-          { step: 3, modelMillis: 0, calls: 0, finishReason: "stop" }
+          { step: 1, modelMillis: 3000, limiterMillis: 0, calls: 3, finishReason: "tool-calls" },
+          { step: 2, modelMillis: 500, limiterMillis: 0, calls: 1, finishReason: "tool-calls" },
+          { step: 3, modelMillis: 0, limiterMillis: 0, calls: 0, finishReason: "stop" }
         ],
         criticalPath: [
           { kind: "model", step: 1, millis: 3000 },

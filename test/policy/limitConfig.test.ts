@@ -3,14 +3,17 @@ import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import { type ConfiguredLimits, readLimits } from "../../src/policy/internal/limitConfig.ts"
-import { fixedWindow, permits, slidingWindow, tokenBucket } from "../../src/policy/Limiter.ts"
+import * as Limiter from "../../src/policy/Limiter.ts"
 
 const given = (env: Record<string, string>) =>
   Effect.provideService(readLimits, ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env }))
 
 const whole = (values: Record<string, string>) =>
   Effect.provideService(readLimits, ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(values))
+
+const { fixedWindow, permits, slidingWindow, tokenBucket } = Limiter
 
 const minute = (limit: number) => slidingWindow({ limit, window: "1 minute" })
 
@@ -95,4 +98,24 @@ describe("limits from the environment", () => {
         }
       })
   )
+
+  it.effect("Limiter.layerConfig keeps them, and fails to build where they are wrong", () =>
+    Effect.gen(function*() {
+      const layer = (rules: string) =>
+        Layer.provide(
+          Limiter.layerConfig,
+          ConfigProvider.layer(ConfigProvider.fromEnv({
+            env: { TOOLFORMER_LIMIT_SERVICE_MAPS: rules, TOOLFORMER_LIMIT_ON_EXCEEDED: "fail" }
+          }))
+        )
+      const twice = Effect.andThen(
+        Limiter.withAdmission({ service: "maps" })(Effect.void),
+        Limiter.withAdmission({ service: "maps" })(Effect.void)
+      )
+      const rejected = yield* Effect.flip(Effect.provide(twice, layer("1 call / 1 hour")))
+      assert.deepInclude(rejected, { reason: "Exceeded", limit: "service \"maps\", 1 call / 1 hour sliding" })
+      yield* Effect.provide(twice, layer("2 calls / 1 hour"))
+      const error = yield* Effect.flip(Effect.provide(twice, layer("2 calls / 1 epoch")))
+      assert.instanceOf(error, Config.ConfigError)
+    }))
 })

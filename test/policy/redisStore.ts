@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
 import * as IoRedis from "../../src/adapter/IoRedis.ts"
+import { epochSeconds } from "../../src/policy/internal/redisRules.ts"
 import { LimiterStore } from "../../src/policy/LimiterStore.ts"
 import * as LimiterStoreRedis from "../../src/policy/LimiterStoreRedis.ts"
 import type { Store } from "./store.ts"
@@ -25,3 +26,23 @@ export const redisStore = (
     const context = yield* Layer.build(layer.pipe(Layer.provide(Layer.succeedContext(connection))))
     return { store: Context.get(context, LimiterStore), redis: Context.get(connection, Redis.Redis) }
   })
+
+/**
+ * Sets a limiter's clock, by microseconds of the scripts' time: the next script runs at exactly `time`, as long as that is ahead
+ * of the server's.
+ */
+export const setClock = (redis: Redis.Redis["Service"], tag: string, time: number): Effect.Effect<unknown, unknown> =>
+  redis.send(
+    "EVAL",
+    "return redis.call('HSET', KEYS[1], 't', struct.pack('<ddd', ARGV[1], 0, 1e18))",
+    "1",
+    tag,
+    `${time}`
+  )
+
+/** The server's time in microseconds, as the scripts count it. */
+export const serverTime = (redis: Redis.Redis["Service"]): Effect.Effect<number, unknown> =>
+  Effect.map(
+    redis.send<ReadonlyArray<string>>("TIME"),
+    ([seconds, micros]) => (Number(seconds) - epochSeconds) * 1_000_000 + Number(micros)
+  )

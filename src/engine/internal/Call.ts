@@ -58,6 +58,16 @@ export interface Admission {
   abandon(call: Call): void
 }
 
+/** A call's way through the program's limiter. */
+export interface Admitted {
+  /** Whether it still waits for its limits. */
+  readonly isAsking: boolean
+  /** The call is stopped before it started. */
+  withdraw(): void
+  /** Its handler has really ended. */
+  end(): void
+}
+
 /** Who wants to know. Absent where nobody listens, and then nothing is made for it. */
 export interface Listener {
   started(call: Call): void
@@ -74,6 +84,8 @@ export interface Environment {
   readonly tracing: Tracing | undefined
   /** The call whose handler started this owner: a nested run does not wait for a permit its own ancestor holds. */
   readonly parent: Call | undefined
+  /** The run the calls belong to, themselves or by the call they were made under. */
+  readonly runId: string | undefined
 }
 
 export interface Tracing {
@@ -106,6 +118,9 @@ export class Call implements Holder {
   deadlineTimer: Timer | undefined = undefined
   graceTimer: Timer | undefined = undefined
   span: Tracer.Span | undefined = undefined
+  /** Its way through the limiter, where the program has one. */
+  limited: Admitted | undefined = undefined
+  limiterMillis = 0
   /** The wire's id, where the call got one of its own. */
   readonly wireId: string | undefined
   readonly id: string

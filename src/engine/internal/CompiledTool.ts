@@ -33,6 +33,8 @@ export interface CompiledTool {
   readonly encodeSuccess: Codec
   readonly encodeFailure: Codec
   readonly expectedKeys: () => ReadonlyArray<string>
+  /** How long its definition is in the model's request, about. */
+  readonly characters: () => number
 }
 
 const compiled = new WeakMap<Tool.Any, CompiledTool>()
@@ -45,6 +47,7 @@ export const compile = (tool: Tool.Any): CompiledTool => {
   const known = compiled.get(tool)
   if (known !== undefined) return known
   const policies = ToolPolicy.read(tool)
+  let characters: number | undefined
   const made: CompiledTool = {
     tool,
     policies,
@@ -52,7 +55,8 @@ export const compile = (tool: Tool.Any): CompiledTool => {
     ...parameterCodecs(tool),
     encodeSuccess: total(jsonEncoder(tool.successSchema)),
     encodeFailure: total(jsonEncoder(tool.failureSchema)),
-    expectedKeys: () => expectedKeys(tool)
+    expectedKeys: () => expectedKeys(tool),
+    characters: () => characters ??= charactersOf(tool)
   }
   compiled.set(tool, made)
   return made
@@ -110,3 +114,7 @@ const isDeeper = (value: unknown, left: number): boolean => {
 
 const expectedKeys = (tool: Tool.Any): ReadonlyArray<string> =>
   Result.getOrElse(Result.try(() => JsonSchema.expectedKeys(Tool.getJsonSchema(tool))), () => [])
+
+const charactersOf = (tool: Tool.Any): number =>
+  tool.name.length + (tool.description?.length ?? 0) +
+  Result.getOrElse(Result.try(() => JSON.stringify(Tool.getJsonSchema(tool)).length), () => 0)

@@ -4,7 +4,7 @@
  */
 import * as AiError from "effect/ai/AiError"
 import * as Prompt from "effect/ai/Prompt"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import * as CancelReason from "../../domain/CancelReason.ts"
 
@@ -43,7 +43,21 @@ export const TurnBroken = Schema.TaggedStruct("TurnBroken", {
   incomplete: Schema.Array(Schema.String)
 })
 
-const Reason = Schema.Union([InvalidOptions, LoopDetected, TimedOut, Cancelled, ShuttingDown, TurnBroken])
+/**
+ * A limit refused a turn of the model before it was asked. `limit` names it, `message` says why, `retryAfterMillis` how long to
+ * wait where that is known; `isRetryable` is false where waiting cannot help.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const Rejected = Schema.TaggedStruct("Rejected", {
+  limit: Schema.String,
+  message: Schema.String,
+  isRetryable: Schema.Boolean,
+  retryAfterMillis: Schema.optionalKey(Schema.Finite)
+})
+
+const Reason = Schema.Union([InvalidOptions, LoopDetected, TimedOut, Cancelled, ShuttingDown, TurnBroken, Rejected])
 
 /** @category errors @since 0.1.0 */
 export type Reason = typeof Reason.Type
@@ -65,11 +79,19 @@ export class OrchestratorError extends Schema.TaggedError<OrchestratorError>()("
   }
   /** Whether running again, from `prompt`, can help. */
   get isRetryable(): boolean {
-    return this.reason._tag === "TimedOut" || (this.reason._tag === "TurnBroken" && this.reason.error.isRetryable)
+    const { reason } = this
+    return reason._tag === "TimedOut" ||
+      (reason._tag === "TurnBroken" && reason.error.isRetryable) ||
+      (reason._tag === "Rejected" && reason.isRetryable)
   }
-  /** How long the model's provider asks to wait, where it said so. */
+  /** How long the model's provider, or a limit, asks to wait, where it said so. */
   get retryAfter(): Duration.Duration | undefined {
-    return this.reason._tag === "TurnBroken" ? this.reason.error.retryAfter : undefined
+    const { reason } = this
+    return reason._tag === "TurnBroken"
+      ? reason.error.retryAfter
+      : reason._tag === "Rejected" && reason.retryAfterMillis !== undefined
+      ? Duration.millis(reason.retryAfterMillis)
+      : undefined
   }
 }
 
@@ -87,6 +109,8 @@ const messageOf = (reason: Reason): string => {
       return `The run was cancelled: ${CancelReason.message(reason.reason)}`
     case "ShuttingDown":
       return "No new run is taken: the process is shutting down"
+    case "Rejected":
+      return `The model was not asked: ${reason.message}`
     case "TurnBroken":
       return `The model's answer broke off (${reason.error.message}). Calls that had arrived whole: ${
         names(reason.completed)

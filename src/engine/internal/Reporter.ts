@@ -8,6 +8,7 @@ import type { Call } from "./Call.ts"
 export interface TurnRecord {
   readonly step: number
   readonly modelMillis: number
+  readonly limiterMillis: number
   readonly finishReason: string
   readonly calls: ReadonlyArray<Call>
 }
@@ -29,9 +30,11 @@ export const report = (
       steps.push({
         step: turn.step,
         modelMillis: turn.modelMillis,
+        limiterMillis: turn.limiterMillis,
         calls: turn.calls.length,
         finishReason: turn.finishReason
       })
+      if (turn.limiterMillis > 0) criticalPath.push({ kind: "limiter", step: turn.step, millis: turn.limiterMillis })
       criticalPath.push({ kind: "model", step: turn.step, millis: turn.modelMillis })
     }
     let last: Call | undefined
@@ -61,12 +64,14 @@ export const report = (
 const callReport = (call: Call): CallReport => {
   const started = call.attempts > 0
   const { service } = call.tool.compiled.policies
+  const waited = (started ? call.startedAt : call.answeredAt) - call.sealedAt
   return {
     callId: call.id,
     name: call.name,
     step: call.step,
     status: call.outcome?.status ?? "pending",
-    queuedMillis: (started ? call.startedAt : call.answeredAt) - call.sealedAt,
+    queuedMillis: waited - call.limiterMillis,
+    limiterMillis: call.limiterMillis,
     runMillis: started ? call.answeredAt - call.startedAt : 0,
     attempts: call.attempts,
     abandoned: call.abandoned,
@@ -75,9 +80,10 @@ const callReport = (call: Call): CallReport => {
 }
 
 const segments = (call: Call): ReadonlyArray<Segment> => {
-  const { queuedMillis, runMillis } = callReport(call)
+  const { limiterMillis, queuedMillis, runMillis } = callReport(call)
   const about = { step: call.step, callId: call.id, name: call.name }
   return [
+    ...(limiterMillis > 0 ? [{ kind: "limiter" as const, millis: limiterMillis, ...about }] : []),
     { kind: "queue", millis: queuedMillis, ...about },
     { kind: "tool", millis: runMillis, ...about }
   ]

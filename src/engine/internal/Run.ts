@@ -19,6 +19,7 @@ import * as Approvals from "./Approvals.ts"
 import { settle } from "./Attempt.ts"
 import { Call } from "./Call.ts"
 import type { BoundTool, Environment, Listener, Outcome, Tracing } from "./Call.ts"
+import * as Limits from "./Limits.ts"
 import type { Reason } from "./OrchestratorError.ts"
 import type { PartQueue } from "./PartQueue.ts"
 import { bind } from "./Pipeline.ts"
@@ -55,6 +56,7 @@ export class Run implements Listener {
   readonly turns: Array<TurnRecord> = []
   readonly startedAt: number
   readonly dispatcher: Dispatcher
+  readonly limits: Limits.Limits | undefined
   readonly settings: RunSettings
   private readonly environment: Environment
   private readonly taken: Set<string>
@@ -70,17 +72,20 @@ export class Run implements Listener {
     this.startedAt = settings.timers.now()
     this.taken = callIds(settings.prompt)
     this.repeats = new Repeats(settings.maxRepeats)
+    this.limits = Limits.find(settings.context)
     this.dispatcher = new Dispatcher(
       settings.toolCallConcurrency,
       Context.get(settings.context, Scheduler.Scheduler).makeDispatcher(),
-      { awaitsApproval: (call) => this.awaitsApproval(call), queued: (call) => this.queued(call) }
+      { awaitsApproval: (call) => this.awaitsApproval(call), queued: (call) => this.queued(call), isRun: true },
+      this.limits
     )
     this.environment = {
       timers: settings.timers,
       admission: this.dispatcher,
       listener: this,
       tracing: settings.tracing,
-      parent: settings.parent
+      parent: settings.parent,
+      runId: settings.runId
     }
     this.unknownTool = bind(unknown, settings.context, undefined)
     this.turn = new Turn(0, this.startedAt, this.taken)
@@ -258,6 +263,7 @@ export class Run implements Listener {
     this.turns.push({
       step: turn.step,
       modelMillis: turn.step === 0 ? 0 : turn.endedAt - turn.startedAt,
+      limiterMillis: turn.limiterMillis,
       finishReason: turn.finish?.reason ?? "unknown",
       calls: turn.calls
     })

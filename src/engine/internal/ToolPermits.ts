@@ -5,6 +5,8 @@
  *
  * A handler that calls its own tool again would wait for itself. So a call may *lend* its permit to one call made under it at a
  * time; whoever ends first leaves the permit to the other, and the cap holds throughout.
+ *
+ * Calls that wait in a limiter do not line up here: their gate looks in, and is told when looking again may help.
  */
 export interface Holder {
   /** Whether a permit of the tool is its own. */
@@ -37,7 +39,19 @@ export interface ToolPermits {
   readonly waiters: Map<Holder, Waiter>
   /** The waiters made under another call, which may borrow. */
   readonly nested: Set<Holder>
+  /** Calls that wait in a limiter, to be answered when every permit is stuck. */
+  readonly limited: Map<Holder, Waiter>
+  /** Told once, when a permit may be free. */
+  watchers: Array<Watcher>
   waking: boolean
+  wakeAgain: boolean
+}
+
+/** A flow of a limiter that this cap holds up. */
+export interface Watcher {
+  readonly wake: () => void
+  /** Made under another call, so it may borrow where nothing is free. */
+  readonly nested: boolean
 }
 
 export const makePermits = (limit: number): ToolPermits => ({
@@ -46,7 +60,10 @@ export const makePermits = (limit: number): ToolPermits => ({
   abandoned: 0,
   waiters: new Map(),
   nested: new Set(),
-  waking: false
+  limited: new Map(),
+  watchers: [],
+  waking: false,
+  wakeAgain: false
 })
 
 /** Takes a free permit that nobody waits for, or borrows one from a call this one was made under. */
@@ -61,21 +78,78 @@ const takeFree = (permits: ToolPermits, call: Holder): boolean => {
 }
 
 const borrow = (permits: ToolPermits, call: Holder): boolean => {
-  for (let at = call.parent; at !== undefined; at = at.parent) {
-    if (at.permits !== permits || at.borrower !== undefined || !(at.holdsToolPermit || at.lender !== undefined)) {
-      continue
-    }
-    at.borrower = call
-    call.lender = at
-    return true
-  }
-  return false
+  const lender = lenderOf(permits, call)
+  if (lender === undefined) return false
+  lender.borrower = call
+  call.lender = lender
+  return true
 }
 
-/** Offers what is free to the waiters, oldest first. A handler that ends at once gives its permit back inside this loop. */
+const lenderOf = (permits: ToolPermits, call: Holder): Holder | undefined => {
+  for (let at = call.parent; at !== undefined; at = at.parent) {
+    if (at.permits === permits && at.borrower === undefined && (at.holdsToolPermit || at.lender !== undefined)) {
+      return at
+    }
+  }
+  return undefined
+}
+
+/** As {@link tryTake}, for a call that has not lined up: it steps back for waiters that could start now, not for others. */
+export const tryTakeBeside = (permits: ToolPermits, call: Holder): boolean =>
+  (isOpen(permits) && takeFree(permits, call)) || borrow(permits, call)
+
+/** Whether {@link tryTakeBeside} would say yes. */
+export const mayTake = (permits: ToolPermits, call: Holder): boolean =>
+  isOpen(permits) || lenderOf(permits, call) !== undefined
+
+const isOpen = (permits: ToolPermits): boolean => {
+  if (permits.used >= permits.limit) return false
+  for (const waiter of permits.waiters.values()) if (waiter.canStart()) return false
+  return true
+}
+
+/** Whether every permit is held by a handler that does not stop, so that none will come for this call. */
+export const isStuck = (permits: ToolPermits, call: Holder): boolean =>
+  permits.abandoned >= permits.limit && lenderOf(permits, call) === undefined
+
+/** Answers every call for which no permit will come. */
+export const rejectStuck = (permits: ToolPermits, limit: string): void => {
+  for (const waiter of permits.waiters.values()) waiter.reject(limit)
+  for (const [call, waiter] of permits.limited) if (isStuck(permits, call)) waiter.reject(limit)
+}
+
+/**
+ * Offers what is free to the waiters, oldest first, and tells the watchers. A handler that ends at once gives its permit back
+ * inside this loop.
+ */
 export const wake = (permits: ToolPermits): void => {
-  if (permits.waking) return
+  if (permits.waking) {
+    if (permits.watchers.length > 0) permits.wakeAgain = true
+    return
+  }
   permits.waking = true
+  do {
+    permits.wakeAgain = false
+    wakeWaiters(permits)
+    if (permits.watchers.length > 0) wakeWatchers(permits)
+  } while (permits.wakeAgain)
+  permits.waking = false
+}
+
+// In turn, and no more than have a chance; a flow that looks again in vain comes back at the tail.
+const wakeWatchers = (permits: ToolPermits): void => {
+  const told = permits.watchers
+  permits.watchers = []
+  for (const [at, watcher] of told.entries()) {
+    if (permits.used >= permits.limit && !told.some(({ nested }) => nested)) {
+      permits.watchers = [...told.slice(at), ...permits.watchers]
+      return
+    }
+    watcher.wake()
+  }
+}
+
+const wakeWaiters = (permits: ToolPermits): void => {
   for (const [call, waiter] of permits.waiters) {
     if (permits.used >= permits.limit) break
     if (waiter.canStart() && takeFree(permits, call)) startNext(permits, call, waiter)
@@ -84,7 +158,6 @@ export const wake = (permits: ToolPermits): void => {
     const waiter = permits.waiters.get(call)!
     if (waiter.canStart() && borrow(permits, call)) startNext(permits, call, waiter)
   }
-  permits.waking = false
 }
 
 const startNext = (permits: ToolPermits, call: Holder, waiter: Waiter): void => {
@@ -106,8 +179,14 @@ export const leave = (permits: ToolPermits, call: Holder): void => {
 
 /** The handler has ended: its permit goes back to where it came from, or stays with the call that borrowed it. */
 export const release = (permits: ToolPermits, call: Holder): void => {
+  if (!call.holdsToolPermit && call.lender === undefined) return
+  giveBack(permits, call)
+  wake(permits)
+}
+
+/** As {@link release}, and tells nobody. */
+export const giveBack = (permits: ToolPermits, call: Holder): void => {
   const { borrower, holdsToolPermit, lender } = call
-  if (!holdsToolPermit && lender === undefined) return
   call.holdsToolPermit = false
   call.lender = undefined
   call.borrower = undefined
@@ -118,5 +197,4 @@ export const release = (permits: ToolPermits, call: Holder): void => {
     borrower.lender = lender
     if (holdsToolPermit && borrower.abandoned) permits.abandoned++
   } else if (holdsToolPermit) permits.used--
-  wake(permits)
 }

@@ -20,10 +20,16 @@ export class Turn {
   readonly approvals: Array<PendingApproval> = []
   readonly text: Array<string> = []
   finish: Response.FinishPart | undefined = undefined
+  /** When the model was asked: after the wait for a limit. */
+  startedAt: number
   endedAt = Number.NaN
+  limiterMillis = 0
+  /** How often the model was asked, or its answer has ended: what belongs to an earlier answer can tell. */
+  era = 0
+  /** Something of the answer has been read, so it must not be asked for again. */
+  touched = false
   private readonly opened = new Map<string, Array<Opened>>()
   readonly step: number
-  readonly startedAt: number
   private readonly taken: Set<string>
 
   constructor(step: number, startedAt: number, taken: Set<string>) {

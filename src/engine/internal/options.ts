@@ -78,6 +78,8 @@ export const hasToolCall = (name: string): StopCondition => ({ steps }) =>
  * - `maxToolCalls`: calls run of one turn; further ones are answered `Rejected`.
  * - `timeout`: `total` for the run, `model` for one turn of the model, `tool` for one attempt of a tool without its own
  *   `ToolPolicy.Timeout`. Unset: no limit.
+ * - `modelService`: the service whose limits the model's turns pay, where the program has a `Limiter`; default: the name of the
+ *   model's provider (`openai`), else `model`.
  * - `runId`: names the run for `Orchestrator.cancel`; made up when absent.
  *
  * @category models
@@ -93,6 +95,7 @@ export interface Options<Tools extends Record<string, Tool.Any>> {
   readonly toolCallConcurrency?: number | undefined
   readonly maxToolCalls?: number | undefined
   readonly timeout?: Timeouts | undefined
+  readonly modelService?: string | undefined
   readonly runId?: string | undefined
 }
 
@@ -104,7 +107,9 @@ interface Timeouts {
 
 /**
  * What holds where a run says nothing. `maxRepeats`: in how many turns of a run one and the same call (name and arguments) may
- * be made before the run fails with `LoopDetected`; `Infinity` switches the detector off.
+ * be made before the run fails with `LoopDetected`; `Infinity` switches the detector off. `modelCost`: the tokens a turn of the
+ * model is expected to cost, question and answer, an integer of at least 1; settled to what the model says it was.
+ * Default: a fourth of the characters of the prompt and the tools, and 256 for the answer.
  *
  * @category models
  * @since 0.1.0
@@ -115,6 +120,19 @@ export interface Defaults {
   readonly maxToolCalls: number
   readonly maxRepeats: number
   readonly timeout: Timeouts
+  readonly modelService?: string | undefined
+  readonly modelCost?: ((turn: ModelTurn) => number) | undefined
+}
+
+/**
+ * What a turn of the model is asked with.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ModelTurn {
+  readonly prompt: Prompt.Prompt
+  readonly tools: ReadonlyArray<Tool.Any>
 }
 
 const defaults: Defaults = { maxSteps: 20, toolCallConcurrency: 30, maxToolCalls: 10_000, maxRepeats: 5, timeout: {} }
@@ -147,7 +165,7 @@ const duration = (name: string) => EffectConfig.option(EffectConfig.Duration(nam
 
 /**
  * Reads the defaults from the environment: `TOOLFORMER_MAX_STEPS`, `TOOLFORMER_TOOL_CALL_CONCURRENCY`,
- * `TOOLFORMER_MAX_TOOL_CALLS`, `TOOLFORMER_MAX_REPEATS`, and as durations ("30 seconds") `TOOLFORMER_TIMEOUT_TOTAL`,
+ * `TOOLFORMER_MAX_TOOL_CALLS`, `TOOLFORMER_MAX_REPEATS`, `TOOLFORMER_MODEL_SERVICE`, and as durations ("30 seconds") `TOOLFORMER_TIMEOUT_TOTAL`,
  * `TOOLFORMER_TIMEOUT_MODEL`, `TOOLFORMER_TIMEOUT_TOOL`. What is absent keeps its default.
  *
  * @category settings
@@ -165,6 +183,7 @@ export const layerConfig: Layer.Layer<never, EffectConfig.ConfigError> = Layer.e
     toolCallConcurrency: yield* int("TOOLFORMER_TOOL_CALL_CONCURRENCY", defaults.toolCallConcurrency),
     maxToolCalls: yield* int("TOOLFORMER_MAX_TOOL_CALLS", defaults.maxToolCalls),
     maxRepeats: yield* int("TOOLFORMER_MAX_REPEATS", defaults.maxRepeats),
+    modelService: Option.getOrUndefined(yield* EffectConfig.option(EffectConfig.String("TOOLFORMER_MODEL_SERVICE"))),
     timeout
   })
 }))
@@ -180,6 +199,8 @@ export interface Resolved {
   readonly toolCallConcurrency: number
   readonly maxToolCalls: number
   readonly maxRepeats: number
+  readonly modelService: string | undefined
+  readonly modelCost: ((turn: ModelTurn) => number) | undefined
   readonly timeout: {
     readonly total: number | undefined
     readonly model: number | undefined
@@ -241,6 +262,8 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     toolChoice: options.toolChoice ?? "auto",
     stopWhen: typeof stopWhen === "function" ? [stopWhen] : stopWhen,
     timeout,
+    modelService: options.modelService ?? config.modelService,
+    modelCost: config.modelCost,
     ...integers
   }
 })

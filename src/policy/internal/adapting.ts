@@ -4,52 +4,62 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { millisOf } from "./plan.ts"
 import { Rejected } from "./request.ts"
 import type { Lease, Request } from "./request.ts"
 import { signalOf } from "./signals.ts"
 import type { Said } from "./signals.ts"
-import type { Signal } from "./store.ts"
+import type { Limit, Signal } from "./store.ts"
 
 type Admitted = Effect.Effect<unknown, unknown, unknown>
 type Use = Admitted | ((lease: Lease) => Admitted)
 
-/** What it stands on. */
+type WithAdmission = (request: Request) => (use: Use) => Admitted
+
+/** What learning stands on: an admission that does not learn, and the state that does. */
 export interface Base {
-  /** Admits once. */
-  readonly admit: (request: Request) => (use: Use) => Admitted
-  readonly tell: (service: string, signal: Signal) => Effect.Effect<void>
-  readonly millisOf: (input: Duration.Input) => number
+  readonly admit: WithAdmission
   readonly maxWaitMillis: number
-  /** The name of a service's learnt limit, as rejections say it. */
-  readonly paceOf: (service: string) => string
+  /** The learnt limit of a service. */
+  readonly limitOf: (service: string) => Limit
+  /** A store that is away learns nothing, and stops nobody here. */
+  readonly feedback: (limit: Limit, signal: Signal) => Effect.Effect<void, unknown>
 }
 
-/** `withAdmission` that learns. */
-export const adapting = (base: Base): (request: Request) => (use: Use) => Admitted => {
+/** The part of a limiter that learns. */
+export const adapting = (base: Base): {
+  readonly withAdmission: WithAdmission
+  readonly feedback: (service: string, signal: Said) => Effect.Effect<void>
+} => {
   const news = new News()
-  return (request) => {
+  // The grant's time on the store's clock is not known here; the store counts back from its own.
+  const feedback = (service: string, signal: Said): Effect.Effect<void> =>
+    Effect.ignore(base.feedback(base.limitOf(service), { ...signal, grantedAt: Number.NaN }))
+  const withAdmission: WithAdmission = (request) => {
     const admit = base.admit(request)
-    if (request.service === undefined) return admit
+    const { service } = request
+    if (service === undefined) return admit
+    const maxWaitMillis = request.maxWait === undefined ? base.maxWaitMillis : millisOf(request.maxWait)
     const call: Call = {
-      base,
-      news,
       request,
-      service: request.service,
-      maxWaitMillis: request.maxWait === undefined ? base.maxWaitMillis : base.millisOf(request.maxWait)
+      limit: base.limitOf(service).name,
+      maxWaitMillis,
+      admit: base.admit,
+      tell: (signal, now) => news.isDue(service, signal, now) ? feedback(service, signal) : Effect.void
     }
     return (use) => attempt(call, admit, use, undefined)
   }
+  return { feedback, withAdmission }
 }
 
 interface Call {
-  readonly base: Base
-  readonly news: News
   readonly request: Request
-  readonly service: string
+  readonly limit: string
   readonly maxWaitMillis: number
+  readonly admit: WithAdmission
+  readonly tell: (signal: Said, now: number) => Effect.Effect<void>
 }
 
 // A refusal that the call has behind it.
@@ -116,25 +126,23 @@ const attempt = (
 
 // A failure that says nothing of limits is no good answer either: it may have come early.
 const tell = (
-  { base, news, service }: Call,
+  call: Call,
   exit: Exit.Exit<unknown, unknown>,
   said: Said | undefined,
   latencyMillis: number,
   now: number
-): Effect.Effect<void> => {
-  if (said === undefined && Exit.isFailure(exit)) return Effect.void
-  // The grant's time on the store's clock is not known here; the store counts back from its own.
-  const signal: Signal = { congested: false, ...said, latencyMillis, grantedAt: Number.NaN }
-  return news.isDue(service, signal, now) ? base.tell(service, signal) : Effect.void
-}
+): Effect.Effect<void> =>
+  said === undefined && Exit.isFailure(exit)
+    ? Effect.void
+    : call.tell({ congested: false, ...said, latencyMillis }, now)
 
 const again = (call: Call, use: Use, refused: Refused, said: Said, now: () => number): Admitted =>
   Effect.suspend(() => {
-    const { base, maxWaitMillis, request } = call
+    const { maxWaitMillis, request } = call
     const left = maxWaitMillis - refused.waitedMillis
     const untilDeadline = request.deadline === undefined
       ? Number.POSITIVE_INFINITY
-      : base.millisOf(request.deadline) - (now() - refused.begunAt)
+      : millisOf(request.deadline) - (now() - refused.begunAt)
     const asked = said.retryAfterMillis ?? 0
     if (left <= 0 || untilDeadline <= 0 || asked > Math.min(left, untilDeadline)) {
       return Effect.fail(rateLimited(call, said.retryAfterMillis, refused.error))
@@ -144,7 +152,7 @@ const again = (call: Call, use: Use, refused: Refused, said: Said, now: () => nu
       maxWait: left,
       ...(request.deadline === undefined ? undefined : { deadline: untilDeadline })
     }
-    return attempt(call, base.admit(next), use, refused)
+    return attempt(call, call.admit(next), use, refused)
   })
 
 // Who waits for what the service asked, and not for a limit of ours, is told so.
@@ -156,13 +164,13 @@ const rejected = (
   const error = errorOf(exit)
   if (!(error instanceof Rejected) || (error.reason !== "MaxWait" && error.reason !== "Deadline")) return exit
   if (refused !== undefined) return Exit.fail(rateLimited(call, error.retryAfterMillis, refused.error))
-  return error.reason === "MaxWait" && error.limit === call.base.paceOf(call.service)
+  return error.reason === "MaxWait" && error.limit === call.limit
     ? Exit.fail(rateLimited(call, error.retryAfterMillis, undefined))
     : exit
 }
 
 const rateLimited = (call: Call, retryAfterMillis: number | undefined, cause: unknown): Rejected => {
-  const limit = call.base.paceOf(call.service)
+  const { limit } = call
   const when = retryAfterMillis === undefined ? "" : ` for ${Math.ceil(retryAfterMillis)} ms`
   return new Rejected({
     reason: "RateLimited",
@@ -176,3 +184,18 @@ const rateLimited = (call: Call, retryAfterMillis: number | undefined, cause: un
 // A refusal may be an answer, too: a response that its client did not turn into an error.
 const errorOf = (exit: Exit.Exit<unknown, unknown>): unknown =>
   Exit.isSuccess(exit) ? exit.value : Cause.squash(exit.cause)
+
+/** Runs an effect and tells what its answer said. */
+export const watched = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  feedback: (signal: Said) => Effect.Effect<void>
+): Effect.Effect<A, E, R> =>
+  Effect.clockWith((clock) => {
+    const begunAt = clock.currentTimeNanosUnsafe()
+    return Effect.onExit(effect, (exit) => {
+      const said = signalOf(exit, clock.currentTimeMillisUnsafe())
+      if (said === undefined && Exit.isFailure(exit)) return Effect.void
+      const latencyMillis = Number(clock.currentTimeNanosUnsafe() - begunAt) / 1e6
+      return feedback({ congested: false, ...said, latencyMillis })
+    })
+  })

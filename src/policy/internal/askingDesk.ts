@@ -24,7 +24,7 @@ import { Leases } from "./leases.ts"
 import { Outage } from "./outage.ts"
 import type { OnStoreError } from "./outage.ts"
 import * as Rejections from "./rejections.ts"
-import type { Answer, Grant, Limit } from "./store.ts"
+import type { Answer, Grant, Limit, Signal } from "./store.ts"
 import type { Timer } from "./timer.ts"
 
 type Store = LimiterStore["Service"]
@@ -428,6 +428,26 @@ export class AskingDesk extends Desk {
     if (!this.outage.change({ _tag: "Settle", grant, tokens })) this.changes.add({ _tag: "Settle", grant, tokens })
     waiter.grant = { ...grant, head: { ...grant.head, tokens } }
   }
+
+  /** Tells what a service said. What makes it pause is heard before anybody goes on. */
+  readonly feedback = (limit: Limit, signal: Signal): Effect.Effect<void> =>
+    Effect.callback<void>((resume) => {
+      if (this.circuit.isOpen) return resume(Effect.void)
+      this.commands.run(this.store.feedback(limit, signal), (outcome) => {
+        this.heard(outcome)
+        resume(Effect.void)
+      })
+      if (!signal.congested) resume(Effect.void)
+    })
+
+  /** Reads the state of limits, within the time a command may take. */
+  readonly peek: Store["peek"] = (limits) =>
+    Effect.callback((resume) =>
+      this.commands.run(this.store.peek(limits), (outcome) => {
+        this.heard(outcome)
+        resume(outcome._tag === "Done" ? Effect.succeed(outcome.value) : Effect.fail(outcome.error))
+      })
+    )
 
   lost({ grant }: Waiter): Effect.Effect<void> {
     if (grant === undefined) return Effect.never

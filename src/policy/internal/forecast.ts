@@ -186,6 +186,8 @@ class Simulation {
   private take(site: Site, { calls, wish, tokens }: Pending): void {
     const cost = site.isTokens ? tokens : calls
     if (cost === 0) return
+    // Who takes no time has given its permits back before the next one tries.
+    if (site.isPermits && wish.takesMillis === 0) return
     site.state.take(this.now, cost)
     if (!site.isPermits || wish.takesMillis === Number.POSITIVE_INFINITY) return
     const at = this.now + wish.takesMillis

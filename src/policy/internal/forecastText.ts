@@ -28,7 +28,7 @@ export const formatForecast = (rows: ReadonlyArray<Row>): string => {
 }
 
 const describe = ({ calls = 1, service, tenant, tokens }: Request): string => {
-  const parts = [service === undefined ? "(any service)" : plain(service)]
+  const parts = [service === undefined ? "any" : plain(service)]
   if (tenant !== undefined) parts.push(`for ${plain(tenant)}`)
   if (calls !== 1) parts.push(`${calls} calls`)
   if (tokens !== undefined) parts.push(`${tokens} tokens`)
@@ -39,7 +39,7 @@ const describe = ({ calls = 1, service, tenant, tokens }: Request): string => {
 export const startText = (millis: number): string => {
   if (millis <= 0) return "now"
   if (millis === Number.POSITIVE_INFINITY) return "unknown"
-  if (millis < 1000) return `+${Math.ceil(millis)} ms`
+  if (millis <= 999) return `+${Math.ceil(millis)} ms`
   const tenths = Math.ceil(millis / 100)
   if (tenths < 600) return `+${tenths / 10} s`
   const seconds = Math.ceil(millis / 1000)

@@ -78,9 +78,9 @@ interface Fields {
 
 const none: Headers = () => undefined
 
-// A whole turn keeps its end among its parts; a response is itself the answer.
+// A whole turn keeps its end among its parts, as do the parts of a stream; a response is itself the answer.
 const answerFields = (answer: object): Fields | undefined => {
-  const content = field(answer, "content")
+  const content = Array.isArray(answer) ? answer as ReadonlyArray<unknown> : field(answer, "content")
   const finish = Array.isArray(content)
     ? content.slice(-8).find((part) => field(part, "type") === "finish") as unknown
     : answer

@@ -76,11 +76,14 @@ describe("ruleText", () => {
     ["x".repeat(100_000), ["no rule", "..."]]
   ]
 
-  it.each(wrong.map(([text, parts]) => [text.slice(0, 40), text, parts] as const))("refuses \"%s\"", (_, text, parts) => {
-    const message = failure(text)
-    for (const part of parts) assert.include(message, part)
-    assert.isBelow(message.length, 1000)
-  })
+  it.each(wrong.map(([text, parts]) => [text.slice(0, 40), text, parts] as const))(
+    "refuses \"%s\"",
+    (_, text, parts) => {
+      const message = failure(text)
+      for (const part of parts) assert.include(message, part)
+      assert.isBelow(message.length, 1000)
+    }
+  )
 
   it("writes what it reads: every rule comes back the same", () => {
     for (let seed = 1; seed <= 2000; seed++) {

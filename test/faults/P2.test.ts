@@ -1,0 +1,48 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { aiErrorOf, first, refusal, stage } from "./pacedModel.ts"
+
+describe("P2: a spent quota", () => {
+  it.effect.each<readonly [string, number, unknown]>([
+    ["insufficient_quota as the code", 429, {
+      error: { message: "You exceeded your current quota", code: "insufficient_quota" }
+    }],
+    ["insufficient_quota as the type", 429, { error: { message: "no money", type: "insufficient_quota", code: null } }],
+    ["a billing limit", 429, {
+      error: { message: "Billing hard limit has been reached", code: "billing_hard_limit_reached" }
+    }],
+    ["a payment that is due", 402, { error: { message: "Insufficient credits" } }]
+  ])(
+    "P2: %s is one request, whatever Retry-After says, and no pause for others",
+    ([, status, body]) =>
+      Effect.gen(function*() {
+        const at = yield* stage(first(refusal(status, { "retry-after": "5" }, body)))
+        const error = aiErrorOf(yield* Effect.exit(at.call({ repeat: true })))
+        assert.strictEqual(error.reason._tag, "QuotaExhaustedError")
+        assert.isFalse(error.isRetryable)
+        assert.lengthOf(at.seen, 1)
+        assert.deepStrictEqual(yield* at.pace, {
+          _tag: "Adaptive",
+          callsPerSecond: Number.POSITIVE_INFINITY,
+          pausedMillis: 0,
+          nextInMillis: 0
+        } as never)
+        // The clock stands: whoever comes next is asked for at once.
+        yield* at.call()
+        assert.deepStrictEqual(at.starts, [0, 0])
+      })
+  )
+
+  it.effect("P2: twenty calls at once are twenty requests", () =>
+    Effect.gen(function*() {
+      const spent = refusal(429, { "retry-after": "1" }, { error: { message: "quota", code: "insufficient_quota" } })
+      const at = yield* stage(() => spent)
+      const exits = yield* Effect.forEach(
+        Array.from({ length: 20 }),
+        () => Effect.exit(at.call({ repeat: true })),
+        { concurrency: "unbounded" }
+      )
+      for (const exit of exits) assert.strictEqual(aiErrorOf(exit).reason._tag, "QuotaExhaustedError")
+      assert.lengthOf(at.seen, 20)
+    }))
+})

@@ -1,0 +1,81 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { describeData } from "../data.ts"
+import { aiErrorOf, first, refusal, stage } from "./pacedModel.ts"
+
+describe("P4: a request that is wrong", () => {
+  it.effect.each([400, 401, 403, 404, 413, 422])(
+    "P4: %d is one request, and no pause for others",
+    (status) =>
+      Effect.gen(function*() {
+        const body = { error: { message: `it is wrong: ${status}` } }
+        const at = yield* stage(first(refusal(status, { "x-ratelimit-remaining-requests": "10" }, body)))
+        const error = aiErrorOf(yield* Effect.exit(at.call({ repeat: true })))
+        assert.isFalse(error.isRetryable)
+        assert.include(error.message, `it is wrong: ${status}`)
+        assert.lengthOf(at.seen, 1)
+        yield* at.call()
+        assert.deepStrictEqual(at.starts, [0, 0])
+      })
+  )
+
+  it.effect("P4: an endless body is cut, and keys in it are blotted out", () =>
+    Effect.gen(function*() {
+      const quoted = "your key sk-canary-0123456789 (Bearer sk-canary-0123456789) is wrong"
+      const body = JSON.stringify({ error: { message: `${quoted} ${"x".repeat(1_000_000)}` } })
+      const at = yield* stage(first(refusal(401, {}, body)))
+      const error = aiErrorOf(yield* Effect.exit(at.call({ repeat: true })))
+      const shown = `${error.message} ${JSON.stringify(error)}`
+      assert.include(shown, "your key <redacted>")
+      assert.notInclude(shown, "canary")
+      assert.isBelow(error.message.length, 10_000)
+      assert.isBelow(shown.length, 65_536)
+      assert.lengthOf(at.seen, 1)
+    }))
+})
+
+interface Recorded {
+  readonly interactions: ReadonlyArray<{
+    readonly response: {
+      readonly status: number
+      readonly headers: Readonly<Record<string, string>>
+      readonly body?: string
+      readonly bodyJson?: unknown
+    }
+  }>
+}
+
+describeData("wire", "P4: recorded refusals", (folder) => {
+  const failing = readdirSync(folder).filter((file) => file.endsWith(".json") && file !== "index.json").flatMap((
+    file
+  ) =>
+    (JSON.parse(readFileSync(join(folder, file), "utf8")) as Recorded).interactions
+      .filter(({ response }) => response.status >= 400 && response.status < 500 && response.status !== 429)
+      .map(({ response }) => ({ file, response, body: response.body ?? JSON.stringify(response.bodyJson) }))
+  )
+
+  it.effect("P4: are one request each, and say what the provider said, without keys", () =>
+    Effect.gen(function*() {
+      assert.isAbove(failing.length, 10)
+      for (const { body, file, response } of failing) {
+        const headers = Object.fromEntries(
+          Object.entries(response.headers).filter(([name]) => !/^(?:content-|transfer-)/.test(name))
+        )
+        const at = yield* stage(first(refusal(response.status, headers, body)))
+        const error = aiErrorOf(yield* Effect.exit(at.call({ repeat: true })))
+        assert.isFalse(error.isRetryable, file)
+        assert.lengthOf(at.seen, 1, file)
+        const reason = error.reason as {
+          readonly http?: { readonly body?: string; readonly response?: { readonly status: number } }
+        }
+        assert.strictEqual(reason.http?.response?.status, response.status, file)
+        const said = /"message":\s*"([^"\\]{8,60})/.exec(body)?.[1] ?? assert.fail(`${file}: no message in ${body}`)
+        const expected = said.replace(/\bsk-[\w*-]{4,}/g, "<redacted>")
+        assert.include(reason.http?.body ?? "", expected, file)
+        assert.notMatch(JSON.stringify(error), /\bsk-[\w*-]{4,}/, file)
+        assert.strictEqual((yield* at.pace).pausedMillis, 0, file)
+      }
+    }).pipe(Effect.scoped), 60_000)
+})
