@@ -123,6 +123,24 @@ const sharesContract = ({ it, open, pass }: Harness): void => {
       assert.strictEqual((yield* askMany(store, b!, 30)).granted, 22)
     }))
 
+  it("who has taken its share waits until its cost has been refilled at the mean rate", () =>
+    Effect.gen(function*() {
+      const store = yield* open
+      const rule = tokenBucket({ capacity: 10, refill: 10, every: "10 minutes" })
+      const [a, b] = ["a", "b"].map((owner) => store.lane("slow", [limit("slow", rule)], owner))
+      yield* tell(store, a!, 5)
+      const slow = yield* askMany(store, b!, 10, { waiting: 5 })
+      assert.strictEqual(slow.granted, 5)
+      assert.isAtMost(slow.waitMillis, keptMillis(0))
+      assert.isAbove(slow.waitMillis, 0)
+      const quick = tokenBucket({ capacity: 10, refill: 10, every: "100 millis" })
+      const [c, d] = ["c", "d"].map((owner) => store.lane("quick", [limit("quick", quick)], owner))
+      yield* tell(store, c!, 5)
+      const fast = yield* askMany(store, d!, 10, { waiting: 5 })
+      assert.strictEqual(fast.granted, 5)
+      assert.approximately(fast.waitMillis, 10, rounding)
+    }))
+
   it("two owners that ask in turn for all they need get even shares", () =>
     Effect.gen(function*() {
       const store = yield* open
@@ -219,6 +237,32 @@ const claimsContract = (harness: Harness): void => {
       const a = yield* askOne(store, store.lane("api", [shared, api], "a"), 1, 8)
       assert.deepInclude(a, { passed: false, blockedBy: 1 })
       assert.isTrue((yield* askOne(store, store.lane("quiet", [shared], "b"), 1, 5)).passed)
+    }))
+
+  it("a cost of one claims nothing: it finds room as soon as there is any", () =>
+    Effect.gen(function*() {
+      const store = yield* open
+      const limits = [limit("calls", slidingWindow({ limit: 1, window: "300 millis" }))]
+      const lane = (owner: string) => store.lane(`lane ${owner}`, limits, owner)
+      assert.isTrue((yield* askOne(store, lane("x"))).passed)
+      const a = yield* askOne(store, lane("a"))
+      assert.isFalse(a.passed)
+      yield* pass(Math.ceil(a.waitMillis))
+      assert.isTrue((yield* askOne(store, lane("b"))).passed)
+    }))
+
+  it("a claim renewed by asking stays", () =>
+    Effect.gen(function*() {
+      const store = yield* open
+      const lane = (owner: string) => store.lane("lane", [limit("permits", permits(3))], owner)
+      assert.isTrue((yield* askOne(store, lane("b"), 1)).passed)
+      for (let i = 0; i < 4; i++) {
+        const before = yield* timeOf(store)
+        assert.isFalse((yield* askOne(store, lane("a"), 3)).passed)
+        yield* pass(keptMillis(Number.POSITIVE_INFINITY) * 0.4)
+        const small = yield* askOne(store, lane("b"), 1)
+        if (small.grantedAt < before + keptMillis(Number.POSITIVE_INFINITY)) assert.isFalse(small.passed)
+      }
     }))
 
   it("several permits at once are claimed too", () =>
