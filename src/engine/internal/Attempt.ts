@@ -86,6 +86,7 @@ const progress = (call: Call, result: unknown): Effect.Effect<void> =>
 
 const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
   call.fiber = undefined
+  call.limited?.saw(exit)
   if (call.state === "answered" || call.reason !== undefined) {
     call.fiberEnded = true
     if (call.abandoned && Exit.isSuccess(exit)) countLate(call)

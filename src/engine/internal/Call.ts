@@ -9,6 +9,7 @@ import type * as Prompt from "effect/ai/Prompt"
 import type * as Response from "effect/ai/Response"
 import type * as Tool from "effect/ai/Tool"
 import * as Context from "effect/Context"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Tracer from "effect/Tracer"
 import type { CancelReason } from "../../domain/CancelReason.ts"
@@ -64,6 +65,8 @@ export interface Admitted {
   readonly isAsking: boolean
   /** The call is stopped before it started. */
   withdraw(): void
+  /** What its handler gave: the limits of its service may learn from it. */
+  saw(exit: Exit.Exit<unknown, unknown>): void
   /** Its handler has really ended. */
   end(): void
 }

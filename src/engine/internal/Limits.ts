@@ -109,9 +109,10 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   private taken = false
   /** Whether it was a limit that it waited for last, rather than the gate. */
   private held = true
-  private fiber: Fiber.Fiber<void, unknown> | undefined = undefined
+  private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   private lease: Limiter.Lease | undefined = undefined
-  private resume: ((effect: Effect.Effect<void>) => void) | undefined = undefined
+  private resume: ((effect: Effect.Effect<unknown, unknown>) => void) | undefined = undefined
+  private exit: Exit.Exit<unknown, unknown> = Exit.void
   private readonly askedAt: number
   private readonly places: Places
   private readonly call: Call
@@ -160,8 +161,8 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   }
 
   // The effect under the admission: from the start of the handler to its real end.
-  private admitted(lease: Limiter.Lease): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
+  private admitted(lease: Limiter.Lease): Effect.Effect<unknown, unknown> {
+    return Effect.callback<unknown, unknown>((resume) => {
       // Withdrawn in the same instant, or run twice: a handler starts at most once.
       if (!this.mayStart) {
         this.release()
@@ -205,16 +206,21 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   private readonly interrupted: Effect.Effect<void> = Effect.suspend(() => {
     Attempt.stop(this.call, stoppedByLimiter)
     return this.isOver ? Effect.void : Effect.callback<void>((resume) => {
-      this.resume = resume
+      this.resume = (ended) => resume(Effect.asVoid(Effect.exit(ended)))
     })
   })
+
+  saw(exit: Exit.Exit<unknown, unknown>): void {
+    this.exit = exit
+  }
 
   end(): void {
     if (this.state !== "granted") return
     this.state = "ended"
     const resume = this.resume!
     this.resume = undefined
-    resume(this.settled())
+    // The admission ends as the handler did, so that a limiter sees what the service said.
+    resume(Effect.andThen(this.settled(), this.exit))
   }
 
   private settled(): Effect.Effect<void> {
@@ -247,7 +253,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   }
 
   // The limiter is done with the call.
-  private left(exit: Exit.Exit<void, unknown>): void {
+  private left(exit: Exit.Exit<unknown, unknown>): void {
     this.fiber = undefined
     if (this.state !== "asking") return
     const { call } = this
@@ -313,7 +319,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
 const nameOf = (error: Limiter.Rejected): string =>
   error.limit !== "" && isRetryable(error) ? error.limit : error.message
 
-const faultOf = (exit: Exit.Exit<void, unknown>): unknown =>
+const faultOf = (exit: Exit.Exit<unknown, unknown>): unknown =>
   Exit.isSuccess(exit)
     ? new Error("the limiter ended without running it")
     : Cause.hasInterruptsOnly(exit.cause)
