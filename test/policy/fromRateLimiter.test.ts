@@ -98,7 +98,7 @@ describe("Limiter.fromRateLimiter", () => {
       const { limit, reason, retryAfterMillis } = yield* failure(start({ service: "api" }))
       assert.deepStrictEqual([reason, limit, retryAfterMillis], [
         "Exceeded",
-        "service \"api\", 1 calls per 1 s, bursts of 1",
+        "service \"api\", 1 call / 1 second bucket",
         1000
       ])
     }).pipe(Effect.provide(layer({ services: { api: bucket(1) }, onExceeded: "fail" }))))
