@@ -104,6 +104,8 @@ export abstract class Desk {
   protected isTooLate({ plan, since }: Waiter, { limit, millis }: Earliest, now: number): Rejected | undefined {
     const allowed = Math.min(plan.maxWaitMillis, plan.deadlineMillis)
     if (now - since + millis <= allowed) return undefined
+    // Who may not wait at all is not told that the wait is too long.
+    if (plan.once) return Rejections.exceeded(limit?.limit.name ?? "", millis)
     const reason = plan.deadlineMillis < plan.maxWaitMillis ? "Deadline" : "MaxWait"
     return Rejections.tooLate(reason, limit?.limit.name ?? "", allowed, millis)
   }
