@@ -7,7 +7,8 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { LimiterStore, LimiterStoreError } from "../LimiterStore.ts"
+import { LimiterStoreError } from "../LimiterStore.ts"
+import type { LimiterStore } from "../LimiterStore.ts"
 import { Changes } from "./changes.ts"
 import { Circuit } from "./circuit.ts"
 import { Commands } from "./commands.ts"
@@ -72,7 +73,9 @@ export class AskingDesk extends Desk {
   }
 
   attempt(waiter: Waiter): Effect.Effect<unknown, unknown, unknown> {
-    return this.line(waiter)
+    const { gate, lane } = waiter
+    const isUnlimited = lane.limits.length === 0 && lane.isIdle && !this.closed
+    return isUnlimited && (gate === undefined || gate.tryTake()) ? this.begin(waiter) : this.line(waiter)
   }
 
   // A lane that is about to be asked for keeps its turn, whoever joins it.
@@ -86,8 +89,21 @@ export class AskingDesk extends Desk {
   }
 
   protected serve(lane: LaneQueue): void {
+    if (lane.limits.length === 0) return this.startAll(lane)
     this.fresh.add(lane)
     this.flushSoon()
+  }
+
+  // Nothing is to be asked for a lane without limits.
+  private startAll(lane: LaneQueue): void {
+    for (let waiter = this.head(lane); waiter !== undefined; waiter = this.head(lane)) {
+      if (this.isTired) {
+        waiter.gate?.release()
+        return this.later(lane)
+      }
+      lane.turns.shift(waiter)
+      this.start(waiter, undefined)
+    }
   }
 
   readonly due = (queue: LimitQueue): void => {
@@ -115,8 +131,9 @@ export class AskingDesk extends Desk {
     this.commands.run(this.store.ask(flight.legs.map(({ ask }) => ask)), (outcome) => {
       this.flight = undefined
       this.heard(outcome)
-      if (outcome._tag === "Done") this.answered(flight, outcome.value)
-      else this.unanswered(flight, outcome.error)
+      if (outcome._tag === "Failed") this.unanswered(flight, outcome.error)
+      else if (outcome.value.length === flight.legs.length) this.answered(flight, outcome.value)
+      else this.unanswered(flight, miscounted)
       this.landed?.()
       if (this.fresh.size > 0 || this.dueQueues.size > 0 || this.withdrawn.size > 0) this.flushSoon()
     })
@@ -125,7 +142,7 @@ export class AskingDesk extends Desk {
   // Everybody who may try, the oldest turn first.
   private board(): Flight {
     const queues = [...this.dueQueues]
-    const lanes = new Set(queues.flatMap((queue) => queue.parked.slice(0, 2 * headsEach(1))))
+    const lanes = new Set(queues.flatMap((queue) => queue.parked.slice(0, queue.batch)))
     for (const lane of this.fresh) lanes.add(lane)
     this.dueQueues.clear()
     this.fresh.clear()
@@ -138,7 +155,7 @@ export class AskingDesk extends Desk {
       else this.boardLane(lane, most, legs)
     }
     for (const lane of this.withdrawn) {
-      if (lane.isIdle) legs.push({ lane, heads: [], ask: { lane: lane.lane, heads: [], waiting: 0 } })
+      if (lane.isIdle) legs.push({ lane, heads: [], ask: { lane: lane.lane, heads: [], waiting: 0 }, from: undefined })
     }
     this.withdrawn.clear()
     return { legs, queues }
@@ -159,7 +176,8 @@ export class AskingDesk extends Desk {
       return
     }
     const ids = heads.map(({ calls, tokens }) => ({ id: lane.hasPermits ? this.nextId() : "", calls, tokens }))
-    legs.push({ lane, heads, ask: { lane: lane.lane, heads: ids, waiting: lane.turns.open + heads.length } })
+    const ask = { lane: lane.lane, heads: ids, waiting: lane.turns.open + heads.length }
+    legs.push({ lane, heads, ask, from: lane.parkedAt })
   }
 
   private nextId(): string {
@@ -181,6 +199,10 @@ export class AskingDesk extends Desk {
   private answered(flight: Flight, answers: ReadonlyArray<Answer>): void {
     const starts: Array<() => void> = []
     flight.legs.forEach((leg, index) => this.answeredLeg(leg, answers[index]!, starts))
+    for (const queue of flight.queues) {
+      const tried = flight.legs.flatMap(({ from }, index) => from === queue ? [answers[index]!.granted] : [])
+      if (tried.length > 0) queue.batch = nextBatch(tried.length, tried.filter((granted) => granted > 0).length)
+    }
     this.keepDue(flight.queues)
     // Everybody stands where he belongs before anybody's code runs.
     for (const start of starts) start()
@@ -189,7 +211,7 @@ export class AskingDesk extends Desk {
   private answeredLeg({ ask, heads, lane }: Leg, answer: Answer, starts: Array<() => void>): void {
     const { granted, grantedAt, waitMillis } = answer
     lane.asked = 0
-    if (heads.length > 0) lane.batch = nextBatch(heads.length, answer)
+    if (heads.length > 0) lane.batch = nextBatch(heads.length, granted)
     heads.slice(0, granted).forEach((waiter, index) => {
       const grant: Grant = { lane: ask.lane, head: ask.heads[index]!, grantedAt }
       if (waiter.phase === "asked") starts.push(() => this.startAsked(waiter, grant))
@@ -484,3 +506,9 @@ export class AskingDesk extends Desk {
 
 // Its time passed while it was asked for.
 const isOverdue = (waiter: Waiter): boolean => waiter.expired !== undefined && waiter.index === -1
+
+const miscounted = new LimiterStoreError({
+  kind: "Refused",
+  message: "the store gave more or fewer answers than it was asked for",
+  isTransient: false
+})
