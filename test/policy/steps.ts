@@ -23,10 +23,11 @@ export class Steps {
         this.tasks = this.tasks.filter((each) => each !== task)
       }
     })
-    this.context = Context.make(Clock.Clock, this.clock()).pipe(
+    this.context = Context.empty().pipe(
+      Context.add(Clock.Clock, this.clock()),
       Context.add(Scheduler.Scheduler, scheduler),
       Context.add(Scheduler.MaxOpsBeforeYield, opsBeforeYield)
-    ) as Context.Context<never>
+    )
   }
 
   /** Takes one step: a task, else time goes to the next sleeper. False when there is neither. */
