@@ -310,6 +310,62 @@ for (const [store, layer] of stores) {
         )
       ))
 
+    it.effect("counts the wait for limits only: who waits for its place is not turned away", () =>
+      Effect.gen(function*() {
+        let free = 0
+        const wakes: Array<() => void> = []
+        const gate: Limiter.Gate = {
+          flow: {},
+          tryTake: () => free > 0 && free-- > 0,
+          release: () => void free++,
+          onFree: (wake) => void wakes.push(wake)
+        }
+        const log = new Map<string, number | string>()
+        const waited: Array<number> = []
+        for (const name of ["first", "second"]) {
+          yield* Limiter.withAdmission({ service: "a", gate })((lease) =>
+            Effect.flatMap(now, (at) => Effect.sync(() => log.set(name, at) && waited.push(lease.waitedMillis)))
+          ).pipe(
+            Effect.catch((rejected) => Effect.sync(() => log.set(name, rejected.reason))),
+            Effect.forkChild({ startImmediately: true })
+          )
+        }
+        yield* TestClock.adjust("10 minutes")
+        assert.strictEqual(log.size, 0)
+        free = 2
+        for (const wake of wakes.splice(0)) wake()
+        yield* settled
+        assert.deepStrictEqual([...log], [["first", 600_000]])
+        yield* TestClock.adjust("30 seconds")
+        assert.deepStrictEqual([log.get("second"), waited], [630_000, [0, 30_000]])
+      }).pipe(
+        Effect.provide(layer({ services: { a: Limiter.slidingWindow({ limit: 1, window: "30 seconds" }) } }))
+      ))
+
+    it.effect("turns away who waits for limits too long, once it had its place", () =>
+      Effect.gen(function*() {
+        let free = 0
+        const wakes: Array<() => void> = []
+        const gate: Limiter.Gate = {
+          flow: {},
+          tryTake: () => free > 0 && free-- > 0,
+          release: () => void free++,
+          onFree: (wake) => void wakes.push(wake)
+        }
+        const log = new Map<string, number | string>()
+        const holder = yield* Effect.forkChild(Limiter.withAdmission({ service: "a" })(Effect.never))
+        yield* starts(log)("gated", { service: "a", gate })
+        yield* TestClock.adjust("10 minutes")
+        free = 1
+        for (const wake of wakes.splice(0)) wake()
+        yield* settled
+        yield* TestClock.adjust("58 seconds")
+        assert.strictEqual(log.size, 0)
+        yield* TestClock.adjust("4 seconds")
+        assert.deepStrictEqual([...log], [["gated", "MaxWait"]])
+        yield* Fiber.interrupt(holder)
+      }).pipe(Effect.provide(layer({ services: { a: Limiter.permits(1) } }))))
+
     it.effect("holds no place while it waits for a limit", () =>
       Effect.gen(function*() {
         let free = 1

@@ -102,7 +102,7 @@ export class AskingDesk extends Desk {
         waiter.gate?.release()
         return this.later(lane)
       }
-      lane.turns.shift(waiter)
+      this.takeOut(lane, waiter)
       this.start(waiter, undefined)
     }
   }
@@ -166,7 +166,7 @@ export class AskingDesk extends Desk {
     const heads: Array<Waiter> = []
     const count = Math.min(most, lane.batch)
     for (let waiter = this.head(lane); waiter !== undefined; waiter = this.head(lane)) {
-      lane.turns.shift(waiter)
+      this.takeOut(lane, waiter)
       waiter.phase = "asked"
       heads.push(waiter)
       if (heads.length === count) break
@@ -247,10 +247,7 @@ export class AskingDesk extends Desk {
         later.push(() => this.reject(waiter, Rejections.exceeded(queue?.limit.name ?? "the store", waitMillis)))
       } else if (isOverdue(waiter)) later.push(() => this.reject(waiter, this.waitedTooLong(waiter)))
       else if (waiter.lane !== this.laneOf(waiter.plan, waiter.tenant)) later.push(() => this.readmit(waiter))
-      else {
-        waiter.phase = "waiting"
-        waiter.lane.turns.unshift(waiter)
-      }
+      else this.putIn(waiter.lane, waiter)
     }
   }
 
@@ -331,7 +328,7 @@ export class AskingDesk extends Desk {
     while (!this.isTired) {
       const waiter = this.head(lane)
       if (waiter === undefined) break
-      lane.turns.shift(waiter)
+      this.takeOut(lane, waiter)
       if (!this.decide(waiter)) return
     }
     if (lane.parkedAt === undefined) return this.arrive(lane)
@@ -357,9 +354,8 @@ export class AskingDesk extends Desk {
         return true
       case "Wait": {
         waiter.gate?.release()
-        waiter.phase = "waiting"
         const { lane } = waiter
-        lane.turns.unshift(waiter)
+        this.putIn(lane, waiter)
         this.moveTo(lane, lane.limits[decision.blockedBy]!, decision.waitMillis)
         return false
       }

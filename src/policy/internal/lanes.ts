@@ -20,6 +20,7 @@ export interface RuleBook {
 /** Prepares a set of limits for the store. */
 export type Prepare = (key: string, limits: ReadonlyArray<Limit>) => Lane
 
+/** So many lanes are kept; beyond that, those nobody waits in are forgotten. */
 const forgetAbove = 10_000
 
 export class Lanes {
@@ -31,6 +32,7 @@ export class Lanes {
   private readonly due: (queue: LimitQueue) => void
   private readonly services: Map<string, Array<Rule>>
   private readonly queues = new Map<string, LimitQueue>()
+  private forgetAt = forgetAbove
   private readonly lanes = new Map<string, LaneQueue>()
   // By service, for requests of nobody in particular.
   private readonly withTokens = new Map<string | undefined, LaneQueue>()
@@ -62,7 +64,7 @@ export class Lanes {
     const key = limits.map((limit) => limit.key).join(" ")
     const known = this.lanes.get(key)
     if (known !== undefined) return known
-    if (this.lanes.size >= forgetAbove) this.forget()
+    if (this.lanes.size >= this.forgetAt) this.forget()
     const lane = new LaneQueue(this.prepare(key, limits), limits.map((limit) => this.queueOf(limit)))
     this.lanes.set(key, lane)
     return lane
@@ -118,6 +120,7 @@ export class Lanes {
     for (const [key, lane] of this.lanes) if (lane.isIdle) this.lanes.delete(key)
     const used = new Set([...this.lanes.values()].flatMap((lane) => lane.limits))
     for (const [key, queue] of this.queues) if (!used.has(queue)) this.queues.delete(key)
+    this.forgetAt = Math.max(forgetAbove, 2 * this.lanes.size)
     this.changed()
   }
 

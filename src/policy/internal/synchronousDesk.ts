@@ -87,7 +87,7 @@ export class SynchronousDesk extends Desk {
     const waitMillis = this.store.takeUnsafe(lane.lane, waiter.calls, waiter.tokens)
     if (waitMillis === 0) {
       const grant = this.grantOf(waiter)
-      lane.turns.shift(waiter)
+      this.takeOut(lane, waiter)
       this.turned(lane)
       this.start(waiter, grant)
       return undefined
