@@ -73,4 +73,24 @@ describeRedis("R4: a partition that drops packets and resets nothing", () => {
       while ((yield* request(limiter)).said !== "Exceeded") yield* Effect.sleep(20)
       assertOnly(yield* requests(limiter, 10), "Exceeded")
     }))
+
+  for (const onStoreError of ["open", "closed", "local"] as const) {
+    it.live(`R4: of 200 at once, none waits longer than 1.2 x commandTimeout to be decided ("${onStoreError}")`, () =>
+      Effect.gen(function*() {
+        const commandTimeout = 400
+        const server = yield* redisServer()
+        const front = yield* proxy(server.port)
+        const limiter = yield* limiterOn(front.url, {
+          services: { api: Limiter.slidingWindow({ limit: 500, window: "1 hour" }) },
+          onStoreError,
+          commandTimeout
+        })
+        yield* request(limiter)
+        const late = yield* lateness
+        front.blackhole()
+        const all = yield* requests(limiter, 200)
+        assertOnly(all, onStoreError === "closed" ? "StoreUnavailable" : "admitted")
+        assert.isAtMost(Math.max(...all.map(({ tookMillis }) => tookMillis)), 1.2 * commandTimeout + late())
+      }))
+  }
 })
