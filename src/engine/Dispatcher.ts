@@ -22,7 +22,7 @@ import { evaluate, exitOf } from "./internal/exitOf.ts"
 import * as Limits from "./internal/Limits.ts"
 import { prepare } from "./internal/Pipeline.ts"
 import { ResourceLocks } from "./internal/ResourceLocks.ts"
-import { leave, rejectStuck, release as releasePermit, tryTake, wait, wake } from "./internal/ToolPermits.ts"
+import { Flow, leave, rejectStuck, release as releasePermit, tryTake, wait, wake } from "./internal/ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./internal/ToolPermits.ts"
 import { openCall } from "./internal/Tracing.ts"
 
@@ -83,7 +83,9 @@ export class Dispatcher implements Admission, Limits.Places {
   private stopping = 0
   private starts = 0
   private resting = false
-  private readonly flows = new Map<ToolPermits, object>()
+  entering = 0
+  private readonly flow = new Flow()
+  private readonly flows = new Map<ToolPermits, Flow>()
   private watchers: Array<() => void> = []
   private waking = false
   private wakeAgain = false
@@ -181,11 +183,17 @@ export class Dispatcher implements Admission, Limits.Places {
   /** To be called by the owner when a call is answered. */
   answered(call: Call): void {
     this.live.delete(call)
-    if (--this.outstanding === 0) {
-      const idle = this.idle
-      this.idle = undefined
-      idle?.()
-    }
+    this.outstanding--
+    // What it holds is given back in the same step, and before anybody is told that all is over.
+    if (call.attempts === 0 || call.released || call.isActive) this.checkIdle()
+  }
+
+  private checkIdle(): void {
+    if (this.outstanding > 0) return
+    if (this.entering > 0) return this.soon(() => this.checkIdle())
+    const idle = this.idle
+    this.idle = undefined
+    idle?.()
   }
 
   // ---- admission ------------------------------------------------------------------------------------------------------
@@ -239,6 +247,7 @@ export class Dispatcher implements Admission, Limits.Places {
     call.limited?.end()
     this.freeLocks(call)
     this.pump()
+    this.checkIdle()
   }
 
   abandon(call: Call): void {
@@ -431,13 +440,14 @@ export class Dispatcher implements Admission, Limits.Places {
 
   // ---- flows of the limiter that wait for a place -----------------------------------------------------------------------
 
-  flowOf(call: Call): object | undefined {
+  flowOf(call: Call): Flow | undefined {
     const { permits } = call
-    if (!this.owner.isRun) return permits === undefined || call.parent !== undefined ? permits && this : permits
-    if (permits === undefined) return this
+    if (permits === undefined) return this.owner.isRun ? this.flow : undefined
+    // What a call may borrow depends on the call it was made under.
+    if (!this.owner.isRun) return call.parent === undefined ? permits.flow : this.flow
     const known = this.flows.get(permits)
     if (known !== undefined) return known
-    const flow = {}
+    const flow = new Flow()
     this.flows.set(permits, flow)
     return flow
   }
