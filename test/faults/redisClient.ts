@@ -7,6 +7,7 @@ import type * as Scope from "effect/Scope"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import * as IoRedis from "../../src/adapter/IoRedis.ts"
 
+/** Patient unless told otherwise: on a slow machine an answer may take long. */
 export const connected = (options: IoRedis.Options): Effect.Effect<
   {
     readonly redis: Redis.Redis["Service"]
@@ -15,7 +16,7 @@ export const connected = (options: IoRedis.Options): Effect.Effect<
   Redis.RedisError,
   Scope.Scope
 > =>
-  Effect.map(IoRedis.make(options), (context) => ({
+  Effect.map(IoRedis.make({ commandTimeout: 5000, connectTimeout: 5000, ...options }), (context) => ({
     redis: Context.get(context, Redis.Redis),
     client: Context.get(context, IoRedis.IoRedisClient).client
   }))
