@@ -145,6 +145,7 @@ export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, u
   if (call.attemptTimer !== undefined) timers.remove(call.attemptTimer)
   if (call.deadlineTimer !== undefined) timers.remove(call.deadlineTimer)
   if (call.graceTimer !== undefined) timers.remove(call.graceTimer)
+  if (call.limited !== undefined) call.limited.exit = exit
   closeCall(call, outcome, exit)
   call.done(call, outcome)
 }

@@ -9,6 +9,7 @@ import type * as Prompt from "effect/ai/Prompt"
 import type * as Response from "effect/ai/Response"
 import type * as Tool from "effect/ai/Tool"
 import * as Context from "effect/Context"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Tracer from "effect/Tracer"
 import type { CancelReason } from "../../domain/CancelReason.ts"
@@ -62,6 +63,8 @@ export interface Admission {
 export interface Admitted {
   /** Whether it still waits for its limits. */
   readonly isAsking: boolean
+  /** What its handler ended with, where it was the handler that ended it. */
+  exit: Exit.Exit<unknown, unknown> | undefined
   /** The call is stopped before it started. */
   withdraw(): void
   /** Its handler has really ended. */
