@@ -131,9 +131,10 @@ describe("onExceeded: adaptive", () => {
       })
       const { limiters: [limiter] } = yield* limiters(1)
       assert.isTrue(Exit.isFailure(yield* Effect.exit(limiter!.withAdmission({ service: "a" })(refusal))))
-      assert.isTrue(Exit.isFailure(
-        yield* Effect.exit(limiter!.withAdmission({ service: "b", repeat: true, speculative: true })(refusal))
-      ))
+      const refused = yield* Effect.flip(
+        limiter!.withAdmission({ service: "b", repeat: true, speculative: true })(refusal)
+      )
+      assert.deepStrictEqual(refused, { status: 429, headers: {} })
       assert.strictEqual(runs, 2)
       // Paused: what is speculative does not wait.
       const late = yield* Effect.flip(limiter!.withAdmission({ service: "a", speculative: true })(Effect.void))
@@ -207,6 +208,9 @@ describe("onExceeded: adaptive", () => {
       for (let i = 0; i < 3; i++) yield* Effect.forkChild(withAdmission({ service: "api" })(refused))
       yield* TestClock.adjust(10)
       assert.deepStrictEqual(told.slice(4), [true, true, true])
+      yield* TestClock.adjust("1 hour")
+      yield* Effect.exit(withAdmission({ service: "api" })(Effect.fail({ status: 500, headers: {} })))
+      assert.lengthOf(told, 7)
     }))
 
   it.effect("learns nothing from effects that fail for reasons of their own", () =>

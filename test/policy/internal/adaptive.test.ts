@@ -101,6 +101,13 @@ describe("a refusal", () => {
     assert.isAtMost(times.length, 21)
   })
 
+  it("is paced after an idle time as well: what was not used is gone", () => {
+    const state = Adaptive.make()
+    admit(state, start, start + 6000, 50)
+    Adaptive.observe(state, start + 6000, refusal(start + 5950, { retryAfterMillis: 0 }))
+    assert.isAtMost(admit(state, start + 60_000, start + 61_000).length, 11)
+  })
+
   it("is waited for an hour at most", () => {
     const state = Adaptive.make()
     Adaptive.take(state, start, 1)
@@ -173,6 +180,19 @@ describe("good answers", () => {
     assert.isBelow(grown(2000, 4000), grown(260, 4000))
     assert.isAbove(grown(2000, 4000), 9)
     assert.isAbove(grown(2000, 300_000), 18)
+  })
+
+  it("that take ever longer bring the rate down again, to half of the last jam's at most", () => {
+    const state = learnt()
+    const rates: Array<number> = []
+    for (let now = start; now < start + 40_000; now++) {
+      if (Adaptive.wait(state, now) === 0) Adaptive.take(state, now, 1)
+      const latencyMillis = now < start + 10_000 ? 100 : 100 * 1.2 ** ((now - start - 10_000) / 1000)
+      if (now % 50 === 0) Adaptive.observe(state, now, good(now, { latencyMillis }))
+      if (now % 1000 === 0) rates.push(perSecond(state, now))
+    }
+    assert.isBelow(rates[35]!, 0.8 * rates[10]!)
+    assert.isAtLeast(Math.min(...rates), 9)
   })
 
   it("fade a limit without a jam: slowly after ten minutes, to none after twenty", () => {

@@ -61,6 +61,19 @@ describe("Retry-After", () => {
     assert.strictEqual(askedFor(headers), expected)
   })
 
+  it("means UTC where a date has no zone, wherever this machine stands", () => {
+    const zone = process.env["TZ"]
+    process.env["TZ"] = "America/New_York"
+    try {
+      assert.notStrictEqual(new Date(now).getTimezoneOffset(), 0)
+      assert.strictEqual(askedFor({ "retry-after": "Thu Jan 15 12:00:50 2026" }), 50_000)
+      assert.strictEqual(askedFor({ "retry-after": "2026-01-15T12:00:10" }), 10_000)
+    } finally {
+      if (zone === undefined) delete process.env["TZ"]
+      else process.env["TZ"] = zone
+    }
+  })
+
   it("is taken from the body where the headers say nothing", () => {
     const google = (retryDelay: unknown): unknown => ({
       error: {
@@ -109,6 +122,12 @@ describe("Retry-After", () => {
 
   it("of a good answer asks for nothing", () => {
     assert.strictEqual(signalOf({ status: 200, headers: { "retry-after": "52" } }, now), undefined)
+    const headers = { "retry-after": "52", "ratelimit-remaining": "3", "ratelimit-reset": "9" }
+    assert.deepStrictEqual(signalOf({ status: 200, headers }, now), {
+      congested: false,
+      remaining: 3,
+      resetMillis: 9000
+    })
   })
 })
 
