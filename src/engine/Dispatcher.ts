@@ -83,6 +83,7 @@ export class Dispatcher implements Admission, Limits.Places {
   private stopping = 0
   private starts = 0
   private resting = false
+  entering = 0
   private readonly flows = new Map<ToolPermits, object>()
   private watchers: Array<() => void> = []
   private waking = false
@@ -181,11 +182,17 @@ export class Dispatcher implements Admission, Limits.Places {
   /** To be called by the owner when a call is answered. */
   answered(call: Call): void {
     this.live.delete(call)
-    if (--this.outstanding === 0) {
-      const idle = this.idle
-      this.idle = undefined
-      idle?.()
-    }
+    this.outstanding--
+    // What it holds is given back in the same step, and before anybody is told that all is over.
+    if (call.attempts === 0 || call.released || call.isActive) this.checkIdle()
+  }
+
+  private checkIdle(): void {
+    if (this.outstanding > 0) return
+    if (this.entering > 0) return this.soon(() => this.checkIdle())
+    const idle = this.idle
+    this.idle = undefined
+    idle?.()
   }
 
   // ---- admission ------------------------------------------------------------------------------------------------------
@@ -239,6 +246,7 @@ export class Dispatcher implements Admission, Limits.Places {
     call.limited?.end()
     this.freeLocks(call)
     this.pump()
+    this.checkIdle()
   }
 
   abandon(call: Call): void {

@@ -5,6 +5,7 @@
  *
  * `withAdmission(request)(effect)` is the contract, and all a limiter of your own must do: a Layer of `Limiter`.
  */
+import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -12,9 +13,19 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import type * as Redis from "effect/persistence/Redis"
+import type * as RateLimiter from "effect/persistence/RateLimiter"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { adapting, watched } from "./internal/adapting.ts"
-import { overSynchronousDesk } from "./internal/admission.ts"
+import { overDesk, overSynchronousDesk } from "./internal/admission.ts"
+import { AskingDesk } from "./internal/askingDesk.ts"
+import type { Desk } from "./internal/desk.ts"
+import { explainOver } from "./internal/explain.ts"
+import { formatForecast as formatLines } from "./internal/forecastText.ts"
+import type { Use } from "./internal/lane.ts"
+import { readLimits } from "./internal/limitConfig.ts"
+import * as FromRateLimiter from "./internal/fromRateLimiter.ts"
 import { settings } from "./internal/options.ts"
 import type { Rules, Settings } from "./internal/options.ts"
 import { Rejected } from "./internal/request.ts"
@@ -24,7 +35,8 @@ import * as Signals from "./internal/signals.ts"
 import { SynchronousDesk } from "./internal/synchronousDesk.ts"
 import { Timer } from "./internal/timer.ts"
 import { layerMemory, LimiterStore } from "./LimiterStore.ts"
-import type { Limit, Signal } from "./LimiterStore.ts"
+import type { Limit, LimiterStoreError, Signal } from "./LimiterStore.ts"
+import * as LimiterStoreRedis from "./LimiterStoreRedis.ts"
 
 export { Rejected, Tenant } from "./internal/request.ts"
 export type { Gate, Lease, Request } from "./internal/request.ts"
@@ -42,7 +54,12 @@ export interface Admit {
 }
 
 /**
- * One line of a dry run: when the request would start, in milliseconds from now, and the limit it waits for until then.
+ * One line of a dry run: when the request would start, and the limit it waits for until then.
+ *
+ * **Shape** `waitsFor` names the limit that holds it up longest; absent where it starts at once.
+ *
+ * **Units** `startMillis`: milliseconds from now; `Infinity` where a permit must come back that is held now, since nobody knows
+ * when.
  *
  * @category models
  * @since 0.1.0
@@ -95,6 +112,23 @@ export interface Options {
 }
 
 /**
+ * What a limiter does when its store is shared, and away.
+ *
+ * - `onStoreError`: for requests that the store does not answer: `"closed"` (default) rejects them, `"open"` lets them start,
+ *   `"local"` decides by the same rules in this process's memory.
+ * - `commandTimeout`: how long a store may take to answer; default 250 milliseconds.
+ * - `probeInterval`: after three failures in a row the store is only probed, so often; default 1 second.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StoreOptions {
+  readonly onStoreError?: "open" | "closed" | "local" | undefined
+  readonly commandTimeout?: Duration.Input | undefined
+  readonly probeInterval?: Duration.Input | undefined
+}
+
+/**
  * Makes the limits of a program, kept in this process's memory.
  *
  * **Errors** Options that make no sense die here, naming the value.
@@ -104,40 +138,119 @@ export interface Options {
  */
 export const layer = (options: Options): Layer.Layer<Limiter> => {
   const given = settings(options)
-  return Layer.provide(Layer.effect(Limiter, fromStore(given)), layerMemory)
+  return Layer.provide(Layer.effect(Limiter, Effect.orDie(fromStore(given))), layerMemory)
 }
 
 /**
  * Makes the limits of a program, kept in the `LimiterStore` of the context.
  *
+ * **Errors** A store that is away fails the layer under `onStoreError: "closed"`; otherwise the limiter starts without it.
+ *
  * @category layers
  * @since 0.1.0
  */
-export const layerStore = (options: Options): Layer.Layer<Limiter, never, LimiterStore> => {
+export const layerStore = (options: Options & StoreOptions): Layer.Layer<Limiter, LimiterStoreError, LimiterStore> => {
   const given = settings(options)
   return Layer.effect(Limiter, fromStore(given))
 }
 
-let made = 0
+/**
+ * Makes the limits of a program, kept in Redis and shared by all processes that name the same `prefix` and `name`.
+ *
+ * **Shape** It stands on Effect's `Redis` service, whichever driver serves it.
+ *
+ * **Errors** A Redis that is away when a request comes: `onStoreError` decides.
+ *
+ * @see `LimiterStoreRedis` for what Redis keeps, and when it may forget
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerRedis = (
+  options: Options & StoreOptions & LimiterStoreRedis.Options
+): Layer.Layer<Limiter, LimiterStoreError, Redis.Redis> =>
+  Layer.provide(layerStore(options), LimiterStoreRedis.layer(options))
 
-const fromStore = Effect.fnUntraced(function*({ book, defaults }: Settings) {
+/**
+ * The options of a limiter as the environment has them, for a layer of your own choice. What is absent keeps its default.
+ *
+ * - `TOOLFORMER_LIMIT_GLOBAL`: rules of every request, such as `500 calls / 1 minute sliding, 10 at once`.
+ * - `TOOLFORMER_LIMIT_SERVICE_<NAME>`: rules of the service whose name is `<NAME>` in lower case.
+ * - `TOOLFORMER_LIMIT_SERVICES`: rules by exact name, as JSON: `{"google-maps": "50 calls / 1 second"}`.
+ * - `TOOLFORMER_LIMIT_TENANT`: rules of each tenant; `TOOLFORMER_LIMIT_TENANTS`: by tenant, as JSON.
+ * - `TOOLFORMER_LIMIT_ON_EXCEEDED`: `wait`, `fail` or `adaptive`; `TOOLFORMER_LIMIT_MAX_WAIT`: `30 seconds`.
+ *
+ * A rule is `<count> calls / <duration>` or `<count> tokens / <duration>`, then `sliding` (which may be left out), `fixed`,
+ * `bucket` or `bucket of <capacity>`; or `<count> at once`. Several are separated by commas.
+ *
+ * **Errors** A `ConfigError` that names the variable and says what is wrong with it, also for a name that begins with
+ * `TOOLFORMER_LIMIT` and is none of these: a limit with a misspelt name would let everything pass.
+ *
+ * **Example** (A service's rules from a variable)
+ *
+ * ```ts
+ * import { ConfigProvider, Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const env = { TOOLFORMER_LIMIT_SERVICE_OPENAI: "500 calls / 1 minute, 10 at once" }
+ * const provider = ConfigProvider.fromEnv({ env })
+ * const options = await Effect.runPromise(
+ *   Limiter.optionsConfig.pipe(Effect.provideService(ConfigProvider.ConfigProvider, provider))
+ * )
+ * options.services?.["openai"] // => [Limiter.slidingWindow({ limit: 500, window: "1 minute" }), Limiter.permits(10)]
+ * ```
+ *
+ * @category settings
+ * @since 0.1.0
+ */
+export const optionsConfig: Effect.Effect<Options, Config.ConfigError> = readLimits
+
+/**
+ * Makes the limits that the environment names, kept in this process's memory.
+ *
+ * @see {@link optionsConfig} for the variables, and to keep the limits elsewhere
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<Limiter, Config.ConfigError> = Layer.unwrap(Effect.map(optionsConfig, layer))
+
+const fromStore = Effect.fnUntraced(function*(settings: Settings) {
+  const { book, defaults, onStoreError, probeMillis } = settings
   const store = yield* LimiterStore
-  const timer = new Timer(yield* Effect.context())
-  const owner = `limiter-${++made}`
-  const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous!, timer)
-  yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
-  yield* Effect.ignore(store.freed(desk.freed))
-  const admit = overSynchronousDesk(desk, store.synchronous!, defaults)
-  const limitOf = (service: string): Limit => desk.lanes.adaptiveLimit(service)
+  const context = yield* Effect.context()
+  const timer = new Timer(context)
+  const owner = crypto.randomUUID()
+  if (store.synchronous !== undefined) {
+    const desk = new SynchronousDesk(book, (key, limits) => store.lane(key, limits, owner), store.synchronous, timer)
+    yield* store.freed(desk.freed)
+    yield* Effect.addFinalizer(() => Effect.sync(() => desk.close()))
+    return limiterOf(settings, desk, overSynchronousDesk(desk, store.synchronous, defaults), store)
+  }
+  const desk = new AskingDesk(book, store, { ...settings, owner }, timer, context)
+  const listening = store.freed(desk.freed)
+  yield* onStoreError === "closed"
+    ? listening
+    : Effect.forkScoped(Effect.retry(listening, Schedule.spaced(probeMillis)), { startImmediately: true })
+  yield* Effect.addFinalizer(() => desk.closing)
+  return limiterOf(settings, desk, overDesk(desk, defaults), desk)
+})
+
+const limiterOf = (
+  { book, defaults }: Settings,
+  desk: Desk,
+  admit: (request: Request) => (use: Use) => Effect.Effect<unknown, unknown, unknown>,
+  { feedback, peek }: Pick<LimiterStore["Service"], "feedback" | "peek">
+): Limiter["Service"] => {
   const { maxWaitMillis } = defaults
-  const learning = book.adaptive ? adapting({ admit, limitOf, feedback: store.feedback, maxWaitMillis }) : undefined
+  const limitOf = (service: string): Limit => desk.lanes.adaptiveLimit(service)
+  const learning = book.adaptive ? adapting({ admit, limitOf, feedback, maxWaitMillis }) : undefined
   return make({
     // Desks carry effects without their types.
     withAdmission: (learning?.withAdmission ?? admit) as (request: Request) => never,
     ...(learning === undefined ? undefined : { feedback: learning.feedback }),
-    add: (service, rule) => Effect.sync(() => desk.add(service, rule))
+    add: (service, rule) => Effect.sync(() => desk.add(service, rule)),
+    explain: explainOver(desk, peek, defaults)
   })
-})
+}
 
 /**
  * Makes a limiter of your own from what it must do, `withAdmission`, and what it may do.
@@ -253,3 +366,66 @@ export const withFeedback = (service: string) => <A, E, R>(effect: Effect.Effect
 export const explain = (
   requests: ReadonlyArray<Request & { readonly takes?: Duration.Input | undefined }>
 ): Effect.Effect<ReadonlyArray<Forecast>, Rejected, Limiter> => Limiter.use((limiter) => limiter.explain(requests))
+
+/**
+ * Writes a dry run as a small table: one line for each request, when it starts, and which limit it waits for.
+ *
+ * **Example** (Six calls under two limits)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.layer({
+ *   global: Limiter.slidingWindow({ limit: 4, window: "10 seconds" }),
+ *   services: { maps: Limiter.slidingWindow({ limit: 1, window: "30 seconds" }) }
+ * })
+ * const calls = [{ service: "maps" }, { service: "maps" }, { calls: 3 }, { service: "search", tokens: 200 }]
+ * const lines = await Effect.runPromise(Effect.provide(Limiter.explain(calls), limits))
+ * const table = Limiter.formatForecast(lines).split("\n")
+ * table[0] // => "#  request             starts  waits for"
+ * table[2] // => "2  maps                +30 s   service \"maps\", 1 call / 30 seconds sliding"
+ * table[3] // => "3  any, 3 calls        now     -"
+ * table[4] // => "4  search, 200 tokens  +10 s   global, 4 calls / 10 seconds sliding"
+ * ```
+ *
+ * @category rules
+ * @since 0.1.0
+ */
+export const formatForecast: (lines: ReadonlyArray<Forecast>) => string = formatLines
+
+/**
+ * Makes Effect's own `RateLimiter` of `effect/persistence` a limiter, for programs that already run on it.
+ *
+ * **Shape** `prefix` begins the keys; default `effect-toolformer`. `onExceeded` `"wait"` consumes with `"delay"` and sleeps as
+ * long as it says, `"fail"` with `"fail"`.
+ *
+ * **Errors** `slidingWindow` and `permits`, which Effect's has not, die at construction. A failing store is `StoreUnavailable`.
+ *
+ * **Gotchas** It takes first and waits afterwards, one limit at a time. So nothing is atomic over several limits: a request that a
+ * later limit refuses has paid the earlier ones (tenant first, then service, then global). A waiter that is cancelled, or
+ * rejected for its `maxWait`, has paid too. Settled tokens are not given back. There are no turns and no `explain`.
+ *
+ * **Example** (On the memory store of Effect)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { RateLimiter } from "effect/persistence"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.fromRateLimiter({
+ *   services: { api: Limiter.tokenBucket({ capacity: 10, refill: 5, every: "1 second" }) }
+ * }).pipe(Layer.provide(RateLimiter.layer), Layer.provide(RateLimiter.layerStoreMemory))
+ *
+ * const call = Limiter.withAdmission({ service: "api" })(Effect.succeed("ok"))
+ * await Effect.runPromise(Effect.provide(call, limits)) // => "ok"
+ * ```
+ *
+ * @see {@link layer} and `layerRedis`, which have none of these gaps
+ * @category layers
+ * @since 0.1.0
+ */
+export const fromRateLimiter = (
+  options: FromRateLimiter.Options
+): Layer.Layer<Limiter, never, RateLimiter.RateLimiter> =>
+  Layer.effect(Limiter, Effect.map(FromRateLimiter.fromRateLimiter(options), (parts) => make(parts as never)))

@@ -31,8 +31,8 @@ export type {
 /**
  * The store could not answer: it is away, too slow, or says something we do not understand.
  *
- * **Shape** `kind`: `Unreachable` (no connection), `TimedOut` (no answer in time: the script may have been applied and is never
- * sent again), `Refused` (it answered with an error; `key` names the key where one is to blame, as with WRONGTYPE).
+ * **Shape** `kind`: `Unreachable` (no connection), `TimedOut` (no answer in time, or the connection ended before it: the
+ * script may have been applied and is never sent again), `Refused` (it answered with an error; `key` names the key where one is to blame, as with WRONGTYPE).
  *
  * @category errors
  * @since 0.1.0

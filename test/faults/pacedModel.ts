@@ -67,7 +67,9 @@ export const stage = (
     const { baseURL, seen } = server.mount(provider)
     const context = yield* Layer.build(Layer.merge(
       OpenAi.layer({ model: "m", baseURL, api: "chat", apiKey: "sk-canary-0123456789" }),
-      Layer.provideMerge(Limiter.layerStore({ onExceeded: "adaptive", ...options }), LimiterStore.layerMemory)
+      Layer.orDie(
+        Layer.provideMerge(Limiter.layerStore({ onExceeded: "adaptive", ...options }), LimiterStore.layerMemory)
+      )
     ))
     const starts: Array<number> = []
     let answered = 0

@@ -8,336 +8,349 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import * as Limiter from "../../src/policy/Limiter.ts"
+import { layerAsked } from "./askedStore.ts"
 
 const perSecond = (limit: number) => Limiter.slidingWindow({ limit, window: "1 second" })
 const now = Effect.clockWith((clock) => Effect.sync(() => clock.currentTimeMillisUnsafe()))
+
+const settled = Effect.yieldNow.pipe(Effect.repeat({ times: 10 }))
 
 /** Starts requests in order; answers with when each began (or why not), by name. */
 const starts = (log: Map<string, number | string>) => (name: string, request: Limiter.Request) =>
   Limiter.withAdmission(request)(Effect.flatMap(now, (at) => Effect.sync(() => log.set(name, at)))).pipe(
     Effect.catch((rejected) => Effect.sync(() => log.set(name, rejected.reason))),
-    Effect.forkChild({ startImmediately: true })
+    Effect.forkChild({ startImmediately: true }),
+    Effect.tap(settled)
   )
 
-const settled = Effect.yieldNow.pipe(Effect.repeat({ times: 5 }))
+const stores = [
+  ["in memory", Limiter.layer],
+  [
+    "in a store that is asked",
+    (options: Limiter.Options) => Layer.orDie(Layer.provide(Limiter.layerStore(options), layerAsked()))
+  ]
+] as const
 
-describe("Limiter.withAdmission", () => {
-  it.effect("runs the effect when every limit has room", () =>
-    Effect.gen(function*() {
-      const result = yield* Limiter.withAdmission({ service: "a" })(Effect.succeed(7))
-      assert.strictEqual(result, 7)
-    }).pipe(Effect.provide(Limiter.layer({ global: perSecond(1), services: { a: perSecond(1) } }))))
+for (const [store, layer] of stores) {
+  describe(`Limiter.withAdmission, ${store}`, () => {
+    it.effect("runs the effect when every limit has room", () =>
+      Effect.gen(function*() {
+        const result = yield* Limiter.withAdmission({ service: "a" })(Effect.succeed(7))
+        assert.strictEqual(result, 7)
+      }).pipe(Effect.provide(layer({ global: perSecond(1), services: { a: perSecond(1) } }))))
 
-  it.effect("lets those that do not fit wait, first come, first served", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      for (let i = 0; i < 5; i++) yield* starts(log)(`${i}`, { service: "a" })
-      assert.deepStrictEqual([...log], [["0", 0], ["1", 0]])
-      yield* TestClock.adjust("999 millis")
-      assert.strictEqual(log.size, 2)
-      yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual([...log], [["0", 0], ["1", 0], ["2", 1000], ["3", 1000]])
-      yield* TestClock.adjust("1 second")
-      assert.strictEqual(log.get("4"), 2000)
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: perSecond(2) } }))))
+    it.effect("lets those that do not fit wait, first come, first served", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        for (let i = 0; i < 5; i++) yield* starts(log)(`${i}`, { service: "a" })
+        assert.deepStrictEqual([...log], [["0", 0], ["1", 0]])
+        yield* TestClock.adjust("999 millis")
+        assert.strictEqual(log.size, 2)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([...log], [["0", 0], ["1", 0], ["2", 1000], ["3", 1000]])
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(log.get("4"), 2000)
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(2) } }))))
 
-  it.effect("passes a request without a service through the global limits only", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      yield* starts(log)("a", { service: "a" })
-      yield* starts(log)("b", { service: "a" })
-      yield* starts(log)("c", {})
-      yield* starts(log)("d", {})
-      assert.deepStrictEqual([...log], [["a", 0], ["c", 0]])
-    }).pipe(Effect.provide(Limiter.layer({ global: perSecond(2), services: { a: perSecond(1) } }))))
+    it.effect("passes a request without a service through the global limits only", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        yield* starts(log)("a", { service: "a" })
+        yield* starts(log)("b", { service: "a" })
+        yield* starts(log)("c", {})
+        yield* starts(log)("d", {})
+        assert.deepStrictEqual([...log], [["a", 0], ["c", 0]])
+      }).pipe(Effect.provide(layer({ global: perSecond(2), services: { a: perSecond(1) } }))))
 
-  it.effect("gives each tenant its own limits, by name or by default", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      for (const tenant of ["big", "big", "small", "small", "tiny"]) {
-        yield* starts(log)(`${tenant}${log.size}`, { tenant })
-      }
-      assert.deepStrictEqual([...log.keys()], ["big0", "big1", "small2", "tiny3"])
-      yield* Effect.provideService(starts(log)("reference", {}), Limiter.Tenant, "small")
-      assert.isFalse(log.has("reference"))
-    }).pipe(
-      Effect.provide(Limiter.layer({ tenants: { big: perSecond(2), default: perSecond(1) } }))
-    ))
+    it.effect("gives each tenant its own limits, by name or by default", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        for (const tenant of ["big", "big", "small", "small", "tiny"]) {
+          yield* starts(log)(`${tenant}${log.size}`, { tenant })
+        }
+        assert.deepStrictEqual([...log.keys()], ["big0", "big1", "small2", "tiny3"])
+        yield* Effect.provideService(starts(log)("reference", {}), Limiter.Tenant, "small")
+        assert.isFalse(log.has("reference"))
+      }).pipe(
+        Effect.provide(layer({ tenants: { big: perSecond(2), default: perSecond(1) } }))
+      ))
 
-  it.effect("counts tokens where a request has them", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      yield* starts(log)("80", { service: "a", tokens: 80 })
-      yield* starts(log)("30", { service: "a", tokens: 30 })
-      yield* starts(log)("none", { service: "a" })
-      assert.deepStrictEqual([...log.keys()], ["80", "none"])
-    }).pipe(
-      Effect.provide(
-        Limiter.layer({
-          services: { a: Limiter.tokenBucket({ unit: "tokens", capacity: 100, refill: 10, every: 1000 }) }
-        })
-      )
-    ))
+    it.effect("counts tokens where a request has them", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        yield* starts(log)("80", { service: "a", tokens: 80 })
+        yield* starts(log)("30", { service: "a", tokens: 30 })
+        yield* starts(log)("none", { service: "a" })
+        assert.deepStrictEqual([...log.keys()], ["80", "none"])
+      }).pipe(
+        Effect.provide(
+          layer({
+            services: { a: Limiter.tokenBucket({ unit: "tokens", capacity: 100, refill: 10, every: 1000 }) }
+          })
+        )
+      ))
 
-  it.effect("settles an estimate: the last word counts", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      yield* Limiter.withAdmission({ tokens: 90 })((lease) =>
-        Effect.andThen(lease.settle({ tokens: 50 }), lease.settle({ tokens: 20 }))
-      )
-      yield* starts(log)("80", { tokens: 80 })
-      yield* starts(log)("1", { tokens: 1 })
-      assert.deepStrictEqual([...log.keys()], ["80"])
-      const bad = yield* Effect.exit(
-        Limiter.withAdmission({ service: "x" })((lease) => lease.settle({ tokens: -1 }))
-      )
-      assert.include(String(bad), "-1")
-    }).pipe(
-      Effect.provide(
-        Limiter.layer({ global: Limiter.slidingWindow({ unit: "tokens", limit: 100, window: "30 seconds" }) })
-      )
-    ))
+    it.effect("settles an estimate: the last word counts", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        yield* Limiter.withAdmission({ tokens: 90 })((lease) =>
+          Effect.andThen(lease.settle({ tokens: 50 }), lease.settle({ tokens: 20 }))
+        )
+        yield* starts(log)("80", { tokens: 80 })
+        yield* starts(log)("1", { tokens: 1 })
+        assert.deepStrictEqual([...log.keys()], ["80"])
+        const bad = yield* Effect.exit(
+          Limiter.withAdmission({ service: "x" })((lease) => lease.settle({ tokens: -1 }))
+        )
+        assert.include(String(bad), "-1")
+      }).pipe(
+        Effect.provide(
+          layer({ global: Limiter.slidingWindow({ unit: "tokens", limit: 100, window: "30 seconds" }) })
+        )
+      ))
 
-  it.effect("tells how long the limits made it wait", () =>
-    Effect.gen(function*() {
-      const waited = Limiter.withAdmission({})((lease) => Effect.sync(() => lease.waitedMillis))
-      assert.strictEqual(yield* waited, 0)
-      const second = yield* Effect.forkChild(waited)
-      yield* TestClock.adjust("1 second")
-      assert.strictEqual(yield* Fiber.join(second), 1000)
-    }).pipe(Effect.provide(Limiter.layer({ global: perSecond(1) }))))
+    it.effect("tells how long the limits made it wait", () =>
+      Effect.gen(function*() {
+        const waited = Limiter.withAdmission({})((lease) => Effect.sync(() => lease.waitedMillis))
+        assert.strictEqual(yield* waited, 0)
+        const second = yield* Effect.tap(Effect.forkChild(waited), settled)
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* Fiber.join(second), 1000)
+      }).pipe(Effect.provide(layer({ global: perSecond(1) }))))
 
-  it.effect("holds a permit until the effect ends, however it ends", () =>
-    Effect.gen(function*() {
-      const held = Limiter.withAdmission({ service: "a" })
-      const gate = yield* Deferred.make<void>()
-      const first = yield* Effect.forkChild(held(Deferred.await(gate)), { startImmediately: true })
-      const log = new Map<string, number | string>()
-      yield* starts(log)("second", { service: "a" })
-      yield* settled
-      assert.strictEqual(log.size, 0)
-      yield* Fiber.interrupt(first)
-      yield* settled
-      assert.deepStrictEqual([...log.keys()], ["second"])
-      yield* Effect.exit(held(Effect.fail("no")))
-      yield* Effect.exit(held(Effect.die("no")))
-      yield* Effect.exit(held((): Effect.Effect<never> => {
-        throw new Error("no")
+    it.effect("holds a permit until the effect ends, however it ends", () =>
+      Effect.gen(function*() {
+        const held = Limiter.withAdmission({ service: "a" })
+        const gate = yield* Deferred.make<void>()
+        const first = yield* Effect.forkChild(held(Deferred.await(gate)), { startImmediately: true })
+        const log = new Map<string, number | string>()
+        yield* starts(log)("second", { service: "a" })
+        yield* settled
+        assert.strictEqual(log.size, 0)
+        yield* Fiber.interrupt(first)
+        yield* settled
+        assert.deepStrictEqual([...log.keys()], ["second"])
+        yield* Effect.exit(held(Effect.fail("no")))
+        yield* Effect.exit(held(Effect.die("no")))
+        yield* Effect.exit(held((): Effect.Effect<never> => {
+          throw new Error("no")
+        }))
+        assert.strictEqual(yield* held(Effect.succeed(1)), 1)
+      }).pipe(Effect.provide(layer({ services: { a: Limiter.permits(1) } }))))
+  })
+
+  describe(`Limiter: what may not wait, ${store}`, () => {
+    it.effect("rejects at once under onExceeded fail, with the time to wait", () =>
+      Effect.gen(function*() {
+        yield* Limiter.withAdmission({ service: "a" })(Effect.void)
+        const rejected = yield* Effect.flip(Limiter.withAdmission({ service: "a" })(Effect.void))
+        assert.strictEqual(rejected.reason, "Exceeded")
+        assert.strictEqual(rejected.retryAfterMillis, 1000)
+        assert.include(rejected.limit, `service "a"`)
+        yield* TestClock.adjust("1 second")
+        yield* Limiter.withAdmission({ service: "a" })(Effect.void)
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(1) }, onExceeded: "fail" }))))
+
+    it.effect("lets a speculative request pass now or not at all, and never before those that wait", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        yield* starts(log)("first", { service: "a", speculative: true })
+        yield* starts(log)("guess", { service: "a", speculative: true })
+        yield* starts(log)("large", { calls: 2 })
+        // There is room for one call, but somebody waits for two.
+        yield* starts(log)("small", { speculative: true })
+        assert.deepStrictEqual([...log], [["first", 0], ["guess", "Exceeded"], ["small", "Exceeded"]])
+      }).pipe(Effect.provide(layer({ global: perSecond(2), services: { a: perSecond(1) } }))))
+
+    it.effect("rejects at once what could only start after its maxWait, and lets the rest wait", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        for (let i = 0; i < 10; i++) yield* starts(log)(`${i}`, { service: "a", maxWait: "3 seconds" })
+        assert.deepStrictEqual([...log].map(([, at]) => at), [0, ...Array.from({ length: 6 }, () => "MaxWait")])
+        yield* TestClock.adjust("3 seconds")
+        assert.deepStrictEqual([1, 2, 3].map((name) => log.get(`${name}`)), [1000, 2000, 3000])
+      }).pipe(
+        Effect.provide(
+          layer({ services: { a: Limiter.tokenBucket({ capacity: 1, refill: 1, every: "1 second" }) } })
+        )
+      ))
+
+    it.effect("knows that a window may come free at once", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        for (let i = 0; i < 10; i++) yield* starts(log)(`${i}`, { service: "a", maxWait: "1 second" })
+        assert.strictEqual([...log.values()].filter((at) => at === "MaxWait").length, 0)
+        yield* starts(log)("10", { service: "a", maxWait: "1 second" })
+        assert.strictEqual(log.get("10"), "MaxWait")
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual([...log.values()].filter((at) => at === 1000).length, 5)
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(5) } }))))
+
+    it.effect("names the deadline where that is the shorter", () =>
+      Effect.gen(function*() {
+        yield* Limiter.withAdmission({ service: "a" })(Effect.void)
+        const rejected = yield* Effect.flip(
+          Limiter.withAdmission({ service: "a", deadline: "500 millis" })(Effect.void)
+        )
+        assert.strictEqual(rejected.reason, "Deadline")
+        assert.strictEqual(rejected.retryAfterMillis, 1000)
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(1) } }))))
+
+    it.effect("turns a waiter for a permit away when its maxWait has passed", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        const holder = yield* Limiter.withAdmission({ service: "a" })(Effect.never).pipe(
+          Effect.forkChild({ startImmediately: true })
+        )
+        yield* starts(log)("short", { service: "a", maxWait: "1 second" })
+        yield* starts(log)("long", { service: "a" })
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([...log], [["short", "MaxWait"]])
+        yield* Fiber.interrupt(holder)
+        yield* settled
+        assert.strictEqual(log.get("long"), 1000)
+      }).pipe(Effect.provide(layer({ services: { a: Limiter.permits(1) } }))))
+  })
+
+  describe(`Limiter: turns, ${store}`, () => {
+    it.effect("asks for a higher priority first", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        for (const [name, priority] of [["first", 0], ["low", -1], ["normal", 0], ["high", 5]] as const) {
+          yield* starts(log)(name, { service: "a", priority })
+        }
+        yield* TestClock.adjust("5 seconds")
+        assert.deepStrictEqual([...log.keys()], ["first", "high", "normal", "low"])
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(1) } }))))
+
+    it.effect("gives tenants turns, and runs turns within a tenant", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        yield* starts(log)("first", { service: "a" })
+        for (const i of [1, 2, 3]) yield* starts(log)(`a1.${i}`, { service: "a", tenant: "a", run: "1" })
+        yield* starts(log)("a2.1", { service: "a", tenant: "a", run: "2" })
+        for (const i of [1, 2]) yield* starts(log)(`b.${i}`, { service: "a", tenant: "b" })
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual([...log.keys()], ["first", "a1.1", "b.1", "a2.1", "b.2", "a1.2", "a1.3"])
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(1) } }))))
+
+    it.effect("does not let small requests starve a large one, in its lane or in others", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        yield* starts(log)("first", { calls: 3 })
+        yield* starts(log)("large", { calls: 4 })
+        for (let i = 0; i < 3; i++) yield* starts(log)(`other ${i}`, { service: "a" })
+        yield* TestClock.adjust("3 seconds")
+        assert.deepStrictEqual([...log], [["first", 0], ["large", 3000]])
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(log.get("other 0"), 4000)
+      }).pipe(
+        Effect.provide(
+          layer({
+            global: Limiter.tokenBucket({ capacity: 4, refill: 1, every: "1 second" }),
+            services: { a: perSecond(100) }
+          })
+        )
+      ))
+
+    it.effect("skips whoever has no place, and goes on when it is free", () =>
+      Effect.gen(function*() {
+        let free = 1
+        const wakes: Array<() => void> = []
+        const gate: Limiter.Gate = {
+          flow: {},
+          tryTake: () => free > 0 && free-- > 0,
+          release: () => void free++,
+          onFree: (wake) => void wakes.push(wake)
+        }
+        const log = new Map<string, number | string>()
+        for (const i of [1, 2, 3]) yield* starts(log)(`gated ${i}`, { service: "a", gate })
+        yield* starts(log)("open", { service: "a" })
+        assert.deepStrictEqual([...log.keys()], ["gated 1", "open"])
+        free = 1
+        for (const wake of wakes.splice(0)) wake()
+        yield* settled
+        assert.deepStrictEqual([...log.keys()], ["gated 1", "open", "gated 2"])
+        free = 1
+        for (const wake of wakes.splice(0)) wake()
+        yield* settled
+        // The limit is used up: the place was given back.
+        assert.strictEqual(free, 1)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([...log.keys()], ["gated 1", "open", "gated 2", "gated 3"])
+        assert.strictEqual(free, 0)
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(3) } }))))
+  })
+
+  describe(`Limiter.add, ${store}`, () => {
+    it.effect("adds a rule for later requests and for those that wait", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        const reused = Limiter.withAdmission({ service: "b" })(Effect.void)
+        yield* reused
+        yield* starts(log)("first", { service: "a", calls: 2 })
+        yield* starts(log)("second", { service: "a" })
+        yield* starts(log)("too many", { service: "a", calls: 2 })
+        yield* Limiter.add("a", Limiter.fixedWindow({ limit: 1, window: "1 minute" }))
+        yield* Limiter.add("b", perSecond(1))
+        yield* settled
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual([...log], [["first", 0], ["too many", "OverCapacity"], ["second", 1000]])
+        yield* starts(log)("third", { service: "a", maxWait: "1 hour" })
+        yield* reused
+        const second = yield* Effect.forkChild(reused, { startImmediately: true })
+        assert.isUndefined(second.pollUnsafe())
+        yield* TestClock.adjust("58 seconds")
+        assert.isFalse(log.has("third"))
+        yield* TestClock.adjust("1 seconds")
+        assert.strictEqual(log.get("third"), 61_000)
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(2) } }))))
+  })
+
+  describe(`Limiter.admit, ${store}`, () => {
+    it.effect("holds the lease until the scope closes", () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const lease = yield* Scope.provide(Limiter.admit({ service: "a" }), scope)
+        assert.strictEqual(lease.waitedMillis, 0)
+        const log = new Map<string, number | string>()
+        yield* starts(log)("second", { service: "a" })
+        yield* settled
+        assert.strictEqual(log.size, 0)
+        yield* Scope.close(scope, Exit.void)
+        yield* settled
+        assert.strictEqual(log.get("second"), 0)
+        const rejected = yield* Effect.flip(Effect.scoped(Limiter.admit({ service: "a", calls: 2 })))
+        assert.strictEqual(rejected.reason, "OverCapacity")
+      }).pipe(Effect.provide(layer({ services: { a: Limiter.permits(1) } }))))
+
+    it.effect("takes nothing when its caller leaves", () =>
+      Effect.gen(function*() {
+        const holder = yield* Effect.forkChild(Limiter.withAdmission({ service: "a" })(Effect.never))
+        yield* settled
+        const waiting = yield* Effect.forkChild(Effect.scoped(Limiter.admit({ service: "a" })))
+        yield* settled
+        yield* Fiber.interrupt(waiting)
+        yield* Fiber.interrupt(holder)
+        yield* Limiter.withAdmission({ service: "a" })(Effect.void)
+      }).pipe(Effect.provide(layer({ services: { a: Limiter.permits(1) } }))))
+  })
+
+  describe(`Limiter: its end, ${store}`, () => {
+    it.effect("turns away those that wait, and those that come later", () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(layer({ services: { a: perSecond(1) } }), scope)
+        const limiter = Context.get(context, Limiter.Limiter)
+        const call = limiter.withAdmission({ service: "a" })(Effect.void)
+        yield* call
+        const waiting = yield* Effect.forkChild(Effect.flip(call), { startImmediately: true })
+        yield* Scope.close(scope, Exit.void)
+        assert.strictEqual((yield* Fiber.join(waiting)).reason, "StoreUnavailable")
+        assert.strictEqual((yield* Effect.flip(call)).reason, "StoreUnavailable")
       }))
-      assert.strictEqual(yield* held(Effect.succeed(1)), 1)
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: Limiter.permits(1) } }))))
-})
-
-describe("Limiter: what may not wait", () => {
-  it.effect("rejects at once under onExceeded fail, with the time to wait", () =>
-    Effect.gen(function*() {
-      yield* Limiter.withAdmission({ service: "a" })(Effect.void)
-      const rejected = yield* Effect.flip(Limiter.withAdmission({ service: "a" })(Effect.void))
-      assert.strictEqual(rejected.reason, "Exceeded")
-      assert.strictEqual(rejected.retryAfterMillis, 1000)
-      assert.include(rejected.limit, `service "a"`)
-      yield* TestClock.adjust("1 second")
-      yield* Limiter.withAdmission({ service: "a" })(Effect.void)
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: perSecond(1) }, onExceeded: "fail" }))))
-
-  it.effect("lets a speculative request pass now or not at all, and never before those that wait", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      yield* starts(log)("first", { service: "a", speculative: true })
-      yield* starts(log)("guess", { service: "a", speculative: true })
-      yield* starts(log)("large", { calls: 2 })
-      // There is room for one call, but somebody waits for two.
-      yield* starts(log)("small", { speculative: true })
-      assert.deepStrictEqual([...log], [["first", 0], ["guess", "Exceeded"], ["small", "Exceeded"]])
-    }).pipe(Effect.provide(Limiter.layer({ global: perSecond(2), services: { a: perSecond(1) } }))))
-
-  it.effect("rejects at once what could only start after its maxWait, and lets the rest wait", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      for (let i = 0; i < 10; i++) yield* starts(log)(`${i}`, { service: "a", maxWait: "3 seconds" })
-      assert.deepStrictEqual([...log].map(([, at]) => at), [0, ...Array.from({ length: 6 }, () => "MaxWait")])
-      yield* TestClock.adjust("3 seconds")
-      assert.deepStrictEqual([1, 2, 3].map((name) => log.get(`${name}`)), [1000, 2000, 3000])
-    }).pipe(
-      Effect.provide(
-        Limiter.layer({ services: { a: Limiter.tokenBucket({ capacity: 1, refill: 1, every: "1 second" }) } })
-      )
-    ))
-
-  it.effect("knows that a window may come free at once", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      for (let i = 0; i < 10; i++) yield* starts(log)(`${i}`, { service: "a", maxWait: "1 second" })
-      assert.strictEqual([...log.values()].filter((at) => at === "MaxWait").length, 0)
-      yield* starts(log)("10", { service: "a", maxWait: "1 second" })
-      assert.strictEqual(log.get("10"), "MaxWait")
-      yield* TestClock.adjust("1 second")
-      assert.strictEqual([...log.values()].filter((at) => at === 1000).length, 5)
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: perSecond(5) } }))))
-
-  it.effect("names the deadline where that is the shorter", () =>
-    Effect.gen(function*() {
-      yield* Limiter.withAdmission({ service: "a" })(Effect.void)
-      const rejected = yield* Effect.flip(
-        Limiter.withAdmission({ service: "a", deadline: "500 millis" })(Effect.void)
-      )
-      assert.strictEqual(rejected.reason, "Deadline")
-      assert.strictEqual(rejected.retryAfterMillis, 1000)
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: perSecond(1) } }))))
-
-  it.effect("turns a waiter for a permit away when its maxWait has passed", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      const holder = yield* Limiter.withAdmission({ service: "a" })(Effect.never).pipe(
-        Effect.forkChild({ startImmediately: true })
-      )
-      yield* starts(log)("short", { service: "a", maxWait: "1 second" })
-      yield* starts(log)("long", { service: "a" })
-      yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual([...log], [["short", "MaxWait"]])
-      yield* Fiber.interrupt(holder)
-      yield* settled
-      assert.strictEqual(log.get("long"), 1000)
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: Limiter.permits(1) } }))))
-})
-
-describe("Limiter: turns", () => {
-  it.effect("asks for a higher priority first", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      for (const [name, priority] of [["first", 0], ["low", -1], ["normal", 0], ["high", 5]] as const) {
-        yield* starts(log)(name, { service: "a", priority })
-      }
-      yield* TestClock.adjust("5 seconds")
-      assert.deepStrictEqual([...log.keys()], ["first", "high", "normal", "low"])
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: perSecond(1) } }))))
-
-  it.effect("gives tenants turns, and runs turns within a tenant", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      yield* starts(log)("first", { service: "a" })
-      for (const i of [1, 2, 3]) yield* starts(log)(`a1.${i}`, { service: "a", tenant: "a", run: "1" })
-      yield* starts(log)("a2.1", { service: "a", tenant: "a", run: "2" })
-      for (const i of [1, 2]) yield* starts(log)(`b.${i}`, { service: "a", tenant: "b" })
-      yield* TestClock.adjust("10 seconds")
-      assert.deepStrictEqual([...log.keys()], ["first", "a1.1", "b.1", "a2.1", "b.2", "a1.2", "a1.3"])
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: perSecond(1) } }))))
-
-  it.effect("does not let small requests starve a large one, in its lane or in others", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      yield* starts(log)("first", { calls: 3 })
-      yield* starts(log)("large", { calls: 4 })
-      for (let i = 0; i < 3; i++) yield* starts(log)(`other ${i}`, { service: "a" })
-      yield* TestClock.adjust("3 seconds")
-      assert.deepStrictEqual([...log], [["first", 0], ["large", 3000]])
-      yield* TestClock.adjust("1 second")
-      assert.strictEqual(log.get("other 0"), 4000)
-    }).pipe(
-      Effect.provide(
-        Limiter.layer({
-          global: Limiter.tokenBucket({ capacity: 4, refill: 1, every: "1 second" }),
-          services: { a: perSecond(100) }
-        })
-      )
-    ))
-
-  it.effect("skips whoever has no place, and goes on when it is free", () =>
-    Effect.gen(function*() {
-      let free = 1
-      const wakes: Array<() => void> = []
-      const gate: Limiter.Gate = {
-        flow: {},
-        tryTake: () => free > 0 && free-- > 0,
-        release: () => void free++,
-        onFree: (wake) => void wakes.push(wake)
-      }
-      const log = new Map<string, number | string>()
-      for (const i of [1, 2, 3]) yield* starts(log)(`gated ${i}`, { service: "a", gate })
-      yield* starts(log)("open", { service: "a" })
-      assert.deepStrictEqual([...log.keys()], ["gated 1", "open"])
-      free = 1
-      for (const wake of wakes.splice(0)) wake()
-      yield* settled
-      assert.deepStrictEqual([...log.keys()], ["gated 1", "open", "gated 2"])
-      free = 1
-      for (const wake of wakes.splice(0)) wake()
-      yield* settled
-      // The limit is used up: the place was given back.
-      assert.strictEqual(free, 1)
-      yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual([...log.keys()], ["gated 1", "open", "gated 2", "gated 3"])
-      assert.strictEqual(free, 0)
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: perSecond(3) } }))))
-})
-
-describe("Limiter.add", () => {
-  it.effect("adds a rule for later requests and for those that wait", () =>
-    Effect.gen(function*() {
-      const log = new Map<string, number | string>()
-      const reused = Limiter.withAdmission({ service: "b" })(Effect.void)
-      yield* reused
-      yield* starts(log)("first", { service: "a", calls: 2 })
-      yield* starts(log)("second", { service: "a" })
-      yield* starts(log)("too many", { service: "a", calls: 2 })
-      yield* Limiter.add("a", Limiter.fixedWindow({ limit: 1, window: "1 minute" }))
-      yield* Limiter.add("b", perSecond(1))
-      yield* TestClock.adjust("2 seconds")
-      assert.deepStrictEqual([...log], [["first", 0], ["too many", "OverCapacity"], ["second", 1000]])
-      yield* starts(log)("third", { service: "a", maxWait: "1 hour" })
-      yield* reused
-      const second = yield* Effect.forkChild(reused, { startImmediately: true })
-      assert.isUndefined(second.pollUnsafe())
-      yield* TestClock.adjust("58 seconds")
-      assert.isFalse(log.has("third"))
-      yield* TestClock.adjust("1 seconds")
-      assert.strictEqual(log.get("third"), 61_000)
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: perSecond(2) } }))))
-})
-
-describe("Limiter.admit", () => {
-  it.effect("holds the lease until the scope closes", () =>
-    Effect.gen(function*() {
-      const scope = yield* Scope.make()
-      const lease = yield* Scope.provide(Limiter.admit({ service: "a" }), scope)
-      assert.strictEqual(lease.waitedMillis, 0)
-      const log = new Map<string, number | string>()
-      yield* starts(log)("second", { service: "a" })
-      yield* settled
-      assert.strictEqual(log.size, 0)
-      yield* Scope.close(scope, Exit.void)
-      yield* settled
-      assert.strictEqual(log.get("second"), 0)
-      const rejected = yield* Effect.flip(Effect.scoped(Limiter.admit({ service: "a", calls: 2 })))
-      assert.strictEqual(rejected.reason, "OverCapacity")
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: Limiter.permits(1) } }))))
-
-  it.effect("takes nothing when its caller leaves", () =>
-    Effect.gen(function*() {
-      const holder = yield* Effect.forkChild(Limiter.withAdmission({ service: "a" })(Effect.never))
-      yield* settled
-      const waiting = yield* Effect.forkChild(Effect.scoped(Limiter.admit({ service: "a" })))
-      yield* settled
-      yield* Fiber.interrupt(waiting)
-      yield* Fiber.interrupt(holder)
-      yield* Limiter.withAdmission({ service: "a" })(Effect.void)
-    }).pipe(Effect.provide(Limiter.layer({ services: { a: Limiter.permits(1) } }))))
-})
-
-describe("Limiter: its end", () => {
-  it.effect("turns away those that wait, and those that come later", () =>
-    Effect.gen(function*() {
-      const scope = yield* Scope.make()
-      const context = yield* Layer.buildWithScope(Limiter.layer({ services: { a: perSecond(1) } }), scope)
-      const limiter = Context.get(context, Limiter.Limiter)
-      const call = limiter.withAdmission({ service: "a" })(Effect.void)
-      yield* call
-      const waiting = yield* Effect.forkChild(Effect.flip(call), { startImmediately: true })
-      yield* Scope.close(scope, Exit.void)
-      assert.strictEqual((yield* Fiber.join(waiting)).reason, "StoreUnavailable")
-      assert.strictEqual((yield* Effect.flip(call)).reason, "StoreUnavailable")
-    }))
-})
+  })
+}
 
 describe("Limiter: bad input", () => {
   const nonsense: ReadonlyArray<readonly [string, () => unknown, string]> = [

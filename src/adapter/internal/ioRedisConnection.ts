@@ -19,10 +19,24 @@ export interface Connection {
   readonly lastError: () => unknown
 }
 
+// What ioredis does not let us say: its connections to sentinels hold a timer of two seconds each after they are closed.
+const single = (options: RedisOptions): IoRedis => {
+  // Under exactOptionalPropertyTypes ioredis' own option types do not fit its constructors.
+  const client = new IoRedis(options as never)
+  const { connector } = client as unknown as {
+    readonly connector: { connectToSentinel?: (...args: Array<object>) => object }
+  }
+  const connect = connector.connectToSentinel?.bind(connector)
+  if (connect !== undefined) {
+    connector.connectToSentinel = (endpoint, own) =>
+      connect(endpoint, { ...own, disconnectTimeout: options.disconnectTimeout })
+  }
+  return client
+}
+
 const open = (settings: Settings, options: RedisOptions, reconnects: boolean): Client => {
   const { target } = settings
-  // Under exactOptionalPropertyTypes ioredis' own option types do not fit its constructors.
-  if (target._tag !== "Cluster") return new IoRedis(options as never)
+  if (target._tag !== "Cluster") return single(options)
   const client = new Cluster(
     target.nodes.map((node) => ({ ...node })),
     clusterOptions(settings, options, reconnects) as never

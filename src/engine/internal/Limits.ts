@@ -41,6 +41,8 @@ export const isRetryable = ({ reason }: Limiter.Rejected): boolean =>
 export interface Places {
   readonly hasPlace: boolean
   readonly isStopping: boolean
+  /** Admissions that have just begun: what ends within them is free only when they have ended too. */
+  entering: number
   /** Keeps a place for a call that starts next. */
   reserve(): void
   unreserve(): void
@@ -171,7 +173,9 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
       this.resume = resume
       this.forget()
       this.waited(lease.waitedMillis)
+      this.places.entering++
       this.enter()
+      this.places.entering--
       return this.interrupted
     })
   }

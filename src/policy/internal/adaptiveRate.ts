@@ -10,6 +10,17 @@ export class AdaptiveRate implements RuleState {
   readonly capacity = Number.POSITIVE_INFINITY
   private readonly state = Adaptive.make()
 
+  /** As a peek saw it, at time 0. */
+  static restore(seen: Extract<LimitState, { readonly _tag: "Adaptive" }>): AdaptiveRate {
+    const restored = new AdaptiveRate()
+    Object.assign(restored.state, {
+      rate: Number.isFinite(seen.callsPerSecond) ? seen.callsPerSecond / 1000 : 0,
+      pausedUntil: seen.pausedMillis,
+      nextAt: seen.nextInMillis
+    })
+    return restored
+  }
+
   wait(now: number): number {
     return roundWait(Adaptive.wait(this.state, now))
   }

@@ -13,16 +13,17 @@ export class TokenBucket implements RuleState {
   readonly capacity: number
   private readonly perUnit: number
   private readonly span: number
-  private debt = 0
+  private debt: number
   private at = 0
 
-  constructor(capacity: number, refill: number, everyMillis: number) {
+  constructor(capacity: number, refill: number, everyMillis: number, debt = 0) {
     // A power of two, so that debts up to four times the span are exact sums.
     const grain = 2 ** (Math.ceil(Math.log2(Math.max(1, capacity * everyMillis / refill))) - 51)
     const rounded = ceilTo(everyMillis / refill, grain)
     this.capacity = capacity
     this.perUnit = rounded * refill < everyMillis ? rounded + grain : rounded
     this.span = capacity * this.perUnit
+    this.debt = debt
   }
 
   wait(now: number, cost: number): number {
@@ -44,7 +45,7 @@ export class TokenBucket implements RuleState {
     const credit = amount * this.perUnit - Math.max(0, now - grantedAt)
     this.settleTo(now)
     if (credit <= 0 || this.debt === 0) return false
-    this.debt = Math.max(0, this.debt - credit)
+    this.debt -= credit
     return true
   }
 
@@ -64,14 +65,12 @@ export class TokenBucket implements RuleState {
     return { _tag: "Bucket", fullInMillis: this.debtAt(now) }
   }
 
-  // A clock behind the last reading: the debt is as much longer.
   private debtAt(now: number): number {
     const debt = this.debt - (now - this.at)
     return debt > 0 ? debt : 0
   }
 
   private settleTo(now: number): void {
-    if (now <= this.at) return
     this.debt = this.debtAt(now)
     this.at = now
   }

@@ -10,6 +10,7 @@
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import { earliest } from "./estimate.ts"
+import type { Earliest } from "./estimate.ts"
 import type { LaneQueue, LimitQueue, Plan, Waiter } from "./lane.ts"
 import type { Lanes } from "./lanes.ts"
 import { HeldLease } from "./lease.ts"
@@ -58,6 +59,14 @@ export abstract class Desk {
   protected abstract abandoned(waiter: Waiter): void
   protected abstract giveBack(grant: Grant): void
   protected abstract release(waiter: Waiter): void
+  /** A waiter is about to start with its grant. */
+  protected hold(_waiter: Waiter): void {}
+  /** Its lane is about to be asked for. */
+  protected isNext(_waiter: Waiter): boolean {
+    return false
+  }
+  /** Nobody waits in the lane any more. */
+  protected emptied(_lane: LaneQueue): void {}
   /** The waiter's tokens are to be these. */
   abstract settle(waiter: Waiter, tokens: number): void
   /** Ends when the waiter's permits were lost. */
@@ -85,16 +94,20 @@ export abstract class Desk {
   private refuses(waiter: Waiter, refusal: Refusal | undefined): Rejected | undefined {
     const { lane, plan } = waiter
     if (this.closed) return Rejections.closed
-    if (plan.request.speculative === true && !this.isFree(lane)) {
-      const queue = lane.behind(Number.POSITIVE_INFINITY)
-      return Rejections.exceeded(queue?.limit.name ?? "its place", this.untilDue(queue))
-    }
+    const queue = plan.request.speculative === true ? lane.behind(Number.POSITIVE_INFINITY) : undefined
+    if (queue !== undefined) return Rejections.exceeded(queue.limit.name, this.untilDue(queue))
     waiter.since = this.timer.now()
-    const { limit, millis } = earliest(plan, lane, waiter, waiter.since, refusal)
+    return this.isTooLate(waiter, earliest(plan, lane, waiter, waiter.since, refusal), waiter.since)
+  }
+
+  /** Whether its earliest start is later than it may wait. */
+  protected isTooLate({ plan, since }: Waiter, { limit, millis }: Earliest, now: number): Rejected | undefined {
     const allowed = Math.min(plan.maxWaitMillis, plan.deadlineMillis)
-    if (millis <= allowed) return undefined
+    if (now - since + millis <= allowed) return undefined
+    // Who may not wait at all is not told that the wait is too long.
+    if (plan.once) return Rejections.exceeded(limit?.limit.name ?? "", millis)
     const reason = plan.deadlineMillis < plan.maxWaitMillis ? "Deadline" : "MaxWait"
-    return Rejections.tooLate(reason, limit!.limit.name, allowed, millis)
+    return Rejections.tooLate(reason, limit?.limit.name ?? "", allowed, millis)
   }
 
   private enter(waiter: Waiter, refusal: Refusal | undefined): void {
@@ -105,6 +118,8 @@ export abstract class Desk {
       waiter.expired = this.expire
       this.timer.set(waiter, waiter.since + waiter.plan.maxWaitMillis)
     }
+    waiter.isTold = refusal !== undefined || lane.parkedAt !== undefined
+    if (!waiter.isTold) lane.untold++
     if (lane.parkedAt !== undefined || lane.asked > 0) return
     if (refusal !== undefined && lane.turns.size === 1) {
       lane.ticket = ++this.tickets
@@ -125,9 +140,10 @@ export abstract class Desk {
   /** The next of the lane whose place is free; the place is taken. */
   protected head(lane: LaneQueue): Waiter | undefined {
     for (let waiter = lane.turns.peek(); waiter !== undefined; waiter = lane.turns.peek()) {
-      const { gate } = waiter
+      const { gate, plan } = waiter
       if (gate === undefined || gate.tryTake()) return waiter
-      this.shut(lane, waiter)
+      if (plan.request.speculative === true) this.reject(waiter, Rejections.exceeded("its place"))
+      else this.shut(lane, waiter)
     }
     return undefined
   }
@@ -136,7 +152,7 @@ export abstract class Desk {
     const flow = waiter.flow!
     lane.turns.close(flow)
     waiter.gate!.onFree(() => {
-      lane.turns.open(flow)
+      lane.turns.reopen(flow)
       this.ready.add(lane)
       this.schedule()
     })
@@ -207,9 +223,7 @@ export abstract class Desk {
   private readonly proceed = (): void => {
     this.isScheduled = false
     this.starts = 0
-    const orphans = this.orphans
-    this.orphans = []
-    for (const { grant, lane } of orphans) this.pass(lane, grant)
+    this.passOrphans()
     for (const queue of this.poked) {
       this.poked.delete(queue)
       this.due(queue)
@@ -221,6 +235,12 @@ export abstract class Desk {
       this.arrive(lane)
     }
     if (this.poked.size > 0 || this.ready.size > 0) this.schedule()
+  }
+
+  protected passOrphans(): void {
+    const { orphans } = this
+    this.orphans = []
+    for (const { grant, lane } of orphans) this.pass(lane, grant)
   }
 
   /** So many were started in one go that the event loop is to have its turn. */
@@ -242,6 +262,7 @@ export abstract class Desk {
     waiter.phase = "granted"
     waiter.grant = grant
     waiter.startedAt = this.timer.now()
+    this.hold(waiter)
     if (++this.starts === startsPerTurn) this.schedule()
     waiter.resume!(Effect.suspend(() => this.begin(waiter)))
   }
@@ -262,7 +283,10 @@ export abstract class Desk {
 
   private readonly expire = (waiter: Waiter): void => {
     // An ask under way may still let it pass; it is turned away when it comes back.
-    if (waiter.phase === "waiting") this.reject(waiter, this.waitedTooLong(waiter))
+    if (waiter.phase !== "waiting") return
+    if (waiter.isLate || !this.isNext(waiter)) return this.reject(waiter, this.waitedTooLong(waiter))
+    waiter.isLate = true
+    this.timer.set(waiter, this.timer.now() + 1)
   }
 
   protected waitedTooLong({ lane, plan }: Waiter): Rejected {
@@ -281,6 +305,7 @@ export abstract class Desk {
     if (waiter.flow === undefined) return
     const wasHead = lane.turns.peek() === waiter
     lane.turns.remove(waiter)
+    if (lane.isIdle) this.emptied(lane)
     const queue = lane.parkedAt
     if (queue === undefined) return
     const next = lane.turns.peek()
@@ -316,7 +341,7 @@ export abstract class Desk {
   }
 
   protected pass(lane: LaneQueue, grant: Grant): void {
-    const next = this.head(lane)
+    const next = this.closed ? undefined : this.head(lane)
     if (next === undefined) return this.giveBack(grant)
     if (next.calls !== grant.head.calls || next.tokens !== grant.head.tokens) {
       next.gate?.release()
@@ -355,7 +380,6 @@ export abstract class Desk {
   /** Turns everybody away; nothing starts any more. */
   close(): void {
     this.closed = true
-    this.timer.close()
     for (const { grant } of this.orphans) this.giveBack(grant)
     this.orphans = []
     for (const lane of this.lanes.all()) {

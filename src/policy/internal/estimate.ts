@@ -64,6 +64,35 @@ export const earliest = (
   return { millis, limit }
 }
 
+/** The same for one who stands in line: `through` is the cost up to it, its own included. */
+export const earliestInLine = (
+  lane: LaneQueue,
+  through: { readonly calls: number; readonly tokens: number },
+  refused: Refused
+): Earliest => {
+  const share = 1 + lane.elsewhere / Math.max(lane.turns.size, 1)
+  let millis = 0
+  let limit: LimitQueue | undefined
+  for (const queue of lane.limits) {
+    const { rule } = queue.limit
+    const cost = Math.max(Math.floor((rule.unit === "calls" ? through.calls : through.tokens) * share), 1)
+    const isRefused = queue === refused.queue
+    const first = isRefused ? refused.cost : 0
+    const bound = lowerBound(rule, { cost, first, firstMillis: isRefused ? finite(refused.waitMillis) : 0 })
+    if (bound <= millis) continue
+    millis = bound
+    limit = queue
+  }
+  return { millis, limit }
+}
+
+/** What the store said of a head that costs `cost`. */
+export interface Refused {
+  readonly queue: LimitQueue
+  readonly waitMillis: number
+  readonly cost: number
+}
+
 // The first of the queue may try when the limit is due; a newcomer's lane has its turn after it, or is first itself.
 const firstAt = (
   queue: LimitQueue,
@@ -77,6 +106,8 @@ const firstAt = (
     return { first: Number.POSITIVE_INFINITY, firstMillis: refused.queue === queue ? finite(refused.waitMillis) : 0 }
   }
   const first = queue.parked[0]
+  // Permits are looked for from time to time; that is no estimate.
+  if (queue.limit.rule._tag === "Permits") return { first: 0, firstMillis: 0 }
   if (first === undefined || (lane.parkedAt !== undefined && lane.ticket < first.ticket)) {
     return { first: 0, firstMillis: 0 }
   }

@@ -48,6 +48,12 @@ export class LaneQueue {
   parkedAt: LimitQueue | undefined
   /** Heads that are being asked for. */
   asked = 0
+  /** How many heads the next ask carries at most. */
+  batch = 64
+  /** How many of its waiters have not been told when they could start. */
+  untold = 0
+  /** The store has its waiting count. */
+  isRegistered = false
   /** Waiters of the same lane in other processes, as last heard. */
   elsewhere = 0
 
@@ -117,6 +123,10 @@ export class Waiter implements Turn<Waiter>, Entry {
   readonly rank = 1
   index = -1
   expired: ((waiter: Waiter) => void) | undefined
+  /** It knows when it could start at the earliest, and may wait so long. */
+  isTold = false
+  /** Its time was over when it was about to be asked for: that ask decides. */
+  isLate = false
 
   constructor(plan: Plan, lane: LaneQueue, tenant: string | undefined, use: Use) {
     this.plan = plan

@@ -4,6 +4,7 @@
  */
 import { LaneQueue, LimitQueue } from "./lane.ts"
 import type { Rule } from "./rule.ts"
+import { formatRule } from "./ruleText.ts"
 import type { Lane, Limit } from "./store.ts"
 
 export type Rules = Rule | ReadonlyArray<Rule>
@@ -101,7 +102,7 @@ export class Lanes {
   adaptiveLimit(service: string): Limit {
     const group = `service/${encode(service)}`
     const rule: Rule = { _tag: "Adaptive", unit: "calls" }
-    return { key: `${group}/adaptive`, name: `service "${service}", its own pace`, group, rule }
+    return { key: `${group}/adaptive`, name: `service "${service}", ${formatRule(rule)}`, group, rule }
   }
 
   private queueOf(limit: Limit): LimitQueue {
@@ -128,23 +129,7 @@ export class Lanes {
 }
 
 const limitsFrom = (group: string, name: string, rules: ReadonlyArray<Rule>): Array<Limit> =>
-  rules.map((rule, index) => ({ key: `${group}/${index}`, name: `${name}, ${describe(rule)}`, group, rule }))
+  rules.map((rule, index) => ({ key: `${group}/${index}`, name: `${name}, ${formatRule(rule)}`, group, rule }))
 
 // A name may be anything; a key has no spaces, slashes or braces but its own.
 const encode = (name: string): string => encodeURIComponent(name.toWellFormed())
-
-const describe = (rule: Rule): string => {
-  switch (rule._tag) {
-    case "TokenBucket":
-      return `${rule.refill} ${rule.unit} per ${seconds(rule.everyMillis)}, bursts of ${rule.capacity}`
-    case "SlidingWindow":
-    case "FixedWindow":
-      return `${rule.limit} ${rule.unit} per ${seconds(rule.windowMillis)}`
-    case "Permits":
-      return `${rule.permits} at once`
-    case "Adaptive":
-      return "its own pace"
-  }
-}
-
-const seconds = (millis: number): string => millis % 1000 === 0 ? `${millis / 1000} s` : `${millis} ms`

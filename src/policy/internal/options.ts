@@ -1,6 +1,7 @@
 /** The options of a limiter, checked where it is made: what makes no sense dies there, by name. */
 import type * as Duration from "effect/Duration"
 import type { RuleBook } from "./lanes.ts"
+import type { OnStoreError } from "./outage.ts"
 import { millisOf } from "./plan.ts"
 import type { Defaults } from "./plan.ts"
 import type { Rule } from "./rule.ts"
@@ -15,12 +16,21 @@ export interface Given {
   readonly maxWait?: Duration.Input | undefined
 }
 
+export interface GivenStore {
+  readonly onStoreError?: OnStoreError | undefined
+  readonly commandTimeout?: Duration.Input | undefined
+  readonly probeInterval?: Duration.Input | undefined
+}
+
 export interface Settings {
   readonly book: RuleBook
   readonly defaults: Defaults
+  readonly onStoreError: OnStoreError
+  readonly commandTimeoutMillis: number
+  readonly probeMillis: number
 }
 
-export const settings = (given: Given): Settings => {
+export const settings = (given: Given & GivenStore): Settings => {
   const { global = [], maxWait = 60_000, onExceeded = "wait", services = {}, tenants = [] } = given
   if (onExceeded !== "wait" && onExceeded !== "fail" && onExceeded !== "adaptive") {
     return die("onExceeded", onExceeded, `"wait", "fail" or "adaptive"`)
@@ -40,8 +50,26 @@ export const settings = (given: Given): Settings => {
         : [],
       adaptive: onExceeded === "adaptive"
     },
-    defaults: { maxWaitMillis, fails: onExceeded === "fail" }
+    defaults: { maxWaitMillis, fails: onExceeded === "fail" },
+    ...storeSettings(given)
   }
+}
+
+const storeSettings = (given: GivenStore): Omit<Settings, "book" | "defaults"> => {
+  const { commandTimeout = 250, onStoreError = "closed", probeInterval = 1000 } = given
+  if (onStoreError !== "open" && onStoreError !== "closed" && onStoreError !== "local") {
+    return die("onStoreError", onStoreError, `"open", "closed" or "local"`)
+  }
+  return {
+    onStoreError,
+    commandTimeoutMillis: positive("commandTimeout", commandTimeout),
+    probeMillis: positive("probeInterval", probeInterval)
+  }
+}
+
+const positive = (name: string, input: Duration.Input): number => {
+  const millis = millisOf(input)
+  return Number.isFinite(millis) && millis > 0 ? millis : die(name, input, "a finite duration above 0")
 }
 
 const named = (where: string, rules: Readonly<Record<string, Rules>>): ReadonlyMap<string, ReadonlyArray<Rule>> =>

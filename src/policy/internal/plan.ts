@@ -29,7 +29,7 @@ export const makePlan = (request: Request, lanes: Lanes, defaults: Defaults): Pl
     request,
     calls,
     tokens: tokens ?? 0,
-    priority,
+    priority: request.speculative === true ? Number.NEGATIVE_INFINITY : priority,
     maxWaitMillis,
     deadlineMillis,
     once: defaults.fails || request.speculative === true,

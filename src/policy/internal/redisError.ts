@@ -24,30 +24,33 @@ const codes: Readonly<Record<string, boolean>> = {
   NOPERM: false,
   WRONGPASS: false
 }
-const code = new RegExp(`(?:^|[\\s:-])(${Object.keys(codes).join("|")})\\b`)
+const code = new RegExp(`(?:^|[\\s:-])(${Object.keys(codes).join("|")})(?=\\s|$)`)
+
+// Before anything was sent, whatever the driver.
+const unsent =
+  /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|no connection|not connected|isn't writeable|offline|is closed/i
 
 /** The error code in a reply of Redis: where there is none, `ERR` for a reply, undefined for anything else. */
 export const codeOf = (cause: unknown): string | undefined => {
+  const kind = textOf(cause, "kind")
+  if (kind !== "" && kind !== "Refused") return undefined
   const message = messageOf(cause)
-  return code.exec(message)?.[1] ?? (isReply(cause) || message.startsWith("ERR ") ? "ERR" : undefined)
+  const isReply = kind === "Refused" || /^(ReplyError|ErrorReply|SimpleError)$/.test(textOf(cause, "name"))
+  return code.exec(message)?.[1] ?? (isReply || message.startsWith("ERR ") ? "ERR" : undefined)
 }
 
-/** The error of a store whose driver failed with `cause`. */
+/** The error of a store whose driver failed with `cause`; `key` is to blame, where that is known. */
 export const fromCause = (cause: unknown, key?: string): LimiterStoreError => {
   const message = messageOf(cause).slice(0, 500)
   const replied = codeOf(cause)
-  if (replied !== undefined) {
-    return new LimiterStoreError({
-      kind: "Refused",
-      message: key === undefined ? `Redis refused: ${message}` : `Redis refused, for the key ${key}: ${message}`,
-      isTransient: codes[replied] ?? false,
-      cause,
-      ...(key === undefined ? {} : { key })
-    })
-  }
-  return /time[d ]?\s?out|ETIMEDOUT/i.test(message)
-    ? new LimiterStoreError({ kind: "TimedOut", message: `Redis did not answer: ${message}`, isTransient: true, cause })
-    : new LimiterStoreError({ kind: "Unreachable", message: `Redis is away: ${message}`, isTransient: true, cause })
+  if (replied === undefined) return unanswered(cause, message)
+  return new LimiterStoreError({
+    kind: "Refused",
+    message: key === undefined ? `Redis refused: ${message}` : `Redis refused, for the key ${key}: ${message}`,
+    isTransient: codes[replied] ?? false,
+    cause,
+    ...(key === undefined ? {} : { key })
+  })
 }
 
 /** No answer within the store's own time. */
@@ -66,9 +69,17 @@ export const unreadable = (reply: unknown): LimiterStoreError =>
     isTransient: false
   })
 
-const messageOf = (cause: unknown): string =>
-  typeof cause === "object" && cause !== null && "message" in cause ? String(cause.message) : String(cause)
+const unanswered = (cause: unknown, message: string): LimiterStoreError => {
+  const kind = textOf(cause, "kind")
+  const isUnsent = kind === "Unreachable" || (kind === "" && unsent.test(message))
+  return isUnsent
+    ? new LimiterStoreError({ kind: "Unreachable", message: `Redis is away: ${message}`, isTransient: true, cause })
+    : new LimiterStoreError({ kind: "TimedOut", message: `Redis gave no answer: ${message}`, isTransient: true, cause })
+}
 
-const isReply = (cause: unknown): boolean =>
-  typeof cause === "object" && cause !== null && "name" in cause
-  && (cause.name === "ReplyError" || cause.name === "ErrorReply" || cause.name === "SimpleError")
+const textOf = (cause: unknown, name: "kind" | "message" | "name"): string => {
+  const value: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, name) : undefined
+  return typeof value === "string" ? value : ""
+}
+
+const messageOf = (cause: unknown): string => textOf(cause, "message") || String(cause)

@@ -3,7 +3,7 @@
  */
 import { adaptiveObserve } from "./redisAdaptive.ts"
 import { reading, rules } from "./redisRules.ts"
-import { claims, shares } from "./redisShares.ts"
+import { claims, lists, shares } from "./redisShares.ts"
 
 /**
  * Grants heads of lanes: `ARGV[1]` is `[limits, asks]`, an ask `[limits' indexes, hash, field, owner, waiting,
@@ -25,8 +25,8 @@ for a = 1, #asks do
 end
 `)
 }
-local claims, claimed = {}, false
-if values[1][2] and #values[1][2] > 0 then claims = cmsgpack.unpack(values[1][2]) end
+${lists}
+local claims, claimed = listOf(values[1][2], 5), false
 local closed, answer = {}, {0}
 for i = 1, #limits do load(i) end
 ${claims}${shares}
@@ -252,7 +252,7 @@ return answer
 
 /**
  * Learns from an answer: `ARGV[1]` is `[limits, [granted at, congested, retry after, remaining, reset, latency]]`, times in
- * milliseconds, what is absent `false`.
+ * milliseconds, what is absent `false` (the grant then was as long ago as the answer took).
  */
 export const feedback = `${rules("")}${adaptiveObserve}
 load(1)

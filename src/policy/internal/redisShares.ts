@@ -3,6 +3,15 @@
  * costs. The words are those of `memoryAsk.ts`.
  */
 
+/** `listOf(field, width)`: the list in a field; what is none of ours counts as none. */
+export const lists = `
+local function listOf(field, width)
+  if not field or #field == 0 then return {} end
+  local isRight, list = pcall(cmsgpack.unpack, field)
+  return isRight and type(list) == 'table' and #list % width == 0 and list or {}
+end
+`
+
 /** `claimedBefore(i, owner)`, and `claim(...)`: the claims of a lane follow its first head that did not pass. */
 export const claims = `
 local function claimedBefore(i, owner)
@@ -48,14 +57,12 @@ end
 export const shares = `
 local function othersOf(counts, owner)
   local sum, ends, live, was = 0, 0, {}, false
-  if counts and #counts > 0 then
-    local list = cmsgpack.unpack(counts)
-    for p = 1, #list, 3 do
-      if list[p] == owner then was = true elseif list[p + 2] > now then
-        sum = sum + list[p + 1]
-        ends = max(ends, list[p + 2])
-        live[#live + 1], live[#live + 2], live[#live + 3] = list[p], list[p + 1], list[p + 2]
-      end
+  local list = listOf(counts, 3)
+  for p = 1, #list, 3 do
+    if list[p] == owner then was = true elseif list[p + 2] > now then
+      sum = sum + list[p + 1]
+      ends = max(ends, list[p + 2])
+      live[#live + 1], live[#live + 2], live[#live + 3] = list[p], list[p + 1], list[p + 2]
     end
   end
   return sum, ends, live, was

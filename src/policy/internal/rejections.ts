@@ -48,3 +48,11 @@ export const closed: Rejected = new Rejected({
   limit: "",
   message: "the limiter is closed"
 })
+
+export const unavailable = (cause: unknown): Rejected =>
+  new Rejected({
+    reason: "StoreUnavailable",
+    limit: "",
+    message: `the limits cannot be checked: ${cause instanceof Error ? cause.message : "their store is away"}`,
+    cause
+  })

@@ -125,4 +125,9 @@ export class SynchronousDesk extends Desk {
   lost(): Effect.Effect<void> {
     return Effect.never
   }
+
+  override close(): void {
+    super.close()
+    this.timer.close()
+  }
 }

@@ -71,7 +71,13 @@ export class Turns<T extends Turn<T>> {
   /** Highest priority first. */
   private readonly bands: Array<Band<T>> = []
   private closedFlows = 0
+  private stepped = 0
   size = 0
+
+  /** How many stand in open flows. */
+  get open(): number {
+    return this.size - this.stepped
+  }
 
   /** Lines up, last in its flow. */
   push(waiter: T): void {
@@ -131,14 +137,16 @@ export class Turns<T extends Turn<T>> {
     exit(flow)
     flow.closed = true
     this.closedFlows++
+    this.stepped += flow.size
   }
 
   /** The flow's place may be free. */
-  open(flow: Flow<T>): void {
+  reopen(flow: Flow<T>): void {
     // A flow that everybody left is forgotten, closed or not.
     if (!flow.closed || flow.size === 0) return
     flow.closed = false
     this.closedFlows--
+    this.stepped -= flow.size
     enter(flow)
   }
 
@@ -165,7 +173,7 @@ export class Turns<T extends Turn<T>> {
     return { calls, tokens }
   }
 
-  /** Everyone, in no particular order. */
+  /** Everyone; those of one flow in their order. */
   all(): Array<T> {
     const everyone: Array<T> = []
     for (const band of this.bands) {
@@ -215,6 +223,7 @@ export class Turns<T extends Turn<T>> {
   private counted(waiter: T, flow: Flow<T>, sign: 1 | -1): void {
     const { band } = flow.tenant
     this.size += sign
+    if (flow.closed) this.stepped += sign
     for (const counts of [flow, band]) {
       counts.size += sign
       counts.calls += sign * waiter.calls
