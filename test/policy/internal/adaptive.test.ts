@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Adaptive from "../../../src/policy/internal/adaptive.ts"
 import type { Signal } from "../../../src/policy/LimiterStore.ts"
-import { count, random, run } from "./simulatedApi.ts"
+import { random } from "../../random.ts"
+import { count, run } from "./simulatedApi.ts"
 import type { Service } from "./simulatedApi.ts"
 
 // A clock far from 0, as a store's is.
@@ -271,8 +272,7 @@ describe("whatever a service says", () => {
 
   it("all numbers stay numbers, a wait is an hour at most, and the rate one call a minute at least", () => {
     for (const seed of seeds) {
-      const next = random(seed)
-      const pick = <A>(values: ReadonlyArray<A>): A => values[Math.floor(next() * values.length)]!
+      const { next, pick } = random(seed)
       const state = Adaptive.make()
       let now = next() < 0.5 ? 0 : start
       for (let step = 0; step < 200; step++) {
@@ -301,7 +301,7 @@ describe("whatever a service says", () => {
 
   it("nothing passes before the time it last asked for", () => {
     for (const seed of seeds) {
-      const next = random(seed)
+      const { next } = random(seed)
       const state = Adaptive.make()
       let now = start
       let asked = 0
@@ -324,7 +324,7 @@ describe("whatever a service says", () => {
 
   it("admissions in any window stay within the learnt rate and 20 ms", () => {
     for (const seed of seeds.slice(0, 50)) {
-      const next = random(seed)
+      const { next } = random(seed)
       const state = Adaptive.make()
       const every = 1 + Math.floor(next() * 100)
       admit(state, start - 6000, start, every)

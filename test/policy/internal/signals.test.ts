@@ -13,7 +13,7 @@ import { join } from "node:path"
 import { reasonFromStatus } from "../../../src/adapter/internal/openAiErrors.ts"
 import { signalOf } from "../../../src/policy/internal/signals.ts"
 import { describeData } from "../../data.ts"
-import { random } from "./simulatedApi.ts"
+import { random } from "../../random.ts"
 
 const now = Date.UTC(2026, 0, 15, 12, 0, 0)
 const httpDate = (offsetMillis: number): string => new Date(now + offsetMillis).toUTCString()
@@ -418,8 +418,7 @@ describe("hostile values", () => {
   it("say nothing, or something that makes sense, and never throw", () => {
     let told = 0
     for (let seed = 1; seed <= 3000; seed++) {
-      const next = random(seed)
-      const pick = <A>(from: ReadonlyArray<A>): A => from[Math.floor(next() * from.length)]!
+      const { next, pick } = random(seed)
       const make = (depth: number): unknown => {
         if (depth === 0 || next() < 0.3) return next() < 0.3 ? pick([429, 503, 529, 200, 403, 400]) : pick(values)
         return Object.fromEntries(Array.from({ length: 4 }, () => [pick(keys), make(depth - 1)]))
