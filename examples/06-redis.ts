@@ -26,9 +26,15 @@ const wanted = 30
 
 // ---- a client: its limiter asks Redis, at the port it was told
 
+// More patient than the default of 250 ms, so that this shows the same on a machine that is busy.
+const commandTimeout = "5 seconds"
+
 const limits = (port: number) =>
-  Limiter.layerRedis({ services: { api: Limiter.slidingWindow({ limit: 20, window: "1 second" }) } }).pipe(
-    Layer.provide(IoRedis.layer({ host: "127.0.0.1", port }))
+  Limiter.layerRedis({
+    services: { api: Limiter.slidingWindow({ limit: 20, window: "1 second" }) },
+    commandTimeout
+  }).pipe(
+    Layer.provide(IoRedis.layer({ host: "127.0.0.1", port, commandTimeout, connectTimeout: commandTimeout }))
   )
 
 const client = (port: number) =>

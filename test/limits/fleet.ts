@@ -64,14 +64,16 @@ export const runFleet = async (
   }
 }
 
-/** `count` clients that together ask for `perSecond`, the first of them with a clock that is off. */
+/** A clock that is off, and since when in the run (default: always). */
+export type Skew = Pick<ClientOptions, "skewMillis" | "skewAfterMillis">
+
+/** One client for each clock; together they ask for `perSecond`. */
 export const fleetOf = (
-  count: number,
-  shared: Omit<ClientOptions, "skewMillis">,
-  skewMillis = 0
+  clocks: ReadonlyArray<Skew>,
+  shared: Omit<ClientOptions, keyof Skew>
 ): ReadonlyArray<ClientOptions> =>
-  Array.from({ length: count }, (_, index) => ({
-    ...shared,
-    perSecond: shared.perSecond / count,
-    skewMillis: index === 0 ? skewMillis : 0
-  }))
+  clocks.map((skew) => ({ ...shared, ...skew, perSecond: shared.perSecond / clocks.length }))
+
+/** Four clocks: those that are off by these milliseconds, the others right. */
+export const clocks = (...skews: ReadonlyArray<number>): ReadonlyArray<Skew> =>
+  Array.from({ length: 4 }, (_, index) => ({ skewMillis: skews[index] ?? 0 }))

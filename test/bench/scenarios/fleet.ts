@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import { slidingWindow, tokenBucket } from "../../../src/policy/Limiter.ts"
 import type { Rule } from "../../../src/policy/Limiter.ts"
-import { fleetOf, runFleet } from "../../limits/fleet.ts"
+import { clocks, fleetOf, runFleet } from "../../limits/fleet.ts"
 import { mostIn, unevenness, worstExcess } from "../../limits/windows.ts"
 import { redisServer } from "../../redis.ts"
 import { isInstalled } from "../../redis/process.ts"
@@ -28,7 +28,7 @@ const worst = (unit: Reading["unit"], value: number, fold: "max" | "min" = "max"
   fold
 })
 
-const measure = (rule: Rule, skewMillis: number): Measure => (n) =>
+const measure = (rule: Rule, skewMillis: number): Measure => () =>
   Effect.runPromise(Effect.scoped(Effect.gen(function*() {
     const server = yield* redisServer()
     const scripts = Effect.map(
@@ -39,7 +39,7 @@ const measure = (rule: Rule, skewMillis: number): Measure => (n) =>
     const forMillis = seconds * 1000 + 500
     let before = 0
     const reports = yield* Effect.promise(() =>
-      runFleet(fleetOf(n, { ...shared, forMillis }, skewMillis), async () => {
+      runFleet(fleetOf(clocks(skewMillis), { ...shared, forMillis }), async () => {
         before = await Effect.runPromise(scripts)
       })
     )

@@ -8,7 +8,6 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as IoRedis from "../../../src/adapter/IoRedis.ts"
 import * as Limiter from "../../../src/policy/Limiter.ts"
-import * as LimiterStoreRedis from "../../../src/policy/LimiterStoreRedis.ts"
 import type { Side } from "../redisClients.ts"
 
 const plenty = 1_000_000_000
@@ -19,8 +18,7 @@ const window = Limiter.slidingWindow({ limit: 1_000_000, window: "1 second" })
 
 const side = async (port: number, services: ReadonlyArray<Limiter.Rule>): Promise<Side> => {
   const scope = Scope.makeUnsafe()
-  const layer = Limiter.layerStore({ global: bucket, services: { api: services }, tenants: bucket }).pipe(
-    Layer.provide(LimiterStoreRedis.layer()),
+  const layer = Limiter.layerRedis({ global: bucket, services: { api: services }, tenants: bucket }).pipe(
     Layer.provide(IoRedis.layer({ port, host: "127.0.0.1" }))
   )
   const context = await Effect.runPromise(Layer.buildWithScope(layer, scope))

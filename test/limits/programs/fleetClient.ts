@@ -58,14 +58,20 @@ const recording = Layer.effect(
     }))
 )
 
+// A machine that is slow for a moment is no fault here: nothing is given up.
+const commandTimeout = "20 seconds"
+
 const limits = Limiter.layerStore({
   services: { api: options.rule, warm: Limiter.permits(1000) },
   onExceeded: options.onExceeded,
-  maxWait: "1 hour"
+  maxWait: "1 hour",
+  commandTimeout
 }).pipe(
   Layer.provide(recording),
-  Layer.provide(LimiterStoreRedis.layer()),
-  Layer.provide(IoRedis.layer({ host: "127.0.0.1", port: options.port })),
+  Layer.provide(LimiterStoreRedis.layer({ commandTimeout })),
+  Layer.provide(
+    IoRedis.layer({ host: "127.0.0.1", port: options.port, commandTimeout, connectTimeout: commandTimeout })
+  ),
   Layer.provide(Layer.effect(Clock.Clock, Effect.clockWith((real) => Effect.succeed(skewed(real)))))
 )
 
