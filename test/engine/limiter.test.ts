@@ -14,7 +14,7 @@ import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { Rejected } from "../../src/policy/Limiter.ts"
 import { HandLimiter, lease, limiterOf } from "../limiter.ts"
-import { call, calls, says, scripted } from "../model.ts"
+import { aiError, call, calls, recording, says, scripted, text } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
 const Id = Schema.Struct({ id: Schema.String })
@@ -309,6 +309,29 @@ describe("a call in the limiter", () => {
       assert.include(failureOf(toolResults, "a")["message"], words)
       assert.deepStrictEqual(stage.started, ["b"])
     }).pipe(Effect.provide([layer, limiter, scripted(calls(api("a"), free("b")))]))
+  })
+
+  it.effect("ends its admission as its handler ended, so that a limiter sees what the service said", () => {
+    const seen: Array<string> = []
+    const limiter = limiterOf(({ service }, use) =>
+      service === undefined
+        ? Effect.onExit(use(lease), (exit) => Effect.sync(() => seen.push(exit.toString().slice(0, 15))))
+        : use(lease)
+    )
+    const { layer, toolkit } = ToolPolicy.define({
+      fails: ToolPolicy.tool({ failure: Schema.String, handler: () => Effect.fail("429") }),
+      works: ToolPolicy.tool({ handler: () => Effect.void })
+    })
+    return Effect.gen(function*() {
+      yield* Orchestrator.run({ prompt: "go", toolkit })
+      assert.deepStrictEqual(
+        seen.map((exit) => exit.startsWith("Failure") || exit.includes("fail") ? "failed" : "ok"),
+        [
+          "failed",
+          "ok"
+        ]
+      )
+    }).pipe(Effect.provide([layer, limiter, scripted(calls(call("a", "fails"), call("b", "works")))]))
   })
 
   it.effect("starts once when a limiter runs it twice", () => {
@@ -710,5 +733,31 @@ describe("a turn of the model in the limiter", () => {
       assert.isDefined(fiber.pollUnsafe())
       assert.strictEqual(limiter.waiting.size + limiter.held.length, 0)
     }).pipe(Effect.provide([layer, limiter.layer, scripted(says("ok"))]))
+  })
+
+  it.effect("may be asked again while nothing of its answer has been read, and not after", () => {
+    // Repeats whatever fails, as an adaptive limiter does with a 429.
+    const limiter = limiterOf(({ repeat }, use) =>
+      repeat === true
+        ? Effect.catch(use(lease), () => Effect.andThen(Effect.sleep("1 second"), use(lease)))
+        : use(lease)
+    )
+    const early = recording([{ fail: aiError }], says("ok"))
+    const late = recording([text("half"), { fail: aiError }], says("ok"))
+    const run = (model: typeof early) =>
+      Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "10 seconds" } }).pipe(
+        Effect.provide([layer, limiter, model.layer])
+      )
+    return Effect.gen(function*() {
+      const first = yield* Effect.forkChild(run(early))
+      yield* TestClock.adjust("1 second")
+      const result = yield* Fiber.join(first)
+      assert.strictEqual(result.text, "ok")
+      assert.strictEqual(early.requests.length, 2)
+      assert.deepInclude(result.report.steps[0], { limiterMillis: 1000, modelMillis: 0 })
+      const error = yield* Effect.flip(run(late))
+      assert.strictEqual(error._tag, "AiError")
+      assert.strictEqual(late.requests.length, 1)
+    })
   })
 })
