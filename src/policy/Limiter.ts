@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Redis from "effect/persistence/Redis"
+import type * as RateLimiter from "effect/persistence/RateLimiter"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { adapting, watched } from "./internal/adapting.ts"
@@ -24,6 +25,7 @@ import { explainOver } from "./internal/explain.ts"
 import { formatForecast as formatLines } from "./internal/forecastText.ts"
 import type { Use } from "./internal/lane.ts"
 import { readLimits } from "./internal/limitConfig.ts"
+import * as FromRateLimiter from "./internal/fromRateLimiter.ts"
 import { settings } from "./internal/options.ts"
 import type { Rules, Settings } from "./internal/options.ts"
 import { Rejected } from "./internal/request.ts"
@@ -391,3 +393,39 @@ export const explain = (
  * @since 0.1.0
  */
 export const formatForecast: (lines: ReadonlyArray<Forecast>) => string = formatLines
+
+/**
+ * Makes Effect's own `RateLimiter` of `effect/persistence` a limiter, for programs that already run on it.
+ *
+ * **Shape** `prefix` begins the keys; default `effect-toolformer`. `onExceeded` `"wait"` consumes with `"delay"` and sleeps as
+ * long as it says, `"fail"` with `"fail"`.
+ *
+ * **Errors** `slidingWindow` and `permits`, which Effect's has not, die at construction. A failing store is `StoreUnavailable`.
+ *
+ * **Gotchas** It takes first and waits afterwards, one limit at a time. So nothing is atomic over several limits: a request that a
+ * later limit refuses has paid the earlier ones (tenant first, then service, then global). A waiter that is cancelled, or
+ * rejected for its `maxWait`, has paid too. Settled tokens are not given back. There are no turns and no `explain`.
+ *
+ * **Example** (On the memory store of Effect)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { RateLimiter } from "effect/persistence"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.fromRateLimiter({
+ *   services: { api: Limiter.tokenBucket({ capacity: 10, refill: 5, every: "1 second" }) }
+ * }).pipe(Layer.provide(RateLimiter.layer), Layer.provide(RateLimiter.layerStoreMemory))
+ *
+ * const call = Limiter.withAdmission({ service: "api" })(Effect.succeed("ok"))
+ * await Effect.runPromise(Effect.provide(call, limits)) // => "ok"
+ * ```
+ *
+ * @see {@link layer} and `layerRedis`, which have none of these gaps
+ * @category layers
+ * @since 0.1.0
+ */
+export const fromRateLimiter = (
+  options: FromRateLimiter.Options
+): Layer.Layer<Limiter, never, RateLimiter.RateLimiter> =>
+  Layer.effect(Limiter, Effect.map(FromRateLimiter.fromRateLimiter(options), (parts) => make(parts as never)))

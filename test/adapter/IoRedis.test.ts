@@ -218,7 +218,7 @@ describeRedis("IoRedis when Redis is away", () => {
       }
     }))
 
-  it.live("builds at once with connect \"background\" and works when Redis comes, commands and subscriptions", () =>
+  it.live("builds all the same with connect \"background\" and works when Redis comes, commands and subscriptions", () =>
     Effect.gen(function*() {
       const server = yield* redisServer()
       yield* server.kill
@@ -231,6 +231,15 @@ describeRedis("IoRedis when Redis is away", () => {
       yield* eventuallyEqual(1, redis.send("PUBLISH", "c", "hello"))
       assert.strictEqual((yield* Queue.take(messages)).message, "hello")
       assert.strictEqual(yield* eventually(redis.eval(add)("k", 1)), 1)
+    }))
+
+  it.live("is connected when it is built with connect \"background\" and Redis is there", () =>
+    Effect.gen(function*() {
+      const { url } = yield* redisServer()
+      for (let left = 10; left > 0; left--) {
+        const { redis } = yield* connected({ url, connect: "background" })
+        assert.strictEqual(yield* redis.send("PING"), "PONG")
+      }
     }))
 
   it.live("comes back after a restart, with its scripts and subscriptions", () =>
@@ -356,17 +365,18 @@ describeRedis("IoRedis in a cluster", () => {
 })
 
 describeRedis("IoRedis in a cluster behind proxies", () => {
+  const behind = Effect.gen(function*() {
+    const cluster = yield* redisCluster()
+    const fronts = yield* Effect.forEach(cluster.masters, ({ port }) => proxy(port))
+    const natMap = Object.fromEntries(
+      cluster.masters.map(({ port }, index) => [`127.0.0.1:${port}`, { host: "127.0.0.1", port: fronts[index]!.port }])
+    )
+    return { cluster, fronts, ...(yield* connected({ cluster: ports(fronts), ioredis: { natMap } })) }
+  })
+
   it.live("leaves no rejection behind when the connection ends between ASKING and its command's reply", () =>
     Effect.gen(function*() {
-      const cluster = yield* redisCluster()
-      const fronts = yield* Effect.forEach(cluster.masters, ({ port }) => proxy(port))
-      const natMap = Object.fromEntries(
-        cluster.masters.map((
-          { port },
-          index
-        ) => [`127.0.0.1:${port}`, { host: "127.0.0.1", port: fronts[index]!.port }])
-      )
-      const { redis } = yield* connected({ cluster: ports(fronts), ioredis: { natMap } })
+      const { cluster, fronts, redis } = yield* behind
       const slot = yield* cluster.slotOf("{asked}")
       const from = yield* cluster.ownerOf(slot)
       const to = cluster.masters.findIndex(({ port }) => port !== from.port)
@@ -383,6 +393,25 @@ describeRedis("IoRedis in a cluster behind proxies", () => {
         yield* eventually(redis.eval(add)("{asked}0", 1))
       }
     }))
+
+  it.live("does not send a command again when the cluster returns: it failed while the cluster was away", () =>
+    Effect.gen(function*() {
+      const { cluster, fronts, redis } = yield* behind
+      const owner = yield* cluster.ownerOf(yield* cluster.slotOf("k"))
+      const front = fronts[cluster.masters.findIndex(({ port }) => port === owner.port)]!
+      // Connected to all: a script is loaded everywhere.
+      yield* redis.eval(add)("other", 1)
+      front.inject(replies.TRYAGAIN, { command: "INCR" })
+      const sent = yield* Effect.forkChild(Effect.flip(redis.send("INCR", "k")), { startImmediately: true })
+      yield* Effect.promise(() => until(() => "INCR is refused", async () => front.requests("incr") === 1))
+      yield* Effect.forEach(fronts, (each) => each.refuse(), { concurrency: "unbounded" })
+      assert.include(["Disconnected", "TimedOut"], kindOf(yield* Fiber.join(sent)))
+      // Long enough for the second try that TRYAGAIN asks for to find nobody.
+      yield* Effect.sleep(400)
+      yield* Effect.forEach(fronts, (each) => each.heal())
+      assert.strictEqual(yield* eventually(redis.send("GET", "k")), null)
+      assert.strictEqual(yield* owner.calls("incr"), 0)
+    }))
 })
 
 describeRedis("IoRedis behind sentinels", () => {
@@ -392,8 +421,7 @@ describeRedis("IoRedis behind sentinels", () => {
       const { redis } = yield* connected({ sentinels: [`127.0.0.1:${sentinel.port}`], name })
       const messages = yield* redis.subscribe("c")
       yield* redis.send("SET", "k", "1")
-      yield* redis.send("WAIT", "1", "200")
-      assert.strictEqual(yield* master.send("GET", "k"), "1")
+      yield* eventuallyEqual("1", replica.send("GET", "k"))
       yield* master.kill
       assert.strictEqual(yield* eventually(redis.eval(add)("k", 1)), 2)
       assert.strictEqual(yield* replica.send("GET", "k"), "2")

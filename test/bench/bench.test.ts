@@ -4,8 +4,8 @@ import { fileURLToPath } from "node:url"
 import { figures, jobs, verdicts } from "./figures.ts"
 import { median, time } from "./measure.ts"
 import { page } from "./report.ts"
-import { absolute, type Figure, ratio, type Reading, type Scenario, toIdeal } from "./scenario.ts"
-import { scenarios } from "./scenarios/index.ts"
+import { absolute, type Figure, ratio, type Reading, type Scenario, speed, toIdeal } from "./scenario.ts"
+import { named, scenarios } from "./scenarios/index.ts"
 
 const none = (): Promise<ReadonlyArray<Reading>> => Promise.resolve([])
 
@@ -32,8 +32,11 @@ const figure = (peer: string, value: number, ideal: number | null = null): Figur
   ideal
 })
 
-const main = (...args: ReadonlyArray<string>) =>
-  spawnSync(process.execPath, [fileURLToPath(new URL("main.ts", import.meta.url)), ...args], { encoding: "utf8" })
+const main = (args: ReadonlyArray<string>, environment: Readonly<Record<string, string>> = {}) =>
+  spawnSync(process.execPath, [fileURLToPath(new URL("main.ts", import.meta.url)), ...args], {
+    encoding: "utf8",
+    env: { ...process.env, ...environment }
+  })
 
 describe("bench", () => {
   it("lets the peers take turns, each repetition starting with another", () => {
@@ -74,6 +77,27 @@ describe("bench", () => {
     ])
   })
 
+  it("judges how many times as fast by what was done a second", () => {
+    const bounds = [speed("fast", ["ours", 10], ["other", 10], 2.5), speed("slow", ["other", 10], ["ours", 10], 1)]
+    const perSecond = (peer: string, value: number): Figure => ({ ...figure(peer, value), unit: "calls/s" })
+    const judged = verdicts({ ...scenario, bounds }, [perSecond("ours", 500), perSecond("other", 200)])
+    assert.deepStrictEqual(judged.map(({ measured, met }) => [measured, met]), [[2.5, true], [0.4, false]])
+  })
+
+  it("finds one scenario by its name, a family by its beginning, else none", () => {
+    const found = (name: string) => named(name).map((scenario) => scenario.name)
+    assert.deepStrictEqual(found("cancel"), ["cancel"])
+    assert.deepStrictEqual(found("limits"), ["limits-memory", "limits-redis", "limits-fleet"])
+    assert.deepStrictEqual(found("limit"), [])
+  })
+
+  it("leaves out by name what the machine lacks", () => {
+    const { status, stderr, stdout } = main(["--only", "limits-redis", "--json"], { PATH: "" })
+    assert.strictEqual(status, 0)
+    assert.strictEqual(stdout, "")
+    assert.include(stderr, "limits-redis: skipped, it needs redis-server: apt-get install redis-server")
+  })
+
   it("writes every bound and figure into the report", () => {
     const all = [figure("ours", 4.2, 4), figure("other", 8)]
     const setting = { machine: "a machine", versions: { node: "24" }, date: "2026-11-23" }
@@ -90,7 +114,7 @@ describe("bench", () => {
   })
 
   it("answers an unknown scenario with exit code 2 and the list", () => {
-    const { status, stderr, stdout } = main("--only", "nope", "--json")
+    const { status, stderr, stdout } = main(["--only", "nope", "--json"])
     assert.strictEqual(status, 2)
     assert.strictEqual(stdout, "")
     for (const { name } of scenarios) assert.include(stderr, name)

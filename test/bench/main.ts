@@ -2,7 +2,8 @@
  * `npm run bench`: ours beside plain promises, stock `effect/ai` and `ai`, every measurement in a fresh process. Writes
  * `docs/benchmarks.md` when it ran everything. Progress goes to standard error.
  *
- *   --only SCENARIO   one scenario, no report      --json   one figure a line on standard output, nothing else
+ *   --only SCENARIO   one scenario or family (limits), no report
+ *   --json            one figure a line on standard output, nothing else
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { cpus, release, totalmem, type as system } from "node:os"
@@ -13,7 +14,7 @@ import { figures, type Job, jobs, verdicts } from "./figures.ts"
 import { install, installedPeers, version } from "./peers.ts"
 import { boundsTable, figureTables, page, type Setting } from "./report.ts"
 import type { Figure, Reading, Scenario } from "./scenario.ts"
-import { findScenario, scenarios } from "./scenarios/index.ts"
+import { named, scenarios } from "./scenarios/index.ts"
 
 const log = (line: string): void => console.error(line)
 
@@ -44,9 +45,17 @@ const readOptions = (): Options => {
 
 const choose = (only: string | undefined): ReadonlyArray<Scenario> => {
   if (only === undefined) return scenarios
-  const scenario = findScenario(only)
-  return scenario === undefined ? exitWithUsage(`there is no scenario "${only}"`) : [scenario]
+  const found = named(only)
+  return found.length === 0 ? exitWithUsage(`there is no scenario "${only}"`) : found
 }
+
+// A scenario that cannot run here is left out by name, never measured as something else.
+const runnable = (chosen: ReadonlyArray<Scenario>): ReadonlyArray<Scenario> =>
+  chosen.filter(({ name, lacks }) => {
+    const lacking = lacks?.()
+    if (lacking !== undefined) log(`${name}: skipped, ${lacking}`)
+    return lacking === undefined
+  })
 
 const runJob = async ({ scenario, peer, n, repetition }: Job): Promise<ReadonlyArray<Reading> | undefined> => {
   const label = `${scenario.name} ${peer} N=${n} ${repetition + 1}/${scenario.repetitions}`
@@ -86,7 +95,11 @@ const setting = (): Setting => ({
     "node": process.versions.node,
     "effect": versionOf("node_modules/effect/package.json"),
     "openai": versionOf("node_modules/openai/package.json"),
-    ...Object.fromEntries(["ai", "@ai-sdk/openai", "zod"].map((name) => [name, version(name)]))
+    ...Object.fromEntries(
+      ["ai", "@ai-sdk/openai", "zod", "rate-limiter-flexible", "p-queue", "ioredis"].map((
+        name
+      ) => [name, version(name)])
+    )
   },
   date: new Date().toISOString().slice(0, 10)
 })
@@ -100,7 +113,8 @@ const stopChildrenOn = (signal: NodeJS.Signals, exitCode: number): void => {
 
 const main = async (): Promise<void> => {
   const options = readOptions()
-  const chosen = choose(options.only)
+  const asked = choose(options.only)
+  const chosen = runnable(asked)
   stopChildrenOn("SIGINT", 130)
   stopChildrenOn("SIGTERM", 143)
   const needsInstall = chosen.some(({ peers }) => Object.keys(peers).some((peer) => installedPeers.has(peer)))
@@ -118,6 +132,7 @@ const main = async (): Promise<void> => {
   const judged = chosen.flatMap((scenario) => verdicts(scenario, all))
   if (!options.json) console.log(`${figureTables(chosen, all)}\n\n${boundsTable(judged)}`)
   if (options.only !== undefined) return
+  if (chosen.length < asked.length) return log("a scenario was skipped: docs/benchmarks.md is left as it was")
   if (process.exitCode === 1) return log("a measurement failed: docs/benchmarks.md is left as it was")
   mkdirSync(fromRoot("docs"), { recursive: true })
   writeFileSync(fromRoot("docs/benchmarks.md"), page(setting(), chosen, all, judged))

@@ -8,11 +8,14 @@ import { fileURLToPath } from "node:url"
 const folder = fileURLToPath(new URL("peers", import.meta.url))
 
 /** Peers whose packages live in `peers/`. */
-export const installedPeers: ReadonlySet<string> = new Set(["ai"])
+export const installedPeers: ReadonlySet<string> = new Set(["ai", "rate-limiter-flexible", "p-queue"])
 
-/** Installs the packages if they are missing; returns what went wrong, if something did. */
+const wanted = (): Readonly<Record<string, string>> =>
+  (JSON.parse(readFileSync(`${folder}/package.json`, "utf8")) as { dependencies: Record<string, string> }).dependencies
+
+/** Installs the packages if one is missing or of another version; returns what went wrong, if something did. */
 export const install = (log: (line: string) => void): string | undefined => {
-  if (existsSync(`${folder}/node_modules/ai/package.json`)) return undefined
+  if (Object.entries(wanted()).every(([name, pinned]) => version(name) === pinned)) return undefined
   log("installing the peers' packages into test/bench/peers (npm ci)")
   const npm = spawnSync("npm", ["ci"], { cwd: folder, stdio: ["ignore", "ignore", "inherit"] })
   return npm.status === 0 ? undefined : "npm ci failed in test/bench/peers: the peers need a package registry once; "

@@ -77,7 +77,8 @@ one run only: another machine, another number.
 - Command: \`npm run bench\` (one scenario: \`npm run bench -- --only SCENARIO\`)
 
 Peers: *ours* is \`Orchestrator.run\`, *effect-ai* stock \`LanguageModel.streamText\` resolving the calls itself, *ai*
-\`streamText\` of \`ai\`; the rest are plain code without a model, as a floor.
+\`streamText\` of \`ai\`; in the scenarios of \`limits\` *ours* is \`withAdmission\` of the limiter, *effect* the
+\`RateLimiter\` of \`effect/persistence\`; the rest are plain code without a model, as a floor.
 
 ## Bounds
 

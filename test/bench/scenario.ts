@@ -5,7 +5,17 @@
  */
 
 /** What a value counts. Time is wall time. */
-export type Unit = "us/call" | "ms" | "MB" | "calls"
+export type Unit =
+  | "us/call"
+  | "ms"
+  | "MB"
+  | "calls"
+  | "calls/s"
+  | "calls in 1 s"
+  | "starts in 1 s"
+  | "calls over"
+  | "scripts/call"
+  | "% off the mean"
 
 /** One value from one child process. `ideal`: what nothing could beat, where that is known. */
 export interface Reading {
@@ -49,6 +59,8 @@ export interface Scenario {
   readonly repetitions: number
   readonly peers: Readonly<Record<string, Measure>>
   readonly bounds: ReadonlyArray<Bound>
+  /** What the machine lacks for this scenario and how to get it; absent: nothing can be lacking. */
+  readonly lacks?: () => string | undefined
 }
 
 /** A bound on one figure. */
@@ -79,6 +91,14 @@ export const ratio = (
   unit: "x",
   measure: (find) => quotient(find(...figure, unit)?.value, find(...reference, unit)?.value)
 })
+
+/** A bound on how many times as fast as another peer of the same scenario one is, both told as calls a second. */
+export const speed = (
+  what: string,
+  figure: readonly [peer: string, n: number],
+  reference: readonly [peer: string, n: number],
+  limit: number
+): Bound => ({ ...ratio(what, "calls/s", figure, reference, limit), compare: "at least" })
 
 /** A bound on how far a figure is from its own ideal. */
 export const toIdeal = (

@@ -1,11 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
+import { Orchestrator, ToolPolicy } from "../../src/index.ts"
+import * as Limiter from "../../src/policy/Limiter.ts"
+import { call, calls, says, scripted } from "../model.ts"
 import { done } from "../replay/server.ts"
 import type { Provider } from "../replay/server.ts"
-import { first, refusal, rejectionOf, stage, untilAnswered } from "./pacedModel.ts"
+import { errorOf, first, refusal, rejectionOf, stage, untilAnswered } from "./pacedModel.ts"
 
 type Form = readonly [name: string, headers: Record<string, string>, body: unknown, askedMillis: number]
 
@@ -113,51 +118,108 @@ describe("P1: a refusal for the rate", () => {
       assert.deepStrictEqual(at.starts, [0, 4000])
     }))
 
-  it.effect("P1: twenty calls at once pause once, and come back one by one", () =>
+  it.effect.each(["calls", "runs"] as const)(
+    "P1: twenty %s at once pause once, and come back one by one",
+    (what) =>
+      Effect.gen(function*() {
+        const at = yield* stage(first(...Array.from({ length: 20 }, () => refusal(429, { "retry-after": "30" }))))
+        const fibers = yield* Effect.forEach(
+          Array.from({ length: 20 }),
+          () => Effect.forkChild(what === "calls" ? at.call({ repeat: true }) : at.run)
+        )
+        yield* untilAnswered(at, 20)
+        const pace = yield* at.pace
+        assert.strictEqual(pace.pausedMillis, 30_000)
+        // Halved once, not twenty times.
+        assert.strictEqual(pace.callsPerSecond, 10)
+        yield* TestClock.adjust(29_999)
+        assert.lengthOf(at.starts, 20)
+        assert.lengthOf(at.seen, 20)
+        for (let i = 0; i < 100; i++) yield* TestClock.adjust(50)
+        yield* Fiber.joinAll(fibers)
+        const back = at.starts.slice(20).sort((a, b) => a - b)
+        assert.lengthOf(back, 20)
+        assert.strictEqual(back[0], 30_000)
+        assert.isAtLeast(back[19]! - back[0]!, 1000)
+        for (let i = 1; i < back.length; i++) {
+          assert.isAtLeast(back[i]! - back[i - 1]!, 50, "two came back at one instant")
+        }
+        assert.lengthOf(at.seen, 40)
+      })
+  )
+
+  it.effect.each(forms.slice(0, 3))(
+    "P1: %s: a run of the engine waits as well",
+    ([, headers, body, asked]) =>
+      Effect.gen(function*() {
+        const at = yield* stage(first(refusal(429, headers, body)))
+        const fiber = yield* Effect.forkChild(at.run)
+        yield* untilAnswered(at, 1)
+        yield* TestClock.adjust(asked - 1)
+        assert.lengthOf(at.starts, 1)
+        yield* TestClock.adjust(1)
+        yield* Fiber.join(fiber)
+        assert.deepStrictEqual(at.starts, [0, asked])
+      })
+  )
+
+  it.effect("P1: a run that may not wait so long fails with the limit and the time", () =>
     Effect.gen(function*() {
-      const at = yield* stage(first(...Array.from({ length: 20 }, () => refusal(429, { "retry-after": "30" }))))
-      const fibers = yield* Effect.forEach(
-        Array.from({ length: 20 }),
-        () => Effect.forkChild(at.call({ repeat: true }))
-      )
-      yield* untilAnswered(at, 20)
-      const pace = yield* at.pace
-      assert.strictEqual(pace.pausedMillis, 30_000)
-      // Halved once, not twenty times.
-      assert.strictEqual(pace.callsPerSecond, 10)
-      yield* TestClock.adjust(29_999)
-      assert.lengthOf(at.starts, 20)
-      assert.lengthOf(at.seen, 20)
-      for (let i = 0; i < 100; i++) yield* TestClock.adjust(50)
-      yield* Fiber.joinAll(fibers)
-      const back = at.starts.slice(20).sort((a, b) => a - b)
-      assert.lengthOf(back, 20)
-      assert.strictEqual(back[0], 30_000)
-      assert.isAtLeast(back[19]! - back[0]!, 1000)
-      for (let i = 1; i < back.length; i++) {
-        assert.isAtLeast(back[i]! - back[i - 1]!, 50, "two came back at one instant")
-      }
-      assert.lengthOf(at.seen, 40)
+      const at = yield* stage(first(refusal(429, { "retry-after": "86400" })))
+      const error = errorOf(yield* Effect.exit(at.run))
+      assert.strictEqual(error._tag, "OrchestratorError")
+      assert.deepInclude(error.reason, { _tag: "Rejected", isRetryable: true, retryAfterMillis: 86_400_000 })
+      assert.lengthOf(at.seen, 1)
     }))
 
-  it.effect("P1: the counts in good answers lower the rate before anything is refused", () =>
-    Effect.gen(function*() {
-      const scarce: Provider = () => {
-        const good = done("chat")
-        return {
-          ...good,
-          headers: { ...good.headers, "ratelimit-limit": "10", "ratelimit-remaining": "0", "ratelimit-reset": "8" }
+  it.effect.each(["a call", "a run"])(
+    "P1: the counts in good answers to %s lower the rate before a refusal",
+    (what) =>
+      Effect.gen(function*() {
+        const scarce: Provider = () => {
+          const good = done("chat")
+          return {
+            ...good,
+            headers: { ...good.headers, "ratelimit-limit": "10", "ratelimit-remaining": "0", "ratelimit-reset": "8" }
+          }
         }
-      }
-      const at = yield* stage(scarce)
-      yield* at.call()
-      assert.strictEqual((yield* at.pace).pausedMillis, 8000)
-      const fiber = yield* Effect.forkChild(at.call())
-      yield* TestClock.adjust(7999)
-      assert.lengthOf(at.starts, 1)
-      yield* TestClock.adjust(1)
-      yield* Fiber.join(fiber)
-      assert.deepStrictEqual(at.starts, [0, 8000])
+        const at = yield* stage(scarce)
+        yield* what === "a call" ? at.call() : at.run
+        assert.strictEqual((yield* at.pace).pausedMillis, 8000)
+        const fiber = yield* Effect.forkChild(at.call())
+        yield* TestClock.adjust(7999)
+        assert.lengthOf(at.starts, 1)
+        yield* TestClock.adjust(1)
+        yield* Fiber.join(fiber)
+        assert.deepStrictEqual(at.starts, [0, 8000])
+      })
+  )
+
+  it.effect("P1: a tool whose service refuses it pauses that service, and no other", () =>
+    Effect.gen(function*() {
+      const starts: Array<string> = []
+      const note = (name: string) => Effect.map(Clock.currentTimeMillis, (now) => void starts.push(`${name} ${now}`))
+      const { layer, toolkit } = ToolPolicy.define({
+        search: ToolPolicy.tool({
+          annotations: { service: "search" },
+          failure: Schema.Struct({ status: Schema.Finite, headers: Schema.Record(Schema.String, Schema.String) }),
+          handler: () => Effect.andThen(note("search"), Effect.fail({ status: 429, headers: { "retry-after": "5" } }))
+        }),
+        weather: ToolPolicy.tool({ annotations: { service: "weather" }, handler: () => note("weather") })
+      })
+      const model = scripted(
+        calls(call("a", "search")),
+        calls(call("b", "search"), call("c", "weather")),
+        says("done")
+      )
+      const fiber = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(
+        Effect.provide([layer, model, Limiter.layer({ onExceeded: "adaptive" })]),
+        Effect.forkChild
+      )
+      yield* TestClock.adjust(5000)
+      const { toolResults } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(starts, ["search 0", "weather 0", "search 5000"])
+      assert.deepStrictEqual(toolResults.map(({ isFailure }) => isFailure), [true, true, false])
     }))
 
   it.effect("P1: a service that always refuses is asked less and less, until maxWait", () =>

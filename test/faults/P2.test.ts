@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { aiErrorOf, first, refusal, stage } from "./pacedModel.ts"
+import { aiErrorOf, errorOf, first, refusal, stage } from "./pacedModel.ts"
 
 describe("P2: a spent quota", () => {
   it.effect.each<readonly [string, number, unknown]>([
@@ -32,6 +32,16 @@ describe("P2: a spent quota", () => {
         assert.deepStrictEqual(at.starts, [0, 0])
       })
   )
+
+  it.effect("P2: ends a run of the engine with the provider's error, after one request", () =>
+    Effect.gen(function*() {
+      const spent = refusal(429, { "retry-after": "1" }, { error: { message: "quota", code: "insufficient_quota" } })
+      const at = yield* stage(() => spent)
+      const error = errorOf(yield* Effect.exit(at.run))
+      assert.strictEqual(error._tag, "AiError")
+      assert.strictEqual(error.reason._tag, "QuotaExhaustedError")
+      assert.lengthOf(at.seen, 1)
+    }))
 
   it.effect("P2: twenty calls at once are twenty requests", () =>
     Effect.gen(function*() {

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { describeData } from "../data.ts"
-import { aiErrorOf, first, refusal, stage } from "./pacedModel.ts"
+import { aiErrorOf, errorOf, first, refusal, stage } from "./pacedModel.ts"
 
 describe("P4: a request that is wrong", () => {
   it.effect.each([400, 401, 403, 404, 413, 422])(
@@ -18,6 +18,18 @@ describe("P4: a request that is wrong", () => {
         assert.lengthOf(at.seen, 1)
         yield* at.call()
         assert.deepStrictEqual(at.starts, [0, 0])
+      })
+  )
+
+  it.effect.each([400, 401, 404, 413])(
+    "P4: %d ends a run of the engine, after one request",
+    (status) =>
+      Effect.gen(function*() {
+        const at = yield* stage(first(refusal(status, {}, { error: { message: `it is wrong: ${status}` } })))
+        const error = errorOf(yield* Effect.exit(at.run))
+        assert.strictEqual(error._tag, "AiError")
+        assert.include(error.message, `it is wrong: ${status}`)
+        assert.lengthOf(at.seen, 1)
       })
   )
 

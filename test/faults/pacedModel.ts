@@ -5,8 +5,10 @@
 import { assert } from "@effect/vitest"
 import type * as AiError from "effect/ai/AiError"
 import * as LanguageModel from "effect/ai/LanguageModel"
+import * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -14,6 +16,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as OpenAi from "../../src/adapter/OpenAi.ts"
+import * as Orchestrator from "../../src/engine/Orchestrator.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import * as LimiterStore from "../../src/policy/LimiterStore.ts"
 import { done, start, utf8 } from "../replay/server.ts"
@@ -43,6 +46,8 @@ export interface Stage {
   readonly answered: () => number
   /** One model call. */
   readonly call: (request?: Limiter.Request) => Effect.Effect<void, AiError.AiError | Limiter.Rejected>
+  /** One run of the engine, of one turn. */
+  readonly run: Effect.Effect<void, AiError.AiError | Orchestrator.OrchestratorError>
   readonly pace: Effect.Effect<{ readonly callsPerSecond: number; readonly pausedMillis: number }>
 }
 
@@ -68,20 +73,31 @@ export const stage = (
     ))
     const starts: Array<number> = []
     let answered = 0
-    const turn = Effect.gen(function*() {
-      starts.push(yield* Clock.currentTimeMillis)
-      return yield* Stream.runCollect(LanguageModel.streamText({ prompt: "go" }))
-    }).pipe(Effect.ensuring(Effect.sync(() => void answered++)))
+    const model = Context.get(context, LanguageModel.LanguageModel)
+    // The model as it is, with a note of when it was asked.
+    const noted = LanguageModel.LanguageModel.of({
+      ...model,
+      streamText: ((options: never) =>
+        Stream.unwrap(Effect.map(Clock.currentTimeMillis, (now) => {
+          starts.push(now)
+          return Stream.ensuring(model.streamText(options), Effect.sync(() => void answered++))
+        }))) as never
+    })
+    const services = Context.add(context, LanguageModel.LanguageModel, noted)
     return {
       seen,
       starts,
       answered: () => answered,
       call: (request) =>
-        turn.pipe(
+        Stream.runCollect(LanguageModel.streamText({ prompt: "go" })).pipe(
           Limiter.withAdmission({ service: "openai", ...request }),
           Effect.asVoid,
-          Effect.provideContext(context)
+          Effect.provideContext(services)
         ),
+      run: Orchestrator.run({ prompt: "go", toolkit: Toolkit.empty, modelService: "openai" }).pipe(
+        Effect.asVoid,
+        Effect.provideContext(services)
+      ),
       pace: LimiterStore.LimiterStore.use((store) => store.peek([limit])).pipe(
         Effect.map(([state]) => {
           assert.strictEqual(state?._tag, "Adaptive")
@@ -107,12 +123,8 @@ export const untilAnswered = (stage: Stage, count: number): Effect.Effect<void> 
   until(`${count} answers`, Effect.sync(() => stage.answered() >= count))
 
 /** The typed error of an exit. */
-export const errorOf = (
-  exit: Exit.Exit<unknown, AiError.AiError | Limiter.Rejected>
-): AiError.AiError | Limiter.Rejected => {
-  assert.isTrue(Exit.isFailure(exit), "it succeeded")
-  return Cause.squash((exit as Exit.Failure<never, AiError.AiError>).cause) as AiError.AiError | Limiter.Rejected
-}
+export const errorOf = <E>(exit: Exit.Exit<unknown, E>): E =>
+  Exit.isFailure(exit) ? Cause.squash(exit.cause) as E : assert.fail("it succeeded")
 
 export const rejectionOf = (exit: Exit.Exit<unknown, AiError.AiError | Limiter.Rejected>): Limiter.Rejected => {
   const error = errorOf(exit)

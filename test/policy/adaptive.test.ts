@@ -112,7 +112,7 @@ describe("onExceeded: adaptive", () => {
         const effect = Effect.suspend((): Effect.Effect<unknown, unknown> =>
           ++runs < 3 ? refused : Effect.succeed("done")
         )
-        for (const use of [effect, (_: Limiter.Lease) => effect]) {
+        for (const use of [effect, () => effect]) {
           runs = 0
           const fiber = yield* Effect.forkChild(limiter!.withAdmission(repeat)(use))
           yield* TestClock.adjust("1 minute")

@@ -65,6 +65,38 @@ describe("Limiter.explain", () => {
       services: { a: tokenBucket({ capacity: 100, refill: 10, every: "1 second", unit: "tokens" }) }
     }))))
 
+  it.effect("starts from the age of what is in the windows", () =>
+    Effect.gen(function*() {
+      yield* Limiter.withAdmission({ service: "a", calls: 2, tokens: 10 })(Effect.void)
+      yield* TestClock.adjust(400)
+      const [calls] = yield* explained([{ service: "a", calls: 2 }])
+      assert.strictEqual(calls!.startMillis, 600)
+      const [tokens] = yield* explained([{ service: "a", tokens: 5 }])
+      assert.approximately(tokens!.startMillis, 1601, 1)
+    }).pipe(Effect.provide(Limiter.layer({
+      services: {
+        a: [
+          slidingWindow({ limit: 3, window: "1 second" }),
+          slidingWindow({ limit: 10, window: "2 seconds", unit: "tokens" })
+        ]
+      }
+    }))))
+
+  it.effect("names the limit that holds a request up longest, not the last", () =>
+    Effect.gen(function*() {
+      const lines = yield* explained([
+        { service: "a" },
+        { service: "a" },
+        ...Array.from({ length: 30 }, () => ({ service: "b" }))
+      ])
+      assert.strictEqual(lines[1]!.waitsFor, "service \"a\", 1 call / 9500 millis sliding")
+      assert.isAbove(lines[1]!.startMillis, 9500)
+      assert.strictEqual(lines[5]!.waitsFor, "global, 1 call / 1 second sliding")
+    }).pipe(Effect.provide(Limiter.layer({
+      global: slidingWindow({ limit: 1, window: "1 second" }),
+      services: { a: slidingWindow({ limit: 1, window: 9500 }) }
+    }))))
+
   it.effect("requests that hold permits hold them for as long as they take", () =>
     Effect.gen(function*() {
       const lines = yield* explained([
@@ -156,6 +188,17 @@ describe("Limiter.explain", () => {
 })
 
 describe("the store's part of a dry run", () => {
+  it.effect("a store that is asked foretells the same", () =>
+    Effect.gen(function*() {
+      const memory = Context.get(yield* Layer.build(layerMemory), LimiterStore)
+      const asked = Layer.succeed(LimiterStore, { ...memory, synchronous: undefined })
+      const options = { services: { a: [slidingWindow({ limit: 2, window: "3 seconds" }), permits(5)] } }
+      const requests = [{ service: "a" }, { service: "a", calls: 2 }, {}, { service: "a" }]
+      const lines = yield* Effect.provide(explained(requests), Layer.provide(Limiter.layerStore(options), asked))
+      assert.deepStrictEqual(startMillis(lines), [0, 3000, 0, 6000])
+      assert.deepStrictEqual(lines, yield* Effect.provide(explained(requests), Limiter.layer(options)))
+    }))
+
   it.effect("a store that cannot be read rejects it", () =>
     Effect.gen(function*() {
       const memory = Context.get(yield* Layer.build(layerMemory), LimiterStore)

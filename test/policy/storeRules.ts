@@ -293,7 +293,8 @@ export const ruleContract = (harness: Harness): void => {
         fixedWindow({ limit: 100, window: "1 hour", unit })
       ]
       for (const [i, rule] of rules.entries()) {
-        const lane = store.lane(`lane-${i}`, [limit(`limit-${i}`, rule), limit(`permits-${i}`, permits(1000))])
+        const calls = limit(`calls-${i}`, slidingWindow({ limit: 3, window: "1 hour" }))
+        const lane = store.lane(`lane-${i}`, [limit(`limit-${i}`, rule), limit(`permits-${i}`, permits(3)), calls])
         const name = rule._tag
         const cheap = yield* askOne(store, lane, 1, 80)
         assert.isFalse((yield* askOne(store, lane, 1, 30)).passed, name)
@@ -308,6 +309,8 @@ export const ruleContract = (harness: Harness): void => {
         const hour = 3_600_000
         const expected = rule._tag === "TokenBucket" ? 0.71 * hour : hour
         assert.approximately(after.waitMillis, expected, 0.02 * hour, name)
+        // What is counted in calls has nothing to do with it.
+        assert.strictEqual((yield* askMany(store, lane, 2)).granted, 1, name)
       }
     }))
 

@@ -12,6 +12,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { describe } from "../../domain/ToolFailure.ts"
+import { signalOf } from "../../policy/Limiter.ts"
 import type { Lease, Rejected } from "../../policy/Limiter.ts"
 import { compile } from "./CompiledTool.ts"
 import { isRetryable } from "./Limits.ts"
@@ -38,8 +39,17 @@ export const admitTurn = (
   }
   const service = settings.modelService ?? providerOf(context) ?? "model"
   const admit = limiter.withAdmission({ service, tokens: cost, run: runId, repeat: true })
-  return Effect.flatten(admit((lease: Lease) => admitted(run, turn, ask, lease)))
+  return Effect.flatten(
+    admit((lease: Lease) => admitted(run, turn, Effect.tap(ask, told(limiter, service, turn)), lease))
+  )
 }
+
+// The counts in the headers of a good answer: the limit learns from them before anything is refused.
+const told = (limiter: Limits["limiter"], service: string, turn: Turn) => (): Effect.Effect<void> =>
+  Effect.clockWith((clock) => {
+    const said = signalOf(turn.finish, clock.currentTimeMillisUnsafe())
+    return said === undefined ? Effect.void : limiter.feedback(service, said)
+  })
 
 // What it ends with, as an effect, when the limiter has no say in it any more.
 const admitted = (

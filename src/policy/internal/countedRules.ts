@@ -45,7 +45,7 @@ export class TokenBucket implements RuleState {
     const credit = amount * this.perUnit - Math.max(0, now - grantedAt)
     this.settleTo(now)
     if (credit <= 0 || this.debt === 0) return false
-    this.debt = Math.max(0, this.debt - credit)
+    this.debt -= credit
     return true
   }
 
@@ -65,14 +65,12 @@ export class TokenBucket implements RuleState {
     return { _tag: "Bucket", fullInMillis: this.debtAt(now) }
   }
 
-  // A clock behind the last reading: the debt is as much longer.
   private debtAt(now: number): number {
     const debt = this.debt - (now - this.at)
     return debt > 0 ? debt : 0
   }
 
   private settleTo(now: number): void {
-    if (now <= this.at) return
     this.debt = this.debtAt(now)
     this.at = now
   }

@@ -26,12 +26,15 @@ export const makeState = (rule: Rule): RuleState => {
   }
 }
 
-/** A limit as a peek saw it, at time 0. A slot of a token window may end by a slot later than it did. */
+/** A limit as a peek saw it, at time 0. */
 export const restoreState = (rule: Rule, seen: LimitState): RuleState => {
   if (rule._tag === "TokenBucket" && seen._tag === "Bucket") {
     return new TokenBucket(rule.capacity, rule.refill, rule.everyMillis, seen.fullInMillis)
   }
   if (rule._tag === "Adaptive" && seen._tag === "Adaptive") return AdaptiveRate.restore(seen)
+  if (rule._tag === "SlidingWindow" && rule.unit === "tokens" && seen._tag === "Window") {
+    return new TokenWindow(rule.limit, rule.windowMillis, seen.entries)
+  }
   const state = makeState(rule)
   if (seen._tag === "Permits" && seen.held > 0) state.charge(0, seen.held)
   if (seen._tag !== "Window" || (rule._tag !== "SlidingWindow" && rule._tag !== "FixedWindow")) return state

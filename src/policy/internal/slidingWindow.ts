@@ -164,10 +164,16 @@ export class TokenWindow implements RuleState {
   private readonly amounts = new Ring()
   private sum = 0
 
-  constructor(limit: number, windowMillis: number) {
+  /** `entries`: what counts already at time 0, with the time each counts for still; oldest first. */
+  constructor(limit: number, windowMillis: number, entries: ReadonlyArray<readonly [number, number]> = []) {
     this.capacity = limit
     this.window = roundWait(windowMillis)
     this.slot = ceilTo(windowMillis / 1000, 2 ** -16)
+    for (const [endsInMillis, amount] of entries) {
+      this.ends.push(endsInMillis - this.window)
+      this.amounts.push(amount)
+      this.sum += amount
+    }
   }
 
   wait(now: number, cost: number): number {

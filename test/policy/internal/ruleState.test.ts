@@ -248,6 +248,36 @@ describe("ruleState", () => {
     assert.isAbove(state.wait(700, 1), 0)
   })
 
+  it("more given back than was taken makes no rule hold more than its capacity", () => {
+    const all = [
+      tokenBucket({ capacity: 10, refill: 10, every: "1 second" }),
+      slidingWindow({ limit: 10, window: "1 second" }),
+      slidingWindow({ limit: 10, window: "1 second", unit: "tokens" }),
+      fixedWindow({ limit: 10, window: "1 second" }),
+      permits(10)
+    ]
+    for (const rule of all) {
+      const state = makeState(rule)
+      state.take(0, 3)
+      assert.isTrue(state.giveBack(0, 0, 20), rule._tag)
+      state.giveBack(0, 0, 20)
+      assert.strictEqual(state.free(0), 10, rule._tag)
+      let taken = 0
+      while (state.wait(0, 1) === 0) taken += (state.take(0, 1), 1)
+      assert.strictEqual(taken, 10, rule._tag)
+    }
+  })
+
+  it("nothing comes back to a window that has passed", () => {
+    for (const unit of ["calls", "tokens"] as const) {
+      for (const make of [slidingWindow, fixedWindow]) {
+        const state = makeState(make({ limit: 10, window: "1 second", unit }))
+        state.take(0, 5)
+        assert.isFalse(state.giveBack(0, 1002, 5))
+      }
+    }
+  })
+
   it("a slot of a token window never counts for less than the window", () => {
     for (let seed = 1; seed <= 200; seed++) {
       const r = random(seed)
