@@ -207,12 +207,12 @@ describe("a call in the limiter", () => {
 
   it.effect("is not started by what a stopped sibling gives back: nothing starts while a run is stopped", () => {
     const { layer, stage, toolkit } = setUp()
-    return Effect.forEach([true, false], (usesGate) => {
-      const limiter = new HandLimiter({ api: 1 }, usesGate)
+    return Effect.forEach([[1, true], [1, false], [4, true], [4, false]] as const, ([permits, usesGate]) => {
+      const limiter = new HandLimiter({ api: permits }, usesGate)
       const started = stage.started.length
       return Effect.gen(function*() {
         const fiber = yield* Effect.forkChild(
-          Effect.exit(Orchestrator.run({ prompt: "go", toolkit, runId: "r", toolCallConcurrency: 2 }))
+          Effect.exit(Orchestrator.run({ prompt: "go", toolkit, runId: "r", toolCallConcurrency: 1 }))
         )
         yield* settle
         assert.deepStrictEqual(stage.started.slice(started), ["a"])
@@ -225,6 +225,105 @@ describe("a call in the limiter", () => {
         Effect.provide([limiter.layer, scripted(calls(api("a"), api("b"), api("c"), api("d")))])
       )
     }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("gives its place back when it is cancelled between its place and its grant", () => {
+    const { layer, stage, toolkit } = setUp()
+    // As a limiter whose store is far away: the place is kept while it asks.
+    const limiter = limiterOf(({ gate, service }, use) =>
+      service !== "api"
+        ? use(lease)
+        : Effect.suspend(() => {
+          assert.isTrue(gate!.tryTake())
+          return Effect.andThen(Effect.sleep("1 second"), use(lease))
+        })
+    )
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(
+        Orchestrator.run({ prompt: "go", toolkit, runId: "r", toolCallConcurrency: 1 })
+      )
+      yield* settle
+      const { permits } = compile(toolkit.tools.single)
+      assert.strictEqual(permits!.used, 1)
+      yield* Orchestrator.cancel({ runId: "r", callId: "a" })
+      assert.strictEqual(permits!.used, 0)
+      yield* Effect.forkChild(Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), scripted(calls(single("c")))))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(stage.started, ["c"])
+      yield* stage.open("c")
+      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a Cancelled"])
+    }).pipe(Effect.provide([layer, limiter, scripted(calls(single("a")))]))
+  })
+
+  it.effect("starts after all that a stop of a group has to stop, whatever is free before", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({
+      grouped: stage.tool({ group: "g", service: "api" }),
+      other: stage.tool({ service: "api" })
+    })
+    // Grants everybody else when the first has ended; the last one has its place already.
+    const eager = () => {
+      const grants: Array<() => void> = []
+      return limiterOf(({ gate, run, service }, use) =>
+        Effect.suspend(() => {
+          if (service !== "api") return use(lease)
+          if (grants.push(() => {}) === 1) {
+            assert.isTrue(gate!.tryTake())
+            return Effect.ensuring(use(lease), Effect.sync(() => grants.forEach((grant) => grant())))
+          }
+          if (run === "taken") assert.isTrue(gate!.tryTake())
+          return Effect.andThen(
+            Effect.callback<void>((resume) =>
+              void grants.push(() => {
+                if (gate!.tryTake()) resume(Effect.void)
+                else gate!.onFree(() => (gate!.tryTake(), resume(Effect.void)))
+              })
+            ),
+            use(lease)
+          )
+        })
+      )
+    }
+    return Effect.forEach(["free", "taken"], (runId) =>
+      Effect.gen(function*() {
+        const seen: Array<string> = []
+        yield* Effect.forkChild(Stream.runForEach(
+          Orchestrator.stream({ prompt: "go", toolkit, runId, toolCallConcurrency: runId === "free" ? 1 : 3 }),
+          (part) =>
+            Effect.sync(() => {
+              if (part.type === "tool-result") seen.push(`result ${part.id}`)
+              if (part.type === "tool-started") seen.push(`started ${part.callId}`)
+            })
+        ))
+        yield* settle
+        assert.deepStrictEqual(seen, ["started a"])
+        yield* Orchestrator.cancel({ runId, group: "g" })
+        yield* settle
+        assert.deepStrictEqual(seen, ["started a", "result a", "result b", "started c"], runId)
+        yield* Orchestrator.cancel({ runId })
+      }).pipe(Effect.provide([
+        layer,
+        eager(),
+        scripted(calls(make("grouped")("a"), make("grouped")("b"), make("other")("c")))
+      ])))
+  })
+
+  it.effect("has left the limiter when the next turn begins", () => {
+    let inside = 0
+    const before: Array<number> = []
+    const limiter = limiterOf(({ service }, use) =>
+      service === "model"
+        ? Effect.suspend(() => (before.push(inside), use(lease)))
+        : Effect.ensuring(Effect.suspend(() => (inside++, use(lease))), Effect.sync(() => inside--))
+    )
+    const { layer, toolkit } = ToolPolicy.define({
+      slow: ToolPolicy.tool({ handler: () => Effect.yieldNow }),
+      fast: ToolPolicy.tool({ handler: () => Effect.void })
+    })
+    return Effect.gen(function*() {
+      yield* Orchestrator.run({ prompt: "go", toolkit })
+      assert.deepStrictEqual(before, [0, 0, 0])
+    }).pipe(Effect.provide([layer, limiter, scripted(calls(call("a", "slow")), calls(call("b", "fast")))]))
   })
 
   it.effect("is answered when its deadline is over, whatever the limiter does", () => {
@@ -337,12 +436,16 @@ describe("a call in the limiter", () => {
   it.effect("starts once when a limiter runs it twice", () => {
     const { layer, stage, toolkit } = setUp()
     const limiter = limiterOf(({ service }, use) =>
-      service === "api" ? Effect.andThen(use(lease), use(lease)) : use(lease)
+      service === "api"
+        ? Effect.andThen(Effect.all([use(lease), use(lease)], { concurrency: 2 }), use(lease))
+        : use(lease)
     )
     return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
+      yield* settle
+      assert.deepStrictEqual(stage.started, ["a"])
       yield* stage.open("a")
-      const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
-      assert.deepStrictEqual(statuses(toolResults), ["a ok"])
+      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a ok"])
       assert.deepStrictEqual(stage.started, ["a"])
     }).pipe(Effect.provide([layer, limiter, scripted(calls(api("a")))]))
   })
@@ -759,5 +862,19 @@ describe("a turn of the model in the limiter", () => {
       assert.strictEqual(error._tag, "AiError")
       assert.strictEqual(late.requests.length, 1)
     })
+  })
+
+  it.effect("has the whole of timeout.model each time it is asked", () => {
+    const limiter = limiterOf((_, use) =>
+      Effect.catch(use(lease), () => Effect.andThen(Effect.sleep("8 seconds"), use(lease)))
+    )
+    const model = scripted([{ fail: aiError }], [{ after: "5 seconds", parts: text("ok") }])
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(
+        Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "10 seconds" } })
+      )
+      yield* TestClock.adjust("13 seconds")
+      assert.strictEqual((yield* Fiber.join(fiber)).text, "ok")
+    }).pipe(Effect.provide([layer, limiter, model]))
   })
 })
