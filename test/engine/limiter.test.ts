@@ -291,7 +291,7 @@ describe("a call in the limiter", () => {
           Orchestrator.stream({ prompt: "go", toolkit, runId, toolCallConcurrency: runId === "free" ? 1 : 3 }),
           (part) =>
             Effect.sync(() => {
-              if (part.type === "tool-result") seen.push(`result ${part.id}`)
+              if (part.type === "tool-result") seen.push(`result ${statuses([part])[0]}`)
               if (part.type === "tool-started") seen.push(`started ${part.callId}`)
             })
         ))
@@ -299,7 +299,7 @@ describe("a call in the limiter", () => {
         assert.deepStrictEqual(seen, ["started a"])
         yield* Orchestrator.cancel({ runId, group: "g" })
         yield* settle
-        assert.deepStrictEqual(seen, ["started a", "result a", "result b", "started c"], runId)
+        assert.deepStrictEqual(seen, ["started a", "result a Cancelled", "result b Cancelled", "started c"], runId)
         yield* Orchestrator.cancel({ runId })
       }).pipe(Effect.provide([
         layer,
@@ -398,7 +398,7 @@ describe("a call in the limiter", () => {
       ["does not run it", () => Effect.void, "the limiter ended without running it"],
       ["interrupts itself", () => Effect.interrupt, "the limiter interrupted itself"]
     ] as ReadonlyArray<readonly [string, () => Effect.Effect<unknown, unknown>, string]>
-  )("is the one that fails when a limiter %s", ([_, admit, words]) => {
+  )("is the one that fails when a limiter %s", ([, admit, words]) => {
     const { layer, stage, toolkit } = setUp()
     const limiter = limiterOf(({ service }, use) => service === "api" ? admit() : use(lease))
     return Effect.gen(function*() {
@@ -842,7 +842,7 @@ describe("a turn of the model in the limiter", () => {
     // Repeats whatever fails, as an adaptive limiter does with a 429.
     const limiter = limiterOf(({ repeat }, use) =>
       repeat === true
-        ? Effect.catch(use(lease), () => Effect.andThen(Effect.sleep("1 second"), use(lease)))
+        ? use(lease).pipe(Effect.catch(() => Effect.andThen(Effect.sleep("1 second"), use(lease))))
         : use(lease)
     )
     const early = recording([{ fail: aiError }], says("ok"))
@@ -866,7 +866,7 @@ describe("a turn of the model in the limiter", () => {
 
   it.effect("has the whole of timeout.model each time it is asked", () => {
     const limiter = limiterOf((_, use) =>
-      Effect.catch(use(lease), () => Effect.andThen(Effect.sleep("8 seconds"), use(lease)))
+      use(lease).pipe(Effect.catch(() => Effect.andThen(Effect.sleep("8 seconds"), use(lease))))
     )
     const model = scripted([{ fail: aiError }], [{ after: "5 seconds", parts: text("ok") }])
     return Effect.gen(function*() {
