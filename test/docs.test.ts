@@ -26,6 +26,7 @@ const compilerOptions = {
   paths: {
     "effect-toolformer": ["../../src/index.ts"],
     "effect-toolformer/Testing": ["../../src/testing/index.ts"],
+    "effect-toolformer/LimiterStoreRedis": ["../../src/policy/LimiterStoreRedis.ts"],
     "effect-toolformer/*": ["../../src/adapter/*.ts"]
   },
   plugins: []

@@ -125,3 +125,15 @@ export const lease = {
 }
 
 export type { Rejected }
+
+/** The most that fall into any window of this length; a window holds its start and not its end. */
+export const mostIn = (windowMillis: number, times: ReadonlyArray<number>): number => {
+  const sorted = [...times].sort((a, b) => a - b)
+  let most = 0
+  let from = 0
+  for (const [at, time] of sorted.entries()) {
+    while (sorted[from]! <= time - windowMillis) from++
+    most = Math.max(most, at - from + 1)
+  }
+  return most
+}

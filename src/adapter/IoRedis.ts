@@ -48,7 +48,7 @@ export const make = (
     const settings = settingsOf(options)
     const connection = yield* Connection.scoped(() => Connection.shared(settings))
     const connecting = Connection.connect(settings, connection)
-    yield* settings.connect === "now" ? connecting : Effect.forkScoped(Effect.ignore(connecting))
+    yield* settings.connect === "now" ? connecting : Effect.ignore(connecting)
     const redis = yield* Redis.make({
       send: Connection.sendWith(connection),
       connect: Connection.reserved(settings),

@@ -22,7 +22,7 @@ import { evaluate, exitOf } from "./internal/exitOf.ts"
 import * as Limits from "./internal/Limits.ts"
 import { prepare } from "./internal/Pipeline.ts"
 import { ResourceLocks } from "./internal/ResourceLocks.ts"
-import { leave, rejectStuck, release as releasePermit, tryTake, wait, wake } from "./internal/ToolPermits.ts"
+import { Flow, leave, rejectStuck, release as releasePermit, tryTake, wait, wake } from "./internal/ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./internal/ToolPermits.ts"
 import { openCall } from "./internal/Tracing.ts"
 
@@ -84,7 +84,8 @@ export class Dispatcher implements Admission, Limits.Places {
   private starts = 0
   private resting = false
   entering = 0
-  private readonly flows = new Map<ToolPermits, object>()
+  private readonly flow = new Flow()
+  private readonly flows = new Map<ToolPermits, Flow>()
   private watchers: Array<() => void> = []
   private waking = false
   private wakeAgain = false
@@ -439,13 +440,14 @@ export class Dispatcher implements Admission, Limits.Places {
 
   // ---- flows of the limiter that wait for a place -----------------------------------------------------------------------
 
-  flowOf(call: Call): object | undefined {
+  flowOf(call: Call): Flow | undefined {
     const { permits } = call
-    if (!this.owner.isRun) return permits === undefined || call.parent !== undefined ? permits && this : permits
-    if (permits === undefined) return this
+    if (permits === undefined) return this.owner.isRun ? this.flow : undefined
+    // What a call may borrow depends on the call it was made under.
+    if (!this.owner.isRun) return call.parent === undefined ? permits.flow : this.flow
     const known = this.flows.get(permits)
     if (known !== undefined) return known
-    const flow = {}
+    const flow = new Flow()
     this.flows.set(permits, flow)
     return flow
   }

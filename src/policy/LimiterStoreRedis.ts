@@ -48,6 +48,23 @@ export interface Options {
  * a key may be over-admitted. The same holds after a restart without `appendonly`, a `FLUSHALL`, or an eviction. A process that
  * is paused for longer than a lease holds its permit still when the next one takes it: it learns so when it wakes.
  *
+ * **Example** (Redis is away: a typed error, in time)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { LimiterStore, LimiterStoreRedis } from "effect-toolformer"
+ * import * as IoRedis from "effect-toolformer/IoRedis"
+ *
+ * const nobody = IoRedis.layer({ url: "redis://127.0.0.1:1", connect: "background" })
+ * const shared = LimiterStoreRedis.layer({ name: "my-program" }).pipe(Layer.provide(nobody))
+ * const program = Effect.gen(function*() {
+ *   const store = yield* LimiterStore.LimiterStore
+ *   return yield* store.peek([])
+ * })
+ * const error = await Effect.runPromise(program.pipe(Effect.provide(shared), Effect.flip))
+ * error._tag === "LimiterStoreError" && error.kind // => "Unreachable"
+ * ```
+ *
  * @see `LimiterStore.layerMemory` for one process
  * @category layers
  * @since 0.1.0
@@ -55,8 +72,8 @@ export interface Options {
 export const layer = (options?: Options): Layer.Layer<LimiterStore, LimiterStoreError, Redis.Redis> =>
   Layer.effect(LimiterStore, make(options ?? {}))
 
-// How long a waiter for permits stays unasked at most: a message of a release may be lost.
-const recheckMillis = 1000
+// A subscription that ended is tried again so often.
+const resubscribeMillis = 1000
 
 type Service = LimiterStore["Service"]
 
@@ -227,12 +244,11 @@ class Leases {
 
 const nameOf = (prepared: Encode.PreparedLimit, id: string): string => `${prepared.structure} ${id}`
 
-/** Wakes those who wait for permits though nobody tells: a lease may have ended, or a message got lost. */
+/** Wakes those who wait for permits when a lease has ended, which nobody publishes. */
 class Wakes {
   readonly listeners = new Set<(keys: ReadonlyArray<string>) => void>()
   private readonly scope: Scope.Scope
-  private waited = new Set<string>()
-  private isSleeping = false
+  private readonly waited = new Set<string>()
 
   constructor(scope: Scope.Scope) {
     this.scope = scope
@@ -240,31 +256,32 @@ class Wakes {
 
   /** The answers, once their wakes are set; undefined where none is needed. */
   later(asks: ReadonlyArray<Ask>, { answers, leaseEnds }: Encode.Answers): ReturnType<Service["ask"]> | undefined {
-    let soonest = recheckMillis
-    for (const [i, { blockedBy, waitMillis }] of answers.entries()) {
-      if (waitMillis !== Number.POSITIVE_INFINITY || leaseEnds[i]! < 0) continue
-      this.waited.add(asks[i]!.lane.limits[blockedBy]!.key)
-      soonest = Math.min(soonest, leaseEnds[i]! + 1)
+    let wakes: Effect.Effect<void> | undefined
+    for (const [i, { blockedBy }] of answers.entries()) {
+      if (leaseEnds[i]! < 0) continue
+      const { key } = asks[i]!.lane.limits[blockedBy]!
+      if (this.waited.has(key)) continue
+      this.waited.add(key)
+      const wake = this.wakeAfter(key, leaseEnds[i]! + 1)
+      wakes = wakes === undefined ? wake : Effect.andThen(wakes, wake)
     }
-    if (this.waited.size === 0 || this.isSleeping) return undefined
-    this.isSleeping = true
-    return Effect.sleep(soonest).pipe(
-      Effect.andThen(Effect.sync(() => this.wake())),
-      Effect.forkIn(this.scope),
-      Effect.as(answers)
-    )
-  }
-
-  wake(): void {
-    const keys = [...this.waited]
-    this.waited = new Set()
-    this.isSleeping = false
-    if (keys.length > 0) { for (const listener of this.listeners) listener(keys) }
+    return wakes === undefined ? undefined : Effect.as(wakes, answers)
   }
 
   /** A subscription begins, perhaps after a gap. */
   missed(listener: (keys: ReadonlyArray<string>) => void): void {
     if (this.waited.size > 0) listener([...this.waited])
+  }
+
+  private wakeAfter(key: string, millis: number): Effect.Effect<void> {
+    return Effect.sleep(millis).pipe(
+      Effect.andThen(Effect.sync(() => {
+        this.waited.delete(key)
+        for (const listener of this.listeners) listener([key])
+      })),
+      Effect.forkIn(this.scope),
+      Effect.asVoid
+    )
   }
 }
 
@@ -285,4 +302,4 @@ const listen = (
       const keys = new Set(batch.flatMap(({ message }) => Encode.decodeFreed(message)))
       if (keys.size > 0) listener([...keys])
     }
-  }).pipe(Effect.scoped, Effect.ignoreCause, Effect.repeat(Schedule.spaced(recheckMillis)), Effect.asVoid)
+  }).pipe(Effect.scoped, Effect.ignoreCause, Effect.repeat(Schedule.spaced(resubscribeMillis)), Effect.asVoid)

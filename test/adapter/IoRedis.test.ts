@@ -218,7 +218,7 @@ describeRedis("IoRedis when Redis is away", () => {
       }
     }))
 
-  it.live("builds at once with connect \"background\" and works when Redis comes, commands and subscriptions", () =>
+  it.live("builds all the same with connect \"background\" and works when Redis comes, commands and subscriptions", () =>
     Effect.gen(function*() {
       const server = yield* redisServer()
       yield* server.kill
@@ -231,6 +231,15 @@ describeRedis("IoRedis when Redis is away", () => {
       yield* eventuallyEqual(1, redis.send("PUBLISH", "c", "hello"))
       assert.strictEqual((yield* Queue.take(messages)).message, "hello")
       assert.strictEqual(yield* eventually(redis.eval(add)("k", 1)), 1)
+    }))
+
+  it.live("is connected when it is built with connect \"background\" and Redis is there", () =>
+    Effect.gen(function*() {
+      const { url } = yield* redisServer()
+      for (let left = 10; left > 0; left--) {
+        const { redis } = yield* connected({ url, connect: "background" })
+        assert.strictEqual(yield* redis.send("PING"), "PONG")
+      }
     }))
 
   it.live("comes back after a restart, with its scripts and subscriptions", () =>

@@ -1,9 +1,11 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Limiter from "../../src/policy/Limiter.ts"
 import { proxy } from "../proxy.ts"
 import { describeRedis, redisServer } from "../redis.ts"
 import { connected, eventually, named, percentile } from "./redisClient.ts"
+import { assertOnly, count, limiterOn, request, requests, underLoad } from "./redisLimiter.ts"
 
 describeRedis("R4: a partition that drops packets and resets nothing", () => {
   it.live("R4: a command fails within 1.2 x commandTimeout, whoever waits with it; afterwards it works again", () =>
@@ -37,5 +39,36 @@ describeRedis("R4: a partition that drops packets and resets nothing", () => {
       yield* front.heal()
       assert.strictEqual(yield* eventually(redis.send("PING")), "PONG")
       assert.isAtMost(yield* server.calls("incr"), front.requests("incr"))
+    }))
+
+  it.live("R4: p99 of an admission is at most 1.2 x commandTimeout; an open circuit lets only probes through", () =>
+    Effect.gen(function*() {
+      const commandTimeout = 400
+      const probeInterval = 500
+      const server = yield* redisServer()
+      const front = yield* proxy(server.port)
+      const limiter = yield* limiterOn(front.url, {
+        services: { api: Limiter.slidingWindow({ limit: 30, window: "1 hour" }) },
+        onExceeded: "fail",
+        onStoreError: "open",
+        commandTimeout,
+        probeInterval
+      })
+      const first = yield* requests(limiter, 40)
+      assert.deepStrictEqual([count(first, "admitted"), count(first, "Exceeded")], [30, 10])
+      const before = front.requests("evalsha")
+      front.blackhole()
+      const began = performance.now()
+      const during = yield* underLoad(limiter, 20, 3000)
+      const elapsed = performance.now() - began
+      assertOnly(during, "admitted")
+      assert.isAtMost(percentile(0.99, during.map(({ tookMillis }) => tookMillis)), 1.2 * commandTimeout)
+      const sent = front.requests("evalsha") - before
+      assert.isAtLeast(sent, 3)
+      assert.isAtMost(sent, 3 + Math.ceil(elapsed / probeInterval))
+      yield* front.heal()
+      // A good probe closes the circuit, and the limit counts again.
+      while ((yield* request(limiter)).said !== "Exceeded") yield* Effect.sleep(20)
+      assertOnly(yield* requests(limiter, 10), "Exceeded")
     }))
 })

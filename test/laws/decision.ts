@@ -13,6 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { Executor, ToolPolicy } from "../../src/index.ts"
+import * as Limiter from "../../src/policy/Limiter.ts"
 import type { Chunk } from "../model.ts"
 import { call, finish } from "../model.ts"
 import { random } from "../random.ts"
@@ -46,8 +47,16 @@ const Failure = Schema.Struct({ why: Schema.String })
 
 const toolOf = (name: string) => Tool.make(name, { parameters: Params, success: Schema.Finite, failure: Failure })
 
+/** Whose limits a behaviour's calls pay, in decisions that have limits. */
+export const serviceOf = (name: string): string => `s${behaviours.indexOf(name as never) % 3}`
+
+/** What a call costs, in tokens. */
+export const costOf = (n: number): number => 1 + n % 5
+
 const makeTool = (name: Behaviour) => {
   const tool = toolOf(name)
+    .annotate(ToolPolicy.Service, serviceOf(name))
+    .annotate(ToolPolicy.Cost, ({ n }: { readonly n: number }) => costOf(n))
   if (name === "write") {
     return tool.annotate(ToolPolicy.Resources, (p: { readonly n: number }) => [{ write: `k${p.n % 3}` }])
   }
@@ -81,6 +90,12 @@ export interface Decision {
   readonly disturbance: Disturbance
   /** A call whose arguments are cut. */
   readonly open: string | undefined
+  readonly limits: Limits | undefined
+}
+
+export interface Limits {
+  readonly global: ReadonlyArray<Limiter.Rule>
+  readonly services: Readonly<Record<string, ReadonlyArray<Limiter.Rule>>>
 }
 
 export const toolTimeout = 5000
@@ -108,7 +123,44 @@ export const makeDecision = (seed: number): Decision => {
     { kind: "cancelRun", at: r.int(0, 6000) },
     { kind: "total", after: r.int(1, 8000) }
   ])
-  return { seed, calls, cap: r.int(1, 40), chunks: chunksOf(r, calls, ending, open), ending, disturbance, open }
+  return {
+    seed,
+    calls,
+    cap: r.int(1, 40),
+    chunks: chunksOf(r, calls, ending, open),
+    ending,
+    disturbance,
+    open,
+    limits: limitsOf(random(seed ^ 0x11317))
+  }
+}
+
+/** Four in ten decisions have limits. */
+const limitsOf = (r: ReturnType<typeof random>): Limits | undefined => {
+  if (!r.chance(0.4)) return undefined
+  const rules = (count: number) => Array.from({ length: count }, () => ruleOf(r, 5))
+  return {
+    // The model's turns cost more tokens than these limits ever hold.
+    global: r.chance(0.3) ? [ruleOf(r, 4)] : [],
+    services: { s0: rules(r.int(0, 2)), s1: rules(r.int(0, 2)), s2: rules(r.int(0, 2)) }
+  }
+}
+
+// Wide enough for 200 calls in some minutes.
+const ruleOf = (r: ReturnType<typeof random>, kinds: 4 | 5): Limiter.Rule => {
+  const window = r.int(100, 3000)
+  switch (r.int(1, kinds)) {
+    case 1:
+      return Limiter.slidingWindow({ limit: r.int(3, 40), window })
+    case 2:
+      return Limiter.fixedWindow({ limit: r.int(3, 40), window })
+    case 3:
+      return Limiter.tokenBucket({ capacity: r.int(1, 10), refill: r.int(3, 40), every: window })
+    case 4:
+      return Limiter.permits(r.int(4, 12))
+    default:
+      return Limiter.slidingWindow({ limit: r.int(10, 60), window, unit: "tokens" })
+  }
 }
 
 const chunksOf = (
@@ -163,6 +215,8 @@ export interface Watch {
   readonly release: Deferred.Deferred<void>
   readonly writing: Map<number, number>
   overlappingWrites: number
+  /** Handlers at work and the most of them, by service. */
+  readonly services: Map<string, { inFlight: number; peak: number }>
 }
 
 export const makeWatch = (): Watch => ({
@@ -175,8 +229,17 @@ export const makeWatch = (): Watch => ({
   startedAfterEnd: 0,
   release: Deferred.makeUnsafe<void>(),
   writing: new Map(),
-  overlappingWrites: 0
+  overlappingWrites: 0,
+  services: new Map(["", "s0", "s1", "s2"].map((name) => [name, { inFlight: 0, peak: 0 }]))
 })
+
+const inService = <A, E>(watch: Watch, name: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
+  const counted = [watch.services.get("")!, watch.services.get(serviceOf(name))!]
+  return Effect.suspend(() => {
+    for (const one of counted) one.peak = Math.max(one.peak, ++one.inFlight)
+    return effect
+  }).pipe(Effect.ensuring(Effect.sync(() => counted.forEach((one) => one.inFlight--))))
+}
 
 const watched = <A, E>(watch: Watch, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.suspend(() => {
@@ -250,7 +313,11 @@ const handlers = (
 export const makeToolkit = (watch: Watch) => {
   const tools = behaviours.map((name) => makeTool(name))
   const toolkit = Toolkit.make(...tools)
-  return { tools, toolkit, layer: toolkit.toLayer(handlers(watch) as never) }
+  const counted = Object.entries(handlers(watch)).map(([name, handler]) => [name, (params: Arguments) => {
+    const effect = handler(params)
+    return Effect.isEffect(effect) ? inService(watch, name, effect) : effect
+  }])
+  return { tools, toolkit, layer: toolkit.toLayer(Object.fromEntries(counted) as never) }
 }
 
 /** The test clock, counting the sleeps that are outstanding. */

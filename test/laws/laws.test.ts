@@ -8,14 +8,26 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { CancelReason, Orchestrator } from "../../src/index.ts"
+import * as Limiter from "../../src/policy/Limiter.ts"
+import { mostIn } from "../limiter.ts"
 import { says, scripted } from "../model.ts"
 import type { Decision, Watch } from "./decision.ts"
-import { behaviours, makeDecision, makeToolkit, makeWatch, toolTimeout, watchedClock } from "./decision.ts"
+import {
+  behaviours,
+  costOf,
+  makeDecision,
+  makeToolkit,
+  makeWatch,
+  serviceOf,
+  toolTimeout,
+  watchedClock
+} from "./decision.ts"
 
 interface Observed {
   readonly decision: Decision
@@ -28,6 +40,8 @@ interface Observed {
   readonly permitsReleased: number
   readonly enteredAtEnd: number
   readonly liveAtEnd: boolean
+  /** Services of which a permit is missing when everything has ended. */
+  readonly permitsMissing: ReadonlyArray<string>
 }
 
 let observations = 0
@@ -41,6 +55,9 @@ const observe = (decision: Decision): Effect.Effect<Observed> =>
     const parts: Array<AnyPart> = []
     const { disturbance } = decision
     const runId = `law_${decision.seed}_${++observations}`
+    const limiter = decision.limits === undefined
+      ? Context.empty() as Context.Context<never>
+      : yield* Layer.build(Limiter.layer({ ...decision.limits, maxWait: "5 minutes" }))
     const stream = Orchestrator.stream({
       prompt: "go",
       toolkit,
@@ -50,7 +67,7 @@ const observe = (decision: Decision): Effect.Effect<Observed> =>
     }).pipe(disturbance.kind === "leave" ? Stream.take(disturbance.after) : (self) => self)
     const fiber = yield* Stream.runForEach(stream, (part) => Effect.sync(() => void parts.push(part as AnyPart))).pipe(
       Effect.provide([layer, scripted(decision.chunks as never, says("done"))]),
-      Effect.provideContext(Context.merge(yield* Effect.context(), clock)),
+      Effect.provideContext(Context.mergeAll(yield* Effect.context(), clock, limiter)),
       Effect.forkChild
     )
     yield* disturb(decision, runId, fiber)
@@ -71,8 +88,15 @@ const observe = (decision: Decision): Effect.Effect<Observed> =>
     yield* Deferred.succeed(watch.release, undefined)
     yield* TestClock.adjust("10 minutes")
     yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-    return { decision, parts, exit, watch, ...atEnd, permitsReleased: permits.used }
-  }) as Effect.Effect<Observed>
+    const permitsMissing = decision.limits === undefined
+      ? []
+      : yield* Effect.filter(["s0", "s1", "s2"], (service) =>
+        Limiter.explain([{ service, calls: 1 }]).pipe(
+          Effect.map(([forecast]) => forecast?.startMillis !== 0),
+          Effect.provideContext(limiter as Context.Context<Limiter.Limiter>)
+        ))
+    return { decision, parts, exit, watch, ...atEnd, permitsReleased: permits.used, permitsMissing }
+  }).pipe(Effect.scoped, Effect.orDie) as Effect.Effect<Observed>
 
 const disturb = (decision: Decision, runId: string, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> => {
   const { disturbance } = decision
@@ -169,7 +193,11 @@ describe("laws", () => {
       const result = outcomes.get(calls[n]!.id)!
       const tag = result.isFailure ? (result.result as { _tag?: string })._tag ?? "own" : "success"
       if (tag === "Rejected") {
-        return assert.isTrue(abandonedHoldAll, "rejected only where abandoned calls hold the places")
+        const permitsStuck = o.decision.limits !== undefined && o.parts.some((part) => part.type === "tool-abandoned")
+        return assert.isTrue(
+          abandonedHoldAll || permitsStuck,
+          "rejected only where abandoned calls hold the places, or permits of a service"
+        )
       }
       if (ending !== "stop" && (tag === "NotStarted" || tag === "Cancelled")) {
         return
@@ -218,6 +246,43 @@ describe("laws", () => {
     assert.strictEqual(o.watch.sleeping, 0, "no timer is left at all then")
   })
 
+  forAll("4: limits hold in every window, and nothing of them is held when all has ended", (o) => {
+    const { limits } = o.decision
+    if (limits === undefined) return
+    assert.deepStrictEqual(o.permitsMissing, [], "permits are back")
+    const named = o.parts.flatMap((part) => part.type === "tool-call" ? [part.id] : [])
+    const starts = o.parts.flatMap((part) =>
+      part.type === "tool-started"
+        ? [{ at: part.time, service: serviceOf(part.name), cost: costOf(named.indexOf(part.callId)) }]
+        : []
+    )
+    for (const [service, rules] of [["", limits.global] as const, ...Object.entries(limits.services)]) {
+      const own = starts.filter((start) => service === "" || start.service === service)
+      for (const rule of rules) {
+        const what = `${service} ${JSON.stringify(rule)}`
+        const times = own.flatMap(({ at, cost }) => rule.unit === "tokens" ? Array<number>(cost).fill(at) : [at])
+        switch (rule._tag) {
+          case "Permits":
+            assert.isAtMost(o.watch.services.get(service)!.peak, rule.permits, what)
+            break
+          case "SlidingWindow":
+            assert.isAtMost(mostIn(rule.windowMillis, times), rule.limit, what)
+            break
+          case "FixedWindow":
+            assert.isAtMost(mostIn(rule.windowMillis, times), 2 * rule.limit, what)
+            break
+          case "TokenBucket":
+            for (const [i, from] of times.entries()) {
+              const allowed = (to: number) => rule.capacity + rule.refill * (to - from) / rule.everyMillis
+              for (const [j, to] of times.slice(i).entries()) assert.isAtMost(j + 1, allowed(to) + 0.01, what)
+            }
+            break
+          default:
+        }
+      }
+    }
+  })
+
   forAll("5: nothing starts after a cancel or after the end", (o) => {
     assert.strictEqual(o.watch.startedAfterEnd, 0)
     assert.strictEqual(o.watch.entered, o.enteredAtEnd)
@@ -239,7 +304,13 @@ describe("laws", () => {
       if (all.length < 1000) return
       const seen = new Map<string, number>()
       const count = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1)
-      for (const { exit, parts } of all) {
+      for (const { decision, exit, parts } of all) {
+        if (decision.limits !== undefined) count("with limits")
+        for (const part of parts) {
+          if (part.type === "run-finish" && part.report.calls.some(({ limiterMillis }) => limiterMillis > 0)) {
+            count("waited for a limit")
+          }
+        }
         count(Exit.isSuccess(exit) ? "finished" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failed")
         for (const part of parts) {
           if (part.type === "tool-abandoned" || part.type === "tool-cancelled") count(part.type)
@@ -264,7 +335,9 @@ describe("laws", () => {
         "Cancelled",
         "Rejected",
         "Truncated",
-        "NotStarted"
+        "NotStarted",
+        "with limits",
+        "waited for a limit"
       ]
       for (const what of wanted) assert.isAtLeast(seen.get(what) ?? 0, 10, what)
     }), 240_000)

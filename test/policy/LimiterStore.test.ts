@@ -252,7 +252,7 @@ describe("the memory store", () => {
     const full = heapBytes()
     time.millis += 10_000
     const lane = visit(0)
-    for (let i = 0; i < 3_000_000 && store.size > 2; i++) {
+    for (let i = 0; i < 500_000 && store.size > 2; i++) {
       time.millis += 1000
       store.takeUnsafe(lane, 1, 0)
     }

@@ -5,6 +5,8 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { TestClock } from "effect/testing"
+import * as Limiter from "../../src/policy/Limiter.ts"
 import { layerMemory, LimiterStore, LimiterStoreError } from "../../src/policy/LimiterStore.ts"
 import type { Ask, Change, Grant } from "../../src/policy/LimiterStore.ts"
 
@@ -19,6 +21,8 @@ export class Wire {
   state: "up" | "down" | "blackhole" | "cut" = "up"
   asks: Array<ReadonlyArray<Ask>> = []
   changes: Array<Change> = []
+  /** Times at which the store granted something, on its own clock. */
+  grants: Array<number> = []
   peeks = 0
   renewals: Array<ReadonlyArray<Grant>> = []
   /** Leases the store pretends to have lost. */
@@ -47,7 +51,10 @@ export class Wire {
       synchronous: undefined,
       ask: (asks) => {
         this.asks.push(asks)
-        return this.command(store.ask(asks))
+        return this.command(Effect.tap(store.ask(asks), (answers) =>
+          Effect.sync(() => {
+            for (const { granted, grantedAt } of answers) for (let i = 0; i < granted; i++) this.grants.push(grantedAt)
+          })))
       },
       change: (changes) => {
         this.changes.push(...changes)
@@ -74,3 +81,24 @@ export const sharedStore = Effect.map(
   Layer.build(Layer.fresh(layerMemory)),
   (context) => Context.get(context, LimiterStore)
 )
+
+/** A limiter of its own on a store, behind a wire: one process. */
+export const processOn = (store: Store, wire: Wire, options: Limiter.Options & Limiter.StoreOptions) =>
+  Layer.build(Layer.fresh(Limiter.layerStore(options))).pipe(
+    Effect.map((context) => Context.get(context, Limiter.Limiter)),
+    // Closing waits for the store as long as a command may take: the test's clock goes on meanwhile.
+    Effect.tap(Effect.addFinalizer(() => Effect.forkDetach(TestClock.adjust("1 minute")))),
+    Effect.provideService(LimiterStore, wire.over(store))
+  )
+
+/** The most of the times that lie in any half-open stretch of so many milliseconds. */
+export const mostWithin = (times: ReadonlyArray<number>, millis: number): number => {
+  const sorted = times.toSorted((a, b) => a - b)
+  let most = 0
+  let first = 0
+  sorted.forEach((time, index) => {
+    while (sorted[first]! + millis <= time) first++
+    most = Math.max(most, index - first + 1)
+  })
+  return most
+}

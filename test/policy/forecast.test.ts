@@ -188,6 +188,17 @@ describe("Limiter.explain", () => {
 })
 
 describe("the store's part of a dry run", () => {
+  it.effect("a store that is asked foretells the same", () =>
+    Effect.gen(function*() {
+      const memory = Context.get(yield* Layer.build(layerMemory), LimiterStore)
+      const asked = Layer.succeed(LimiterStore, { ...memory, synchronous: undefined })
+      const options = { services: { a: [slidingWindow({ limit: 2, window: "3 seconds" }), permits(5)] } }
+      const requests = [{ service: "a" }, { service: "a", calls: 2 }, {}, { service: "a" }]
+      const lines = yield* Effect.provide(explained(requests), Layer.provide(Limiter.layerStore(options), asked))
+      assert.deepStrictEqual(startMillis(lines), [0, 3000, 0, 6000])
+      assert.deepStrictEqual(lines, yield* Effect.provide(explained(requests), Limiter.layer(options)))
+    }))
+
   it.effect("a store that cannot be read rejects it", () =>
     Effect.gen(function*() {
       const memory = Context.get(yield* Layer.build(layerMemory), LimiterStore)

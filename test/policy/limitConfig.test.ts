@@ -60,6 +60,15 @@ describe("limits from the environment", () => {
       assert.deepStrictEqual(yield* given({ TOOLFORMER_LIMIT_GLOBAL: "" }), {})
     }))
 
+  it.effect("finds services that have numbers for names", () =>
+    Effect.gen(function*() {
+      const { services } = yield* given({
+        TOOLFORMER_LIMIT_SERVICE_3: "5 at once",
+        TOOLFORMER_LIMIT_SERVICE_10: "6 at once"
+      })
+      assert.deepStrictEqual(services, { "3": [permits(5)], "10": [permits(6)] })
+    }))
+
   const wrong: ReadonlyArray<readonly [Record<string, string>, ReadonlyArray<string>]> = [
     [{ GLOBAL: "500 cals / 1 minute" }, [
       "TOOLFORMER_LIMIT_GLOBAL",

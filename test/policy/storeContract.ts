@@ -6,10 +6,13 @@ import { describe } from "@effect/vitest"
 import type { Harness } from "./store.ts"
 import { protocolContract } from "./storeProtocol.ts"
 import { ruleContract } from "./storeRules.ts"
+import { claimsContract, sharesContract } from "./storeShares.ts"
 
 export const storeContract = (name: string, harness: Harness): void => {
   describe(`the contract of a store: ${name}`, () => {
     ruleContract(harness)
     protocolContract(harness)
+    sharesContract(harness)
+    claimsContract(harness)
   })
 }

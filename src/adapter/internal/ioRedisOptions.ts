@@ -28,8 +28,8 @@ export interface Address {
  * - `cluster`: some nodes (`"host:port"`); the others are found. Scripts are loaded on every master; `MOVED` and `ASK` are
  *   followed; a subscription goes through one node, another when that is lost. Commands without a key go to any node.
  * - `username`, `password`, `database`, `tls`: as everywhere. In a cluster for all nodes.
- * - `connect`: `"now"` (default): building the layer fails when Redis does not answer within `connectTimeout`;
- *   `"background"`: it is built at once, and commands fail `Unreachable` until there is a connection.
+ * - `connect`: what building the layer does when Redis has not answered within `connectTimeout`: `"now"` (default) fails,
+ *   `"background"` goes on connecting, and commands fail `Unreachable` until there is a connection.
  * - `pool`: of the connections behind `Redis.reserve`; default at most 10.
  * - `ioredis`: anything else ioredis takes (`connectionName`, `family`, `natMap`, `path` ...). What keeps a command from being
  *   sent twice or late cannot be changed.

@@ -86,7 +86,6 @@ const progress = (call: Call, result: unknown): Effect.Effect<void> =>
 
 const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
   call.fiber = undefined
-  call.limited?.saw(exit)
   if (call.state === "answered" || call.reason !== undefined) {
     call.fiberEnded = true
     if (call.abandoned && Exit.isSuccess(exit)) countLate(call)
@@ -146,6 +145,7 @@ export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, u
   if (call.attemptTimer !== undefined) timers.remove(call.attemptTimer)
   if (call.deadlineTimer !== undefined) timers.remove(call.deadlineTimer)
   if (call.graceTimer !== undefined) timers.remove(call.graceTimer)
+  if (call.limited !== undefined) call.limited.exit = exit
   closeCall(call, outcome, exit)
   call.done(call, outcome)
 }

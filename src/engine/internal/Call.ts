@@ -63,10 +63,10 @@ export interface Admission {
 export interface Admitted {
   /** Whether it still waits for its limits. */
   readonly isAsking: boolean
+  /** What its handler ended with, where it was the handler that ended it. */
+  exit: Exit.Exit<unknown, unknown> | undefined
   /** The call is stopped before it started. */
   withdraw(): void
-  /** What its handler gave: the limits of its service may learn from it. */
-  saw(exit: Exit.Exit<unknown, unknown>): void
   /** Its handler has really ended. */
   end(): void
 }

@@ -18,7 +18,7 @@ import * as Limiter from "../../policy/Limiter.ts"
 import * as Attempt from "./Attempt.ts"
 import type { Admitted, Call, Runner } from "./Call.ts"
 import { orElse } from "./orElse.ts"
-import { giveBack, isStuck, mayTake, tryTakeBeside, wake } from "./ToolPermits.ts"
+import { Flow, giveBack, isStuck, mayTake, tryTakeBeside, wake } from "./ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./ToolPermits.ts"
 
 /** The limiter of one owner of calls, with the context its fibers get. */
@@ -60,7 +60,7 @@ export interface Places {
   /** Looks then who may start. */
   pumpSoon(): void
   /** The flow of the call's gate; none where it has no place to wait for. */
-  flowOf(call: Call): object | undefined
+  flowOf(call: Call): Flow | undefined
 }
 
 /** Asks the limiter for a call. It starts at once, later, or is answered with what the limiter says. */
@@ -102,18 +102,17 @@ const stoppedByLimiter = CancelReason.branchCancelled("the limiter ended it")
 
 /** One call in the limiter: asking → granted → ended. */
 class LimitedCall implements Limiter.Gate, Admitted, Waiter {
-  readonly flow: object
+  readonly flow: Flow
   private readonly hasGate: boolean
   private state: "asking" | "granted" | "ended" = "asking"
   /** The place and the permit are reserved. */
   private taken = false
-  /** Whether it was a limit that it waited for last, rather than the gate. */
-  private held = true
-  private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  private fiber: Fiber.Fiber<void, unknown> | undefined = undefined
   private lease: Limiter.Lease | undefined = undefined
-  private resume: ((effect: Effect.Effect<unknown, unknown>) => void) | undefined = undefined
-  private exit: Exit.Exit<unknown, unknown> = Exit.void
+  private resume: ((effect: Effect.Effect<void, unknown>) => void) | undefined = undefined
+  exit: Exit.Exit<unknown, unknown> | undefined = undefined
   private readonly askedAt: number
+  private readonly shutBefore: number
   private readonly places: Places
   private readonly call: Call
   private readonly next: Runner
@@ -124,8 +123,9 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     this.next = next
     const flow = places.flowOf(call)
     this.hasGate = flow !== undefined
-    this.flow = flow ?? this
-    this.askedAt = call.environment.timers.now()
+    this.flow = flow ?? new Flow()
+    this.askedAt = this.now
+    this.shutBefore = this.flow.shutFor(this.askedAt)
   }
 
   ask({ context, limiter }: Limits, { calls, tokens }: Cost): void {
@@ -161,18 +161,18 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   }
 
   // The effect under the admission: from the start of the handler to its real end.
-  private admitted(lease: Limiter.Lease): Effect.Effect<unknown, unknown> {
-    return Effect.callback<unknown, unknown>((resume) => {
+  private admitted(lease: Limiter.Lease): Effect.Effect<void, unknown> {
+    return Effect.callback<void, unknown>((resume) => {
       // Withdrawn in the same instant, or run twice: a handler starts at most once.
       if (!this.mayStart) {
         this.release()
         return resume(Effect.void)
       }
+      this.waited(lease.waitedMillis)
       this.state = "granted"
       this.lease = lease
       this.resume = resume
       this.forget()
-      this.waited(lease.waitedMillis)
       this.places.entering++
       this.enter()
       this.places.entering--
@@ -196,38 +196,42 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     places.lineUp(call, next)
   }
 
-  private waited(millis: number): void {
-    const { call } = this
-    const most = call.environment.timers.now() - call.sealedAt
-    call.limiterMillis = millis > 0 ? Math.min(millis, most) : 0
+  private get now(): number {
+    return this.call.environment.timers.now()
+  }
+
+  // The time in which its place was missing is not the limiter's.
+  private waited(most: number): void {
+    const { now } = this
+    const millis = now - this.askedAt - (this.flow.shutFor(now) - this.shutBefore)
+    this.call.limiterMillis = most > 0 ? Math.max(Math.min(millis, most), 0) : 0
   }
 
   // Whoever takes the admission away stops the call; what it held is free when the handler has really ended.
   private readonly interrupted: Effect.Effect<void> = Effect.suspend(() => {
     Attempt.stop(this.call, stoppedByLimiter)
     return this.isOver ? Effect.void : Effect.callback<void>((resume) => {
-      this.resume = (ended) => resume(Effect.asVoid(Effect.exit(ended)))
+      this.resume = (effect) => resume(Effect.ignore(effect))
     })
   })
-
-  saw(exit: Exit.Exit<unknown, unknown>): void {
-    this.exit = exit
-  }
 
   end(): void {
     if (this.state !== "granted") return
     this.state = "ended"
     const resume = this.resume!
     this.resume = undefined
-    // The admission ends as the handler did, so that a limiter sees what the service said.
-    resume(Effect.andThen(this.settled(), this.exit))
+    resume(this.settled())
   }
 
-  private settled(): Effect.Effect<void> {
-    const { lease } = this
+  // The admission ends as the handler did, so that a limiter sees what its service said.
+  private settled(): Effect.Effect<void, unknown> {
+    const { exit, lease } = this
     const actual = this.actual()
     this.lease = undefined
-    return actual === undefined || lease === undefined ? Effect.void : lease.settle({ tokens: actual })
+    if (actual !== undefined && lease !== undefined) return lease.settle({ tokens: actual })
+    return exit !== undefined && Exit.isFailure(exit) && !Cause.hasInterrupts(exit.cause)
+      ? Effect.failCause(exit.cause)
+      : Effect.void
   }
 
   private actual(): number | undefined {
@@ -243,7 +247,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     if (this.state === "ended") return
     this.state = "ended"
     this.forget()
-    if (this.held) this.waited(this.call.environment.timers.now() - this.askedAt)
+    this.waited(Infinity)
     this.release()
     this.fiber?.interruptUnsafe()
   }
@@ -253,7 +257,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   }
 
   // The limiter is done with the call.
-  private left(exit: Exit.Exit<unknown, unknown>): void {
+  private left(exit: Exit.Exit<void, unknown>): void {
     this.fiber = undefined
     if (this.state !== "asking") return
     const { call } = this
@@ -274,8 +278,11 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     if (this.taken) return true
     if (!this.mayStart) return false
     const { call, places } = this
-    this.held = places.hasPlace && (call.permits === undefined || tryTakeBeside(call.permits, call))
-    if (!this.held) return false
+    if (!places.hasPlace || (call.permits !== undefined && !tryTakeBeside(call.permits, call))) {
+      this.flow.shut(this.now)
+      return false
+    }
+    this.flow.open(this.now)
     places.reserve()
     this.taken = true
     return true
@@ -294,9 +301,13 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     places.pumpSoon()
   }
 
-  readonly onFree = (wake: () => void): void => {
+  readonly onFree = (opened: () => void): void => {
     const { call, places } = this
     const { permits } = call
+    const wake = () => {
+      this.flow.open(this.now)
+      opened()
+    }
     if (!places.hasPlace) places.watch(wake)
     else if (permits === undefined || mayTake(permits, call)) places.soon(wake)
     else permits.watchers.push({ wake, nested: call.parent !== undefined })
@@ -319,7 +330,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
 const nameOf = (error: Limiter.Rejected): string =>
   error.limit !== "" && isRetryable(error) ? error.limit : error.message
 
-const faultOf = (exit: Exit.Exit<unknown, unknown>): unknown =>
+const faultOf = (exit: Exit.Exit<void, unknown>): unknown =>
   Exit.isSuccess(exit)
     ? new Error("the limiter ended without running it")
     : Cause.hasInterruptsOnly(exit.cause)

@@ -30,6 +30,26 @@ export interface Waiter {
   reject(limit: string): void
 }
 
+/** Calls whose gates open together, and how long they have been shut. */
+export class Flow {
+  private shutMillis = 0
+  private shutAt = Number.NaN
+
+  shut(now: number): void {
+    if (Number.isNaN(this.shutAt)) this.shutAt = now
+  }
+
+  open(now: number): void {
+    this.shutMillis = this.shutFor(now)
+    this.shutAt = Number.NaN
+  }
+
+  /** Over all, in milliseconds. */
+  shutFor(now: number): number {
+    return this.shutMillis + (Number.isNaN(this.shutAt) ? 0 : now - this.shutAt)
+  }
+}
+
 export interface ToolPermits {
   readonly limit: number
   used: number
@@ -41,6 +61,8 @@ export interface ToolPermits {
   readonly nested: Set<Holder>
   /** Calls that wait in a limiter, to be answered when every permit is stuck. */
   readonly limited: Map<Holder, Waiter>
+  /** The calls from code, which have no run. */
+  readonly flow: Flow
   /** Told once, when a permit may be free. */
   watchers: Array<Watcher>
   waking: boolean
@@ -61,6 +83,7 @@ export const makePermits = (limit: number): ToolPermits => ({
   waiters: new Map(),
   nested: new Set(),
   limited: new Map(),
+  flow: new Flow(),
   watchers: [],
   waking: false,
   wakeAgain: false

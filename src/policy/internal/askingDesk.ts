@@ -107,6 +107,7 @@ export class AskingDesk extends Desk {
   private readonly flush = (): void => {
     this.isFlushScheduled = false
     if (this.flight !== undefined || this.closed) return
+    this.passOrphans()
     if (this.circuit.isOpen) return this.withoutStore()
     const flight = this.board()
     if (flight.legs.length === 0) return this.keepDue(flight.queues)
@@ -192,7 +193,7 @@ export class AskingDesk extends Desk {
     heads.slice(0, granted).forEach((waiter, index) => {
       const grant: Grant = { lane: ask.lane, head: ask.heads[index]!, grantedAt }
       if (waiter.phase === "asked") starts.push(() => this.startAsked(waiter, grant))
-      else starts.push(() => this.orphan(lane, grant))
+      else starts.push(() => this.pass(lane, grant))
     })
     const queue = this.lanes.queue(blocking(ask.lane, answer) ?? "")
     const refused = heads.slice(granted)
@@ -204,7 +205,7 @@ export class AskingDesk extends Desk {
 
   private startAsked(waiter: Waiter, grant: Grant): void {
     if (waiter.phase === "asked") this.start(waiter, grant)
-    else this.orphan(waiter.lane, grant)
+    else this.pass(waiter.lane, grant)
   }
 
   private putBack(
@@ -376,12 +377,12 @@ export class AskingDesk extends Desk {
     })
   }
 
-  // While anybody waits for the store, it is probed by itself; else the next request does it.
+  // While anybody waits for the store, or something is to be told to it, it is probed by itself; else the next request does it.
   private watch(): void {
-    const wanted = this.parked > 0 || this.changes.size > 0 || this.leases.size > 0
-    if (this.circuit.isOpen && wanted) {
-      this.timer.set(this.probing, Math.max(this.circuit.probeAt, this.timer.now() + 1))
-    } else this.timer.remove(this.probing)
+    const { circuit, timer } = this
+    const isWanted = circuit.isOpen && (this.parked > 0 || this.changes.size > 0 || this.leases.size > 0)
+    if (isWanted && !circuit.isProbing) timer.set(this.probing, Math.max(circuit.probeAt, timer.now() + 1))
+    else timer.remove(this.probing)
   }
 
   /** A command has ended, well or not. */

@@ -4,6 +4,7 @@
  * by themselves.
  */
 import type { LimiterStore } from "../LimiterStore.ts"
+import type { Entry } from "./agenda.ts"
 import type { Commands, Outcome } from "./commands.ts"
 import type { Change } from "./store.ts"
 import type { Timer } from "./timer.ts"
@@ -11,7 +12,13 @@ import type { Timer } from "./timer.ts"
 const changesPerCommand = 256
 const mostKept = 10_000
 
-export class Changes {
+/** What was not heard is said again so much later. */
+const againMillis = 100
+
+export class Changes implements Entry {
+  at = 0
+  readonly rank = 2
+  index = -1
   private readonly commands: Commands
   private readonly store: LimiterStore["Service"]
   private readonly timer: Timer
@@ -56,10 +63,13 @@ export class Changes {
       this.isSending = false
       if (outcome._tag === "Failed") this.keep(changes, outcome.error.kind)
       this.settled(outcome)
-      if (outcome._tag === "Done") this.send()
-      else this.tellIdle()
+      if (outcome._tag === "Done") return this.send()
+      this.tellIdle()
+      if (this.pending.length > 0) this.timer.set(this, this.timer.now() + againMillis)
     })
   }
+
+  readonly fire = (): void => this.send()
 
   /** Calls back when everything was sent, or cannot be. */
   whenIdle(idle: () => void): void {

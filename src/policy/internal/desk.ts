@@ -104,6 +104,8 @@ export abstract class Desk {
   protected isTooLate({ plan, since }: Waiter, { limit, millis }: Earliest, now: number): Rejected | undefined {
     const allowed = Math.min(plan.maxWaitMillis, plan.deadlineMillis)
     if (now - since + millis <= allowed) return undefined
+    // Who may not wait at all is not told that the wait is too long.
+    if (plan.once) return Rejections.exceeded(limit?.limit.name ?? "", millis)
     const reason = plan.deadlineMillis < plan.maxWaitMillis ? "Deadline" : "MaxWait"
     return Rejections.tooLate(reason, limit?.limit.name ?? "", allowed, millis)
   }
@@ -221,9 +223,7 @@ export abstract class Desk {
   private readonly proceed = (): void => {
     this.isScheduled = false
     this.starts = 0
-    const orphans = this.orphans
-    this.orphans = []
-    for (const { grant, lane } of orphans) this.pass(lane, grant)
+    this.passOrphans()
     for (const queue of this.poked) {
       this.poked.delete(queue)
       this.due(queue)
@@ -235,6 +235,12 @@ export abstract class Desk {
       this.arrive(lane)
     }
     if (this.poked.size > 0 || this.ready.size > 0) this.schedule()
+  }
+
+  protected passOrphans(): void {
+    const { orphans } = this
+    this.orphans = []
+    for (const { grant, lane } of orphans) this.pass(lane, grant)
   }
 
   /** So many were started in one go that the event loop is to have its turn. */
@@ -335,7 +341,7 @@ export abstract class Desk {
   }
 
   protected pass(lane: LaneQueue, grant: Grant): void {
-    const next = this.head(lane)
+    const next = this.closed ? undefined : this.head(lane)
     if (next === undefined) return this.giveBack(grant)
     if (next.calls !== grant.head.calls || next.tokens !== grant.head.tokens) {
       next.gate?.release()

@@ -14,9 +14,8 @@ import { Waiters } from "./waiters.ts"
 
 type Listener = (keys: ReadonlyArray<string>) => void
 
-// Every so many takes a few cells are looked at, to drop those that are idle.
-const takesPerSweep = 256
-const cellsPerSweep = 32
+// Every so many takes as many cells are looked at, to drop those that are idle.
+const sweepEvery = 256
 
 export class MemoryStore implements Synchronous {
   private readonly clock: Clock.Clock
@@ -86,7 +85,7 @@ export class MemoryStore implements Synchronous {
       if (cell.bucket === undefined) cell.state.take(now, cost)
       else cell.bucket.take(now, cost)
     }
-    if (++this.takes % takesPerSweep === 0) this.cells.sweep(now, cellsPerSweep)
+    if (++this.takes % sweepEvery === 0) this.cells.sweep(now, sweepEvery)
     return 0
   }
 

@@ -11,6 +11,8 @@ import { claims, lists, shares } from "./redisShares.ts"
  * no time is known), index of the blocking limit in the lane (-1: none), waiting in all, and how long until the first lease
  * ends (-1: none). Order, shares and claims as the contract of `LimiterStore.ask` says.
  *
+ * Where nobody else has a word in it, heads that all fit together are taken as one: whatever fits as a sum fits one by one.
+ *
  * Counts are `owner, count, end` in one field a lane, claims `limit, owner, lane, cost, end` in one field in all, oldest first.
  */
 export const ask = `${
@@ -56,6 +58,31 @@ local function refusal(wanted, owner, at)
   end
   return longest, by
 end
+local function takeAll(on, heads)
+  local count, totals = #heads, {0, 0}
+  for h = 1, count, 3 do totals[1], totals[2] = totals[1] + heads[h + 1], totals[2] + heads[h + 2] end
+  for j = 1, #on do
+    local i = on[j]
+    local l = limits[i]
+    local n = totals[1 + l[5]]
+    if n > 0 then
+      if closed[i] or l[1] == 6 and count > 3 or needed(i, n) > 0 then return false end
+    end
+  end
+  for j = 1, #on do
+    local i = on[j]
+    local l = limits[i]
+    local n = totals[1 + l[5]]
+    if n > 0 then
+      if l[1] == 5 then
+        for h = 1, count, 3 do take(i, heads[h + 1], heads[h]) end
+      else
+        take(i, n)
+      end
+    end
+  end
+  return true
+end
 local function kept(w) return now + 1000000 + (w > 0 and w < huge and min(w, 60000000) or 1000000) end
 for a = 1, #asks do
   local wanted = asks[a]
@@ -64,6 +91,7 @@ for a = 1, #asks do
   local count = #heads / 3
   local budgets = others > 0 and count > 1 and sharesOf(on, waiting, others, heads)
   local granted, wait, by = 0, 0, 0
+  if count > 0 and not budgets and #claims == 0 and takeAll(on, heads) then granted = count end
   while granted < count do
     local at = granted * 3
     wait, by = refusal(wanted, owner, at)
@@ -110,17 +138,10 @@ return answer
  * below 0 is charged. `ARGV[2]` is the channel on which the keys are published of which something came back.
  */
 export const change = `${rules("")}
-local marked = {}
-local function back(i, n, grantedAt, id)
+local marked, ended = {}, {}
+local function back(i, n, grantedAt)
   local l = limits[i]
   local kind, key = l[1], KEYS[l[4]]
-  if kind == 5 then
-    local names = {}
-    for k = 1, n do names[k] = memberOf(id, k) end
-    local gone = 0
-    for from = 1, n, 2000 do gone = gone + call('ZREM', key, unpack(names, from, min(from + 1999, n))) end
-    return gone > 0
-  end
   if not A[i] and not B[i] then load(i) end
   if kind == 1 then
     local credit = n * l[8] - max(0, now - grantedAt) * l[7]
@@ -151,9 +172,20 @@ for _, c in ipairs(input[2]) do
   if c[2] < 0 then
     if not A[i] and not B[i] then load(i) end
     take(i, -c[2])
-  elseif back(i, c[2], c[3], c[4]) then
+  elseif limits[i][1] == 5 then
+    local names = ended[i]
+    if not names then names = {} ended[i] = names end
+    for k = 1, c[2] do names[#names + 1] = memberOf(c[4], k) end
+  elseif back(i, c[2], c[3]) then
     marked[i] = true
   end
+end
+for i, names in pairs(ended) do
+  local gone = 0
+  for from = 1, #names, 2000 do
+    gone = gone + call('ZREM', KEYS[limits[i][4]], unpack(names, from, min(from + 1999, #names)))
+  end
+  if gone > 0 then marked[i] = true end
 end
 store()
 local freed = {}
