@@ -9,6 +9,8 @@ export interface Leg {
   readonly lane: LaneQueue
   readonly heads: ReadonlyArray<Waiter>
   readonly ask: Ask
+  /** Where the lane was parked. */
+  readonly from: LimitQueue | undefined
 }
 
 export interface Flight {
@@ -19,8 +21,8 @@ export interface Flight {
 
 const mostHeads = 64
 
-/** How many heads a lane sends: many while they pass, few while it is saturated. */
-export const nextBatch = (sent: number, { granted }: Answer): number =>
+/** How many heads a lane sends, or lanes a limit tries: many while they pass, few while it is saturated. */
+export const nextBatch = (sent: number, granted: number): number =>
   granted === sent ? Math.min(Math.max(sent * 2, 8), mostHeads) : Math.max(granted * 2, 2)
 
 /** How many heads each of so many lanes may send in one ask. */

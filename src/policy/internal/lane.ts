@@ -16,6 +16,8 @@ export class LimitQueue implements Entry {
   index = -1
   readonly limit: Limit
   readonly fire: () => void
+  /** How many of its lanes an ask carries at most. */
+  batch = 64
   /** The oldest turn first. */
   readonly parked: Array<LaneQueue> = []
 
