@@ -28,8 +28,14 @@ const heldOf = (state: LimitState | undefined): number => state?._tag === "Permi
 
 describe("R11: interruption at every step of the scheduler", () => {
   // Three calls for one permit and three places of a window; the one in the middle is interrupted before step `at`.
-  const scenario = (isAsked: boolean, service: ReadonlyArray<Limiter.Rule>, opsBeforeYield: number, at: number) => {
-    const steps = new Steps(opsBeforeYield)
+  const scenario = (
+    isAsked: boolean,
+    service: ReadonlyArray<Limiter.Rule>,
+    opsBeforeYield: number,
+    at: number,
+    yields?: () => boolean
+  ) => {
+    const steps = new Steps(opsBeforeYield, yields)
     const run = Effect.runForkWith(steps.context)
     const started: Array<string> = []
     const ended: Array<string> = []
@@ -102,6 +108,28 @@ describe("R11: interruption at every step of the scheduler", () => {
       }
     }
 
+    it(`loses and doubles nothing where a fiber may yield before any operation (${isAsked ? "asked" : "in memory"})`, () => {
+      let returned = 0
+      for (let seed = 0; seed < 40; seed++) {
+        let isReached = true
+        for (let at = 0; isReached; at++) {
+          const { chance } = random(seed)
+          const service = [rules.permits, Limiter.slidingWindow({ limit: 3, window: "1 hour" })]
+          const result = scenario(isAsked, service, 2048, at, () => chance(0.4))
+          isReached = result.isReached
+          const seen = `seed ${seed}, interrupted before step ${at}: ${JSON.stringify(result)}`
+          const { ended, sleepers, started, states } = result
+          assert.deepStrictEqual(started.filter((each) => each !== "b").toSorted(), ["a", "c"], seen)
+          assert.deepStrictEqual(ended.filter((each) => each !== "b").toSorted(), ["a", "c"], seen)
+          assert.deepStrictEqual([sleepers, heldOf(states[0])], [0, 0], seen)
+          // Who was admitted counts as started, though its fiber yields before the effect's first operation.
+          assert.include([started.length, started.length + 1], entriesOf(states[1]), seen)
+          if (entriesOf(states[1]) === 2) returned++
+        }
+      }
+      assert.isAbove(returned, 40)
+    })
+
     it(`counts in a window exactly those that started (${isAsked ? "asked" : "in memory"})`, () => {
       let isReached = true
       for (let at = 0; isReached; at++) {
@@ -113,6 +141,45 @@ describe("R11: interruption at every step of the scheduler", () => {
       }
     })
   }
+})
+
+describe("R11: between the grant and the first step", () => {
+  it("nothing yields, wherever the fiber's budget ends", () => {
+    const steps = new Steps(64)
+    const run = Effect.runForkWith(steps.context)
+    let takenAt = -1
+    let checked = 0
+    const program = Effect.gen(function*() {
+      const store = yield* sharedStore
+      const synchronous = store.synchronous!
+      const watched = LimiterStore.of({
+        ...store,
+        synchronous: {
+          ...synchronous,
+          takeUnsafe: (lane, calls, tokens) => {
+            takenAt = steps.taken
+            return synchronous.takeUnsafe(lane, calls, tokens)
+          }
+        }
+      })
+      const options = { services: { a: Limiter.slidingWindow({ limit: 1e6, window: 1 }), b: Limiter.permits(1e6) } }
+      const context = yield* Effect.provideService(Layer.build(Limiter.layerStore(options)), LimiterStore, watched)
+      const limiter = Context.get(context, Limiter.Limiter)
+      const step = Effect.sync(() => {
+        checked++
+        assert.strictEqual(steps.taken, takenAt, `admission ${checked}`)
+      })
+      for (let i = 0; i < 300; i++) {
+        const call = limiter.withAdmission({ service: i % 2 === 0 ? "a" : "b" })
+        yield* i % 3 === 0 ? call(() => step) : call(step)
+        for (let j = 0; j < i % 5; j++) yield* Effect.sync(() => {})
+      }
+    })
+    const fiber = run(Effect.scoped(program))
+    steps.finish()
+    assert.deepStrictEqual([fiber.pollUnsafe()?._tag, checked], ["Success", 300])
+    assert.isAbove(steps.taken, 20)
+  })
 })
 
 describe("R11: random interruptions", () => {

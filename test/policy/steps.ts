@@ -15,14 +15,17 @@ export class Steps {
   taken = 0
   readonly context: Context.Context<never>
 
-  /** `opsBeforeYield`: a fiber yields after so many operations. */
-  constructor(opsBeforeYield: number) {
-    const scheduler = new Scheduler.MixedScheduler("async", (task) => {
+  /** `opsBeforeYield`: a fiber yields after so many operations; or before any one of them that `yields` says. */
+  constructor(opsBeforeYield: number, yields?: () => boolean) {
+    const mixed = new Scheduler.MixedScheduler("async", (task) => {
       this.tasks.push(task)
       return () => {
         this.tasks = this.tasks.filter((each) => each !== task)
       }
     })
+    const scheduler: Scheduler.Scheduler = yields === undefined
+      ? mixed
+      : { executionMode: "async", shouldYield: yields, makeDispatcher: () => mixed.makeDispatcher() }
     this.context = Context.empty().pipe(
       Context.add(Clock.Clock, this.clock()),
       Context.add(Scheduler.Scheduler, scheduler),

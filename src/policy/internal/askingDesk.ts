@@ -14,7 +14,7 @@ import type { Outcome } from "./commands.ts"
 import { Desk } from "./desk.ts"
 import { earliestInLine } from "./estimate.ts"
 import type { Refused } from "./estimate.ts"
-import { blocking, headsEach, nextBatch, shareMillis } from "./flight.ts"
+import { blocking, headsEach, nextBatch } from "./flight.ts"
 import type { Flight, Leg } from "./flight.ts"
 import { Health } from "./health.ts"
 import { Holdings } from "./holdings.ts"
@@ -24,6 +24,7 @@ import type { RuleBook } from "./lanes.ts"
 import { Outage } from "./outage.ts"
 import type { OnStoreError } from "./outage.ts"
 import * as Rejections from "./rejections.ts"
+import { shareMillis } from "./shares.ts"
 import type { Answer, Grant, Limit, Signal } from "./store.ts"
 import type { Timer } from "./timer.ts"
 
@@ -262,7 +263,7 @@ export class AskingDesk extends Desk {
     else if (queue !== undefined) {
       const head = lane.turns.peek()!
       const cost = queue.limit.rule.unit === "calls" ? head.calls : head.tokens
-      this.moveTo(lane, queue, Math.max(waitMillis, shareMillis(lane, queue, cost)))
+      this.moveTo(lane, queue, Math.max(waitMillis, shareMillis(lane, queue.limit.rule, cost)))
       if (lane.untold > 0) this.tell(lane, { queue, waitMillis, cost })
     } else if (lane.parkedAt === undefined) this.arrive(lane)
   }
@@ -281,7 +282,7 @@ export class AskingDesk extends Desk {
       tokens += waiter.tokens
       if (waiter.isTold) continue
       waiter.isTold = true
-      const rejected = this.isTooLate(waiter, earliestInLine(lane, { calls, tokens }, refused), now)
+      const rejected = this.isTooLate(waiter, earliestInLine(waiter, { calls, tokens }, refused), now)
       if (rejected !== undefined) this.reject(waiter, rejected)
     }
   }

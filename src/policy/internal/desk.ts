@@ -79,24 +79,33 @@ export abstract class Desk {
     return lane.isIdle && (this.parked === 0 || lane.behind(Number.POSITIVE_INFINITY) === undefined)
   }
 
-  /** Makes a request wait, unless it may not or would wait too long. */
-  protected line(waiter: Waiter, refusal?: Refusal): Admitted {
-    return Effect.suspend(() => {
-      const rejected = this.refuses(waiter, refusal)
-      if (rejected !== undefined) return Effect.fail(rejected)
-      return Effect.callback<unknown, unknown, unknown>((resume) => {
-        waiter.resume = resume
-        this.enter(waiter, refusal)
-      })
+  /**
+   * Makes a request wait, unless it may not or would wait too long. What is tried and where it lines up is one step: what comes
+   * back in between would wake nobody.
+   */
+  line(waiter: Waiter): Admitted {
+    return Effect.callback<unknown, unknown, unknown>((resume) => {
+      waiter.resume = resume
+      waiter.since = this.timer.now()
+      const tried = this.tryNow(waiter)
+      if (tried === "started") return
+      const rejected = this.refuses(waiter, tried)
+      if (rejected === undefined) this.enter(waiter, tried)
+      else this.reject(waiter, rejected)
     })
+  }
+
+  /** Tries a request that nobody is ahead of, where the store answers at once. */
+  protected tryNow(_waiter: Waiter): Refusal | "started" | undefined {
+    return undefined
   }
 
   private refuses(waiter: Waiter, refusal: Refusal | undefined): Rejected | undefined {
     const { lane, plan } = waiter
     if (this.closed) return Rejections.closed
+    if (refusal !== undefined && plan.once) return Rejections.exceeded(refusal.queue.limit.name, refusal.waitMillis)
     const queue = plan.request.speculative === true ? lane.behind(Number.POSITIVE_INFINITY) : undefined
     if (queue !== undefined) return Rejections.exceeded(queue.limit.name, this.untilDue(queue))
-    waiter.since = this.timer.now()
     return this.isTooLate(waiter, earliest(plan, lane, waiter, waiter.since, refusal), waiter.since)
   }
 

@@ -39,6 +39,7 @@ export class Holdings {
   }
 
   giveBack(grant: Grant): void {
+    this.leases.drop(grant)
     this.change({ _tag: "Return", grant })
   }
 
