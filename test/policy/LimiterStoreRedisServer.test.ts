@@ -9,7 +9,7 @@ import type { Answer, Ask, Grant, LimiterStoreError } from "../../src/policy/Lim
 import { random } from "../random.ts"
 import { describeRedis, RedisServer } from "../redis.ts"
 import { freshName, redisStore, serverTime, setClock } from "./redisStore.ts"
-import { askMany, askOne, head, limit, type Store, worstWindow } from "./store.ts"
+import { askMany, askOne, assertBucketBound, head, limit, type Store, worstWindow } from "./store.ts"
 
 const opened = (options: { readonly commandTimeout?: number } = {}) =>
   Effect.gen(function*() {
@@ -260,26 +260,60 @@ describeRedis("LimiterStoreRedis: what is kept, and for how long", () => {
       60_000
     )
 
+    it.effect("whatever a grant has written lives for at least as long as it counts", () =>
+      Effect.gen(function*() {
+        const { server, store, tag } = yield* opened()
+        // The short way, then the whole script; configured limits, then a tenant's.
+        for (const aside of [[], [limit("aside", fixedWindow({ limit: 1e9, window: "300 millis" }))]]) {
+          for (const group of ["service/x", "tenant/x"]) {
+            const lane = store.lane(
+              `lane ${group} ${aside.length}`,
+              [
+                ...aside,
+                ...every.slice(0, 5).map((rule, i) => limit(`${group}/${i}`, wider(rule), group))
+              ].filter(({ rule }) => aside.length > 0 || (rule._tag !== "FixedWindow" && rule.unit === "calls"))
+            )
+            const start = yield* askOne(store, lane, 1, 1)
+            for (let now = start.grantedAt; now < start.grantedAt + 1500;) {
+              const one = yield* askOne(store, lane, 1, 1)
+              assert.isTrue(one.passed)
+              now = one.grantedAt
+              const keys = yield* keysOf(server, tag)
+              assert.isAbove(keys.length, 2)
+              for (const key of keys.filter((key) => key === tag || key.includes(group))) {
+                assert.isAtLeast(Number(yield* server.send("PEXPIRETIME", key)), now + 300 - 1, key)
+              }
+              yield* store.change([{ _tag: "Release", grant: one.grant }])
+              yield* Effect.sleep(20)
+            }
+          }
+        }
+      }), 60_000)
+
     it.effect("a limit in use does not expire under its users", () =>
       Effect.gen(function*() {
         const { store } = yield* opened()
-        for (
-          const rule of [
-            slidingWindow({ limit: 20, window: "150 millis" }),
-            slidingWindow({ limit: 20, window: "150 millis", unit: "tokens" }),
-            tokenBucket({ capacity: 10, refill: 10, every: "150 millis" })
-          ]
-        ) {
-          const lane = store.lane(`lane-${rule._tag}-${rule.unit}`, [limit(`limit-${rule._tag}-${rule.unit}`, rule)])
-          const admitted: Array<{ at: number; amount: number }> = []
-          const start = Date.now()
-          while (Date.now() < start + 2500) {
-            const { granted, grantedAt } = yield* askMany(store, lane, 2, { tokens: 1 })
-            if (granted > 0) admitted.push({ at: grantedAt, amount: granted })
-            yield* Effect.sleep(5)
+        for (const group of ["service/x", "tenant/x"]) {
+          for (
+            const [i, rule] of [
+              slidingWindow({ limit: 20, window: "150 millis" }),
+              slidingWindow({ limit: 20, window: "150 millis", unit: "tokens" }),
+              tokenBucket({ capacity: 10, refill: 10, every: "150 millis" })
+            ].entries()
+          ) {
+            const lane = store.lane(`lane ${group} ${i}`, [limit(`${group}/${i}`, rule, group)])
+            const admitted: Array<{ at: number; amount: number }> = []
+            for (let now = 0, end = Number.POSITIVE_INFINITY; now < end;) {
+              const { granted, grantedAt } = yield* askMany(store, lane, 2, { tokens: 1 })
+              now = grantedAt
+              end = Math.min(end, now + 1800)
+              if (granted > 0) admitted.push({ at: grantedAt, amount: granted })
+              yield* Effect.sleep(5)
+            }
+            assert.isAbove(admitted.length, 10)
+            if (rule._tag === "TokenBucket") assertBucketBound(admitted, 10, 10 / 150)
+            else assert.isAtMost(worstWindow(admitted, 150), 20)
           }
-          assert.isAbove(admitted.length, 20)
-          assert.isAtMost(worstWindow(admitted, 150), rule._tag === "TokenBucket" ? 20 : 20, rule._tag)
         }
       }), 60_000)
 
@@ -392,6 +426,50 @@ describeRedis("LimiterStoreRedis: what Redis says and does not say", () => {
       }), 60_000)
 
     it.effect(
+      "what the driver gave up, or lost the connection of, is not sent again either",
+      () =>
+        Effect.gen(function*() {
+          const server = yield* RedisServer
+          const { store } = yield* redisStore({ url: server.url, commandTimeout: 100 }, { name: freshName() })
+          const lane = store.lane("lane", [limit("calls", slidingWindow({ limit: 100, window: hour }))])
+          yield* askOne(store, lane)
+          const scripts = Effect.map(Effect.all([server.calls("evalsha"), server.calls("eval")]), ([a, b]) => a + b)
+          const before = yield* scripts
+          yield* server.freeze
+          const slow = yield* Effect.flip(store.ask([{ lane, heads: [head()], waiting: 1 }])).pipe(
+            Effect.ensuring(server.thaw)
+          )
+          assert.deepInclude({ ...slow }, { kind: "TimedOut", isTransient: true })
+          yield* eventually(Effect.map(scripts, (calls) => calls >= before + 1), "it was applied")
+          const after = yield* askMany(store, lane, 200)
+          assert.strictEqual(after.granted, 100 - 1 - 1)
+          assert.strictEqual(yield* scripts, before + 2)
+        }),
+      60_000
+    )
+
+    it.effect("news go on after the subscription's connection was cut", () =>
+      Effect.gen(function*() {
+        const { server, store } = yield* opened()
+        const lane = store.lane("lane", [limit("permits", permits(1))])
+        let told = 0
+        yield* store.freed(() => void told++)
+        for (let round = 0; round < 2; round++) {
+          const before = told
+          yield* eventually(
+            Effect.gen(function*() {
+              const one = yield* askOne(store, lane)
+              yield* askOne(store, lane)
+              yield* store.change([{ _tag: "Release", grant: one.grant }])
+              return told > before
+            }),
+            "a release is told"
+          )
+          yield* server.send("CLIENT", "KILL", "TYPE", "pubsub")
+        }
+      }), 60_000)
+
+    it.effect(
       "a server that is gone: Unreachable or TimedOut, and it goes on when that is back",
       () =>
         Effect.gen(function*() {
@@ -476,6 +554,21 @@ const shorter = (rule: Rule): Rule => {
     // It remembers for longer than a test may last.
     case "Adaptive":
       return slidingWindow({ limit: 10, window: 50 })
+  }
+}
+
+// With room for all that is asked for, remembered for 300 ms.
+const wider = (rule: Rule): Rule => {
+  switch (rule._tag) {
+    case "TokenBucket":
+      return { ...rule, capacity: 1e6, refill: 1e6, everyMillis: 300 }
+    case "SlidingWindow":
+    case "FixedWindow":
+      return { ...rule, limit: 1e6, windowMillis: 300 }
+    case "Permits":
+      return { ...rule, permits: 1e6, leaseMillis: 300 }
+    case "Adaptive":
+      return rule
   }
 }
 
