@@ -84,7 +84,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const channel = `${tag}:freed`
   const ownName = globalThis.crypto.randomUUID()
   const timeoutMillis = timeoutOf(options.commandTimeout)
-  const run = yield* runner(redis, tag, timeoutMillis)
+  const run = runner(redis, tag, timeoutMillis)
   const wakes = new Wakes(scope)
   const leases = new Leases()
 
@@ -98,9 +98,13 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const change = (changes: ReadonlyArray<Change>): ReturnType<Service["change"]> => {
     const backs = changes.flatMap(backsOf)
     for (const { _tag, grant } of changes) if (_tag !== "Settle") leases.forget(grant)
-    return backs.length === 0
-      ? Effect.void
-      : Effect.asVoid(run(Scripts.change, Encode.encodeBacks(tag, channel, backs)))
+    if (backs.length === 0) return Effect.void
+    const isRelease = backs.every(({ prepared }) => prepared.leaseMicros > 0)
+    return Effect.asVoid(
+      isRelease
+        ? run(Scripts.release, Encode.encodeReleases(channel, backs))
+        : run(Scripts.change, Encode.encodeBacks(tag, channel, backs))
+    )
   }
 
   const renew = (grants: ReadonlyArray<Grant>): ReturnType<Service["renew"]> => {
@@ -145,19 +149,19 @@ type Run = (lua: string, encoded: Encode.Encoded) => Effect.Effect<unknown, Limi
 
 // Effect's own `eval` loads a script on whichever node answers; on a cluster that need not be the one that has the keys. So a
 // script goes out by its digest, and whole where that node says that it does not know it, which means it was not run.
-const runner = Effect.fnUntraced(function*(redis: Redis.Redis["Service"], tag: string, timeoutMillis: number) {
-  const names = new Map(
-    yield* Effect.forEach(
-      [Scripts.ask, Scripts.change, Scripts.renew, Scripts.peek, Scripts.feedback],
-      (lua) => Effect.map(sha1(lua), (name) => [lua, name] as const)
-    )
-  )
+const runner = (redis: Redis.Redis["Service"], tag: string, timeoutMillis: number): Run => {
+  const names = new Map<string, string>()
+  const named = (lua: string): Effect.Effect<string> => {
+    const name = names.get(lua)
+    if (name !== undefined) return Effect.succeed(name)
+    return Effect.tap(sha1(lua), (name) => Effect.sync(() => names.set(lua, name)))
+  }
   const orElse = () => Effect.fail(timedOut(timeoutMillis))
-  const run: Run = (lua, { args, keys }) => {
+  return (whole, { args, keys, script = whole }) => {
     const rest = [String(keys.length), ...keys, ...args]
-    return redis.send("EVALSHA", names.get(lua)!, ...rest).pipe(
+    return Effect.flatMap(named(script), (name) => redis.send("EVALSHA", name, ...rest)).pipe(
       Effect.catch((error) =>
-        codeOf(error.cause) === "NOSCRIPT" ? redis.send("EVAL", lua, ...rest) : Effect.fail(error)
+        codeOf(error.cause) === "NOSCRIPT" ? redis.send("EVAL", script, ...rest) : Effect.fail(error)
       ),
       Effect.catch((error) =>
         codeOf(error.cause) === "WRONGTYPE"
@@ -167,8 +171,7 @@ const runner = Effect.fnUntraced(function*(redis: Redis.Redis["Service"], tag: s
       Effect.timeoutOrElse({ duration: timeoutMillis, orElse })
     )
   }
-  return run
-})
+}
 
 const sha1 = (text: string): Effect.Effect<string> =>
   Effect.map(
@@ -200,7 +203,7 @@ const backsOf = (change: Change): ReadonlyArray<Encode.Back> => {
     const isTokens = prepared.limit.rule.unit === "tokens"
     const cost = isTokens ? grant.head.tokens : grant.head.calls
     const amount = change._tag === "Settle"
-      ? isTokens && cost > 0 ? cost - change.tokens : 0
+      ? isTokens && cost > 0 && change.tokens >= 0 ? cost - Math.min(change.tokens, Number.MAX_SAFE_INTEGER) : 0
       : change._tag === "Return" || prepared.leaseMicros > 0
       ? cost
       : 0

@@ -116,6 +116,22 @@ describeRedis("R10: workers that hold permits and are gone", () => {
     )
 
     it.effect(
+      "R10: a lease that has ended is lost also when another has come and gone since",
+      () =>
+        Effect.gen(function*() {
+          const { lane, store } = yield* shared(1)
+          const first = yield* askOne(store, lane)
+          yield* Effect.sleep(lease + 50)
+          const second = yield* askOne(store, lane)
+          assert.isTrue(first.passed && second.passed)
+          yield* store.change([{ _tag: "Release", grant: second.grant }])
+          assert.deepStrictEqual(yield* store.renew([first.grant]), [first.grant])
+          assert.isTrue((yield* askOne(store, lane)).passed, "it was not taken again")
+        }),
+      60_000
+    )
+
+    it.effect(
       "R10: leases lost with the data are taken again while there is room, and lost where there is none",
       () =>
         Effect.gen(function*() {

@@ -2,8 +2,10 @@
  * What the scripts are sent, and what they answer, as plain functions. A limit and a lane are prepared once; a batch then only
  * puts indexes between ready pieces of JSON.
  */
+import { fastWay, type Numbers } from "./redisFast.ts"
 import { escape, short, unescape } from "./redisKeys.ts"
 import { epochSeconds, kinds } from "./redisRules.ts"
+import { ask as wholeAsk } from "./redisScripts.ts"
 import type { Rule } from "./rule.ts"
 import type { Answer, Ask, Grant, Lane, Limit, LimitState, Signal } from "./store.ts"
 
@@ -16,6 +18,8 @@ export interface PreparedLimit {
   readonly middle: string
   readonly tail: string
   readonly leaseMicros: number
+  readonly shape: Shape
+  readonly field: string
 }
 
 /** A lane with its limits prepared; `holdsPermits`: its grants have leases. */
@@ -25,11 +29,18 @@ export interface RedisLane extends Lane {
   readonly waitingField: string
   readonly holdsPermits: boolean
   readonly ownerName: string
-  readonly alone: { readonly keys: ReadonlyArray<string>; readonly json: string }
+  /** The lane asked for by itself: `script` where its rules have a short way. */
+  readonly alone: {
+    readonly keys: ReadonlyArray<string>
+    readonly json: string
+    readonly script: string | undefined
+    readonly fields: ReadonlyArray<string>
+  }
 }
 
-/** A script's keys and arguments. */
+/** A script's keys and arguments; `script`: the one to run instead of the whole one. */
 export interface Encoded {
+  readonly script?: string | undefined
   readonly keys: ReadonlyArray<string>
   readonly args: ReadonlyArray<string>
 }
@@ -94,7 +105,8 @@ const hashOf = (tag: string, limit: Limit): string =>
 
 /** Prepares a limit: no I/O, once for each. */
 export const prepareLimit = (tag: string, limit: Limit): PreparedLimit => {
-  const { keep, kind, letter, rate, size, span } = shapeOf(limit.rule)
+  const shape = shapeOf(limit.rule)
+  const { keep, kind, letter, rate, size, span } = shape
   const unit = limit.rule.unit === "calls" ? 0 : 1
   const field = `${letter}${unit === 0 ? "c" : "u"}:${short(limit.key)}`
   return {
@@ -104,7 +116,9 @@ export const prepareLimit = (tag: string, limit: Limit): PreparedLimit => {
     head: `[${kind},`,
     middle: `,"${field}",`,
     tail: `,${unit},${size},${rate},${span},${keep}`,
-    leaseMicros: kind === kinds.permits ? span : 0
+    leaseMicros: kind === kinds.permits ? span : 0,
+    shape,
+    field
   }
 }
 
@@ -153,7 +167,15 @@ export const prepareLane = (tag: string, key: string, limits: ReadonlyArray<Limi
   const waitingField = `w:${short(key)}`
   const batch = new Batch(tag, false)
   const on = prepared.map((one) => batch.limit(one))
-  const json = `[[${batch.json}],[[[${on.join(",")}],${batch.key(waitingHash)},"${waitingField}","${escape(owner)}",`
+  const waitingIndex = batch.key(waitingHash)
+  const json = `[[${batch.json}],[[[${on.join(",")}],${waitingIndex},"${waitingField}","${escape(owner)}",`
+  const numbers = prepared.map(({ hash, limit, shape, structure }): Numbers => ({
+    ...shape,
+    unit: limit.rule.unit === "calls" ? 0 : 1,
+    hash: batch.key(hash),
+    key: structure === undefined ? 0 : batch.key(structure)
+  }))
+  const way = fastWay(numbers, waitingIndex)
   return {
     key,
     owner,
@@ -163,7 +185,12 @@ export const prepareLane = (tag: string, key: string, limits: ReadonlyArray<Limi
     waitingField,
     ownerName: escape(owner),
     holdsPermits: prepared.some((one) => one.leaseMicros > 0),
-    alone: { keys: batch.keys, json }
+    alone: {
+      keys: batch.keys,
+      json,
+      script: way === undefined ? undefined : way + wholeAsk,
+      fields: [waitingField, ...prepared.map(({ field }) => field)]
+    }
   }
 }
 
@@ -173,12 +200,26 @@ const headsOf = (ask: Ask): string => {
   return `${ask.waiting},[${json}]]`
 }
 
+const encodeAlone = ({ alone, holdsPermits }: RedisLane, ask: Ask): Encoded => {
+  const { keys, script } = alone
+  const args = [`${alone.json}${headsOf(ask)}]]`]
+  // Who stays behind must be counted: that is the whole script's.
+  if (script === undefined || ask.waiting > ask.heads.length || ask.heads.length === 0) return { keys, args }
+  let calls = 0
+  let tokens = 0
+  for (const head of ask.heads) {
+    calls += head.calls
+    tokens += head.tokens
+  }
+  args.push(String(calls), String(tokens), String(ask.heads.length), ...alone.fields)
+  if (holdsPermits) { for (const { calls, id } of ask.heads) args.push(escape(id), String(calls)) }
+  return { script, keys, args }
+}
+
 /** Asks of one script. */
 export const encodeAsks = (tag: string, asks: ReadonlyArray<Ask>): Encoded => {
   const first = asks[0]!.lane as RedisLane
-  if (asks.length === 1) {
-    return { keys: first.alone.keys, args: [`${first.alone.json}${headsOf(asks[0]!)}]]`] }
-  }
+  if (asks.length === 1) return encodeAlone(first, asks[0]!)
   const batch = new Batch(tag, false)
   let json = ""
   for (const ask of asks) {
@@ -238,6 +279,24 @@ export const encodeBacks = (tag: string, channel: string, backs: ReadonlyArray<B
     `[${batch.limit(prepared)},${amount},${toMicros(grant.grantedAt)},"${escape(grant.head.id)}"]`
   ).join(",")
   return { keys: batch.keys, args: [`[[${batch.json}],[${json}]]`, channel] }
+}
+
+/** Changes of one script that only give permits back. */
+export const encodeReleases = (channel: string, backs: ReadonlyArray<Back>): Encoded => {
+  const limits = new Map<string, { readonly prepared: PreparedLimit; readonly members: Array<string> }>()
+  for (const { amount, grant, prepared } of backs) {
+    const id = escape(grant.head.id)
+    let known = limits.get(prepared.structure!)
+    if (known === undefined) limits.set(prepared.structure!, known = { prepared, members: [] })
+    for (let n = 1; n <= amount; n++) known.members.push(n === 1 ? id : `${id}#${n}`)
+  }
+  const keys: Array<string> = []
+  const args = [channel]
+  for (const { members, prepared } of limits.values()) {
+    keys.push(prepared.hash, prepared.structure!)
+    args.push(prepared.field, escape(prepared.limit.key), String(members.length), ...members)
+  }
+  return { keys, args }
 }
 
 /** A permit's lease to be renewed; `ends` by the scripts' time. */

@@ -66,7 +66,7 @@ local function takeAll(on, heads)
     local l = limits[i]
     local n = totals[1 + l[5]]
     if n > 0 then
-      if closed[i] or l[1] == 6 and count > 3 or needed(i, n) > 0 then return false end
+      if n > l[6] or closed[i] or l[1] == 6 and count > 3 or needed(i, n) > 0 then return false end
     end
   end
   for j = 1, #on do
@@ -194,6 +194,24 @@ for i in pairs(marked) do
   if call('HDEL', KEYS[l[2]], 'm:' .. l[3]) == 1 then freed[#freed + 1] = l[10] end
 end
 if #freed > 0 then call('PUBLISH', ARGV[2], cjson.encode(freed)) end
+return #freed
+`
+
+/**
+ * Gives permits back, and needs nothing else: KEYS are a hash and a lease set for each limit; `ARGV[1]` is the channel, then for
+ * each limit its field, its key for the channel, how many leases, and those.
+ */
+export const release = `
+local call, freed, at = redis.call, {}, 2
+for k = 1, #KEYS, 2 do
+  local gone, last = 0, at + 2 + ARGV[at + 2]
+  for from = at + 3, last, 2000 do
+    gone = gone + call('ZREM', KEYS[k + 1], unpack(ARGV, from, math.min(from + 1999, last)))
+  end
+  if gone > 0 and call('HDEL', KEYS[k], 'm:' .. ARGV[at]) == 1 then freed[#freed + 1] = ARGV[at + 1] end
+  at = last + 1
+end
+if #freed > 0 then call('PUBLISH', ARGV[1], cjson.encode(freed)) end
 return #freed
 `
 
