@@ -319,7 +319,7 @@ describe("Limiter: asking", () => {
 describe("Limiter: a store that does not answer", () => {
   const outage = (onStoreError: "open" | "closed" | "local", state: "down" | "blackhole") =>
     Effect.gen(function*() {
-      const setup = yield* one({ services: { a: perSecond(2) }, maxWait: "1 hour", onStoreError })
+      const setup = yield* one({ services: { a: perSecond(2), b: perSecond(2) }, maxWait: "1 hour", onStoreError })
       const log: Array<readonly [at: number, what: string]> = []
       const call = (name: string) =>
         setup.limiter.withAdmission({ service: "a" })(
@@ -403,7 +403,7 @@ describe("Limiter: a store that does not answer", () => {
       yield* settled
       yield* TestClock.adjust("100 millis")
       yield* call("same lane")
-      const other = yield* forked(Effect.flip(limiter.withAdmission({ service: "a", tokens: 1 })(Effect.void)))
+      const other = yield* forked(Effect.flip(limiter.withAdmission({ service: "b" })(Effect.void)))
       yield* TestClock.adjust("150 millis")
       assert.deepStrictEqual(log.map(([at]) => at), [250, 250])
       assert.isDefined(other.pollUnsafe())
