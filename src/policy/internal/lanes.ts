@@ -7,7 +7,7 @@ import type { Rule } from "./rule.ts"
 import { formatRule } from "./ruleText.ts"
 import type { Lane, Limit } from "./store.ts"
 
-export type Rules = Rule | ReadonlyArray<Rule>
+type Rules = Rule | ReadonlyArray<Rule>
 
 export interface RuleBook {
   readonly global: ReadonlyArray<Rule>
