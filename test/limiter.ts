@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { Limiter, type Rejected, type Request } from "../src/policy/Limiter.ts"
+import { Limiter, type Request } from "../src/policy/Limiter.ts"
 
 interface Waiter {
   readonly request: Request
@@ -123,8 +123,6 @@ export const lease = {
   waitedMillis: 0,
   lost: Effect.never
 }
-
-export type { Rejected }
 
 /** The most that fall into any window of this length; a window holds its start and not its end. */
 export const mostIn = (windowMillis: number, times: ReadonlyArray<number>): number => {

@@ -50,7 +50,7 @@ export const make = (
     const connecting = Connection.connect(settings, connection)
     yield* settings.connect === "now" ? connecting : Effect.ignore(connecting)
     const redis = yield* Redis.make({
-      send: Connection.sendWith(connection),
+      send: Connection.sendWith(connection, settings.commandTimeout),
       connect: Connection.reserved(settings),
       subscribe: subscribeWith(settings, connection),
       pool: settings.pool

@@ -107,7 +107,11 @@ export const Eager = reference<"sealed" | "after-finish" | undefined>("Eager", u
 export const Group = reference<string | undefined>("Group", undefined)
 
 /**
- * The service whose limits a tool's calls pay; it names the calls in the report and in spans.
+ * The service whose limits a tool's calls pay, where the program has a `Limiter`; it names the calls in the report and in spans.
+ *
+ * **Gotchas** A call pays from its handler's start to its real end. A handler that calls a tool of its own service holds its
+ * permit (`Limiter.permits`) meanwhile, and unlike a tool's own cap it lends it to nobody: where no permit is left for the
+ * inner call, that is answered `Rejected` after the limiter's `maxWait`. Cap such tools by `Concurrency`, or name two services.
  *
  * @category annotations
  * @since 0.1.0

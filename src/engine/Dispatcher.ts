@@ -346,7 +346,8 @@ export class Dispatcher implements Admission, Limits.Places {
   }
 
   refuse(call: Call, failure: ToolFailure.ToolFailure): void {
-    if (call.state === "answered" || call.state === "running") return
+    // A call that is being stopped is answered by whoever stops it.
+    if (call.state === "answered" || call.state === "running" || call.reason !== undefined) return
     this.withdraw(call)
     Attempt.settle(call, fault(failure))
   }

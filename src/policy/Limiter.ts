@@ -131,8 +131,38 @@ export interface StoreOptions {
 /**
  * Makes the limits of a program, kept in this process's memory.
  *
- * **Errors** Options that make no sense die here, naming the value.
+ * **Shape** A request passes all limits on its way, or takes nothing of any. Who comes first starts first within the requests
+ * of one kind; tenants and runs take turns; who waits for its own service holds nothing of the global limits.
  *
+ * **Errors** Options that make no sense die here, naming the value. A closed limiter rejects (`StoreUnavailable`).
+ *
+ * **Example** (What each service allows, said once)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.layer({
+ *   global: Limiter.permits(10),
+ *   services: {
+ *     maps: Limiter.slidingWindow({ limit: 50, window: "1 second" }),
+ *     openai: [
+ *       Limiter.tokenBucket({ capacity: 20, refill: 500, every: "1 minute" }),
+ *       Limiter.tokenBucket({ unit: "tokens", capacity: 30_000, refill: 30_000, every: "1 minute" })
+ *     ]
+ *   },
+ *   onExceeded: "fail"
+ * })
+ * const ask = (tokens: number) => Limiter.withAdmission({ service: "openai", tokens })(Effect.succeed("answer"))
+ * const program = Effect.gen(function*() {
+ *   const first = yield* ask(20_000)
+ *   const second = yield* Effect.flip(ask(20_000))
+ *   return [first, second.reason, second.retryAfterMillis! > 19_000]
+ * })
+ * await Effect.runPromise(Effect.provide(program, limits)) // => ["answer", "Exceeded", true]
+ * ```
+ *
+ * @see {@link layerRedis} for limits shared by many processes, {@link layerConfig} for limits from the environment
  * @category layers
  * @since 0.1.0
  */
@@ -142,7 +172,7 @@ export const layer = (options: Options): Layer.Layer<Limiter> => {
 }
 
 /**
- * Makes the limits of a program, kept in the `LimiterStore` of the context.
+ * Makes the limits of a program, kept in the `LimiterStore` of the context. Limiters on one store share their limits.
  *
  * **Errors** A store that is away fails the layer under `onStoreError: "closed"`; otherwise the limiter starts without it.
  *
@@ -256,7 +286,35 @@ const limiterOf = (
  * Makes a limiter of your own from what it must do, `withAdmission`, and what it may do.
  *
  * **Shape** Without `add`, adding a rule dies; without `feedback`, what a service says is ignored; without `explain`, a dry
- * run is rejected.
+ * run is rejected. `withAdmission` gets an effect, or a function of the lease; `Effect.isEffect` tells them apart.
+ *
+ * **Example** (A quota beside the limits)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.layer({ services: { maps: Limiter.slidingWindow({ limit: 50, window: "1 second" }) } })
+ *
+ * const withQuota = (calls: number) =>
+ *   Layer.effect(
+ *     Limiter.Limiter,
+ *     Effect.map(Limiter.Limiter, (inner) => {
+ *       let left = calls
+ *       const spent = new Limiter.Rejected({ reason: "Exceeded", limit: "quota", message: "the quota is spent" })
+ *       return Limiter.make({
+ *         ...inner,
+ *         withAdmission: (request) => (use) =>
+ *           Effect.suspend(() => left-- > 0 ? inner.withAdmission(request)(use) : Effect.fail(spent))
+ *       })
+ *     })
+ *   )
+ *
+ * const call = Limiter.withAdmission({ service: "maps" })(Effect.succeed("here"))
+ * const program = Effect.all([call, call, Effect.flip(call).pipe(Effect.map((rejected) => rejected.limit))])
+ * const layer = withQuota(2).pipe(Layer.provide(limits))
+ * await Effect.runPromise(Effect.provide(program, layer)) // => ["here", "here", "quota"]
+ * ```
  *
  * @category constructors
  * @since 0.1.0
@@ -271,7 +329,34 @@ export const make = (
 })
 
 /**
- * Runs an effect when the limiter of the context admits it.
+ * Runs an effect when the limiter of the context admits it, and gives back what is to be given back when it ends, however it
+ * ends.
+ *
+ * **Shape** A request's limits are found once, so an admission that is used often is best made once. A function of the lease can
+ * settle what the call really cost, see how long it waited, and learn that its permit was lost.
+ *
+ * **Errors** `Rejected`, having taken nothing: see there for the reasons. Interrupted while it waits, it has taken nothing;
+ * interrupted between the grant and its first step, the grant goes to the next one waiting, or back.
+ *
+ * **Gotchas** Do not nest admissions under `permits` of one service: the outer one may hold the permit the inner one waits for.
+ *
+ * **Example** (An estimate, settled)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.layer({
+ *   services: { openai: Limiter.slidingWindow({ unit: "tokens", limit: 1000, window: "1 minute" }) },
+ *   onExceeded: "fail"
+ * })
+ * const ask = (estimate: number, actual: number) =>
+ *   Limiter.withAdmission({ service: "openai", tokens: estimate })((lease) =>
+ *     Effect.as(lease.settle({ tokens: actual }), "answer")
+ *   )
+ * // 800 and 800 would be too much; the first one gave 700 back.
+ * await Effect.runPromise(Effect.all([ask(800, 100), ask(800, 900)]).pipe(Effect.provide(limits))) // => ["answer", "answer"]
+ * ```
  *
  * @category admission
  * @since 0.1.0
@@ -283,7 +368,28 @@ export const withAdmission = (request: Request) =>
   Effect.flatMap(Limiter, (limiter) => limiter.withAdmission(request)(use))
 
 /**
- * A lease held by the scope: for streams, and for permits held by hand. Derived from `withAdmission`.
+ * A lease held by the scope: for streams, and for permits held by hand. Derived from `withAdmission`, so it works on every
+ * limiter.
+ *
+ * **Errors** As `withAdmission`. It does not learn: use {@link withFeedback} for what runs under it.
+ *
+ * **Example** (A permit for as long as a connection is open)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const limits = Limiter.layer({ services: { db: Limiter.permits(1) }, onExceeded: "fail" })
+ * const program = Effect.gen(function*() {
+ *   const during = yield* Effect.scoped(Effect.gen(function*() {
+ *     yield* Limiter.admit({ service: "db" })
+ *     return yield* Effect.flip(Effect.scoped(Limiter.admit({ service: "db" })))
+ *   }))
+ *   const after = yield* Effect.scoped(Limiter.admit({ service: "db" }))
+ *   return [during.reason, after.waitedMillis]
+ * })
+ * await Effect.runPromise(Effect.provide(program, limits)) // => ["Exceeded", 0]
+ * ```
  *
  * @category admission
  * @since 0.1.0
@@ -305,6 +411,24 @@ export const admit: (request: Request) => Effect.Effect<Lease, Rejected, Limiter
 
 /**
  * Adds a rule to a service's limits, for every request from now on, those that wait included.
+ *
+ * **Errors** Those that wait and cost more than the new rule ever holds are rejected (`OverCapacity`).
+ *
+ * **Example** (A service turns out to allow less)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Limiter } from "effect-toolformer"
+ *
+ * const call = Limiter.withAdmission({ service: "maps" })(Effect.succeed("here"))
+ * const program = Effect.gen(function*() {
+ *   yield* call
+ *   yield* Limiter.add("maps", Limiter.slidingWindow({ limit: 1, window: "1 hour" }))
+ *   yield* call
+ *   return (yield* Effect.flip(call)).reason
+ * })
+ * await Effect.runPromise(Effect.provide(program, Limiter.layer({ onExceeded: "fail" }))) // => "Exceeded"
+ * ```
  *
  * @category rules
  * @since 0.1.0

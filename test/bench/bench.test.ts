@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url"
 import { figures, jobs, verdicts } from "./figures.ts"
 import { median, time } from "./measure.ts"
 import { page } from "./report.ts"
-import { absolute, type Figure, ratio, type Reading, type Scenario, speed, toIdeal } from "./scenario.ts"
+import { absolute, type Figure, ratio, type Reading, type Scenario, toIdeal } from "./scenario.ts"
 import { named, scenarios } from "./scenarios/index.ts"
 
 const none = (): Promise<ReadonlyArray<Reading>> => Promise.resolve([])
@@ -75,13 +75,6 @@ describe("bench", () => {
       [1.05, false],
       [undefined, false]
     ])
-  })
-
-  it("judges how many times as fast by what was done a second", () => {
-    const bounds = [speed("fast", ["ours", 10], ["other", 10], 2.5), speed("slow", ["other", 10], ["ours", 10], 1)]
-    const perSecond = (peer: string, value: number): Figure => ({ ...figure(peer, value), unit: "calls/s" })
-    const judged = verdicts({ ...scenario, bounds }, [perSecond("ours", 500), perSecond("other", 200)])
-    assert.deepStrictEqual(judged.map(({ measured, met }) => [measured, met]), [[2.5, true], [0.4, false]])
   })
 
   it("finds one scenario by its name, a family by its beginning, else none", () => {

@@ -16,6 +16,7 @@ export type Unit =
   | "calls over"
   | "scripts/call"
   | "% off the mean"
+  | "x"
 
 /** One value from one child process. `ideal`: what nothing could beat, where that is known. */
 export interface Reading {
@@ -44,7 +45,7 @@ export interface Bound {
   readonly what: string
   readonly compare: "at most" | "at least"
   readonly limit: number
-  readonly unit: Unit | "x"
+  readonly unit: Unit
   readonly measure: (find: Find) => number | undefined
 }
 
@@ -91,14 +92,6 @@ export const ratio = (
   unit: "x",
   measure: (find) => quotient(find(...figure, unit)?.value, find(...reference, unit)?.value)
 })
-
-/** A bound on how many times as fast as another peer of the same scenario one is, both told as calls a second. */
-export const speed = (
-  what: string,
-  figure: readonly [peer: string, n: number],
-  reference: readonly [peer: string, n: number],
-  limit: number
-): Bound => ({ ...ratio(what, "calls/s", figure, reference, limit), compare: "at least" })
 
 /** A bound on how far a figure is from its own ideal. */
 export const toIdeal = (

@@ -14,7 +14,7 @@ import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { Rejected } from "../../src/policy/Limiter.ts"
 import { HandLimiter, lease, limiterOf } from "../limiter.ts"
-import { call, calls, says, scripted } from "../model.ts"
+import { aiError, call, calls, recording, says, scripted, text } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
 const Id = Schema.Struct({ id: Schema.String })
@@ -207,12 +207,12 @@ describe("a call in the limiter", () => {
 
   it.effect("is not started by what a stopped sibling gives back: nothing starts while a run is stopped", () => {
     const { layer, stage, toolkit } = setUp()
-    return Effect.forEach([true, false], (usesGate) => {
-      const limiter = new HandLimiter({ api: 1 }, usesGate)
+    return Effect.forEach([[1, true], [1, false], [4, true], [4, false]] as const, ([permits, usesGate]) => {
+      const limiter = new HandLimiter({ api: permits }, usesGate)
       const started = stage.started.length
       return Effect.gen(function*() {
         const fiber = yield* Effect.forkChild(
-          Effect.exit(Orchestrator.run({ prompt: "go", toolkit, runId: "r", toolCallConcurrency: 2 }))
+          Effect.exit(Orchestrator.run({ prompt: "go", toolkit, runId: "r", toolCallConcurrency: 1 }))
         )
         yield* settle
         assert.deepStrictEqual(stage.started.slice(started), ["a"])
@@ -225,6 +225,105 @@ describe("a call in the limiter", () => {
         Effect.provide([limiter.layer, scripted(calls(api("a"), api("b"), api("c"), api("d")))])
       )
     }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("gives its place back when it is cancelled between its place and its grant", () => {
+    const { layer, stage, toolkit } = setUp()
+    // As a limiter whose store is far away: the place is kept while it asks.
+    const limiter = limiterOf(({ gate, service }, use) =>
+      service !== "api"
+        ? use(lease)
+        : Effect.suspend(() => {
+          assert.isTrue(gate!.tryTake())
+          return Effect.andThen(Effect.sleep("1 second"), use(lease))
+        })
+    )
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(
+        Orchestrator.run({ prompt: "go", toolkit, runId: "r", toolCallConcurrency: 1 })
+      )
+      yield* settle
+      const { permits } = compile(toolkit.tools.single)
+      assert.strictEqual(permits!.used, 1)
+      yield* Orchestrator.cancel({ runId: "r", callId: "a" })
+      assert.strictEqual(permits!.used, 0)
+      yield* Effect.forkChild(Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), scripted(calls(single("c")))))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(stage.started, ["c"])
+      yield* stage.open("c")
+      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a Cancelled"])
+    }).pipe(Effect.provide([layer, limiter, scripted(calls(single("a")))]))
+  })
+
+  it.effect("starts after all that a stop of a group has to stop, whatever is free before", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({
+      grouped: stage.tool({ group: "g", service: "api" }),
+      other: stage.tool({ service: "api" })
+    })
+    // Grants everybody else when the first has ended; the last one has its place already.
+    const eager = () => {
+      const grants: Array<() => void> = []
+      return limiterOf(({ gate, run, service }, use) =>
+        Effect.suspend(() => {
+          if (service !== "api") return use(lease)
+          if (grants.push(() => {}) === 1) {
+            assert.isTrue(gate!.tryTake())
+            return Effect.ensuring(use(lease), Effect.sync(() => grants.forEach((grant) => grant())))
+          }
+          if (run === "taken") assert.isTrue(gate!.tryTake())
+          return Effect.andThen(
+            Effect.callback<void>((resume) =>
+              void grants.push(() => {
+                if (gate!.tryTake()) resume(Effect.void)
+                else gate!.onFree(() => (gate!.tryTake(), resume(Effect.void)))
+              })
+            ),
+            use(lease)
+          )
+        })
+      )
+    }
+    return Effect.forEach(["free", "taken"], (runId) =>
+      Effect.gen(function*() {
+        const seen: Array<string> = []
+        yield* Effect.forkChild(Stream.runForEach(
+          Orchestrator.stream({ prompt: "go", toolkit, runId, toolCallConcurrency: runId === "free" ? 1 : 3 }),
+          (part) =>
+            Effect.sync(() => {
+              if (part.type === "tool-result") seen.push(`result ${statuses([part])[0]}`)
+              if (part.type === "tool-started") seen.push(`started ${part.callId}`)
+            })
+        ))
+        yield* settle
+        assert.deepStrictEqual(seen, ["started a"])
+        yield* Orchestrator.cancel({ runId, group: "g" })
+        yield* settle
+        assert.deepStrictEqual(seen, ["started a", "result a Cancelled", "result b Cancelled", "started c"], runId)
+        yield* Orchestrator.cancel({ runId })
+      }).pipe(Effect.provide([
+        layer,
+        eager(),
+        scripted(calls(make("grouped")("a"), make("grouped")("b"), make("other")("c")))
+      ])))
+  })
+
+  it.effect("has left the limiter when the next turn begins", () => {
+    let inside = 0
+    const before: Array<number> = []
+    const limiter = limiterOf(({ service }, use) =>
+      service === "model"
+        ? Effect.suspend(() => (before.push(inside), use(lease)))
+        : Effect.ensuring(Effect.suspend(() => (inside++, use(lease))), Effect.sync(() => inside--))
+    )
+    const { layer, toolkit } = ToolPolicy.define({
+      slow: ToolPolicy.tool({ handler: () => Effect.yieldNow }),
+      fast: ToolPolicy.tool({ handler: () => Effect.void })
+    })
+    return Effect.gen(function*() {
+      yield* Orchestrator.run({ prompt: "go", toolkit })
+      assert.deepStrictEqual(before, [0, 0, 0])
+    }).pipe(Effect.provide([layer, limiter, scripted(calls(call("a", "slow")), calls(call("b", "fast")))]))
   })
 
   it.effect("is answered when its deadline is over, whatever the limiter does", () => {
@@ -299,7 +398,7 @@ describe("a call in the limiter", () => {
       ["does not run it", () => Effect.void, "the limiter ended without running it"],
       ["interrupts itself", () => Effect.interrupt, "the limiter interrupted itself"]
     ] as ReadonlyArray<readonly [string, () => Effect.Effect<unknown, unknown>, string]>
-  )("is the one that fails when a limiter %s", ([_, admit, words]) => {
+  )("is the one that fails when a limiter %s", ([, admit, words]) => {
     const { layer, stage, toolkit } = setUp()
     const limiter = limiterOf(({ service }, use) => service === "api" ? admit() : use(lease))
     return Effect.gen(function*() {
@@ -311,15 +410,42 @@ describe("a call in the limiter", () => {
     }).pipe(Effect.provide([layer, limiter, scripted(calls(api("a"), free("b")))]))
   })
 
+  it.effect("ends its admission as its handler ended, so that a limiter sees what the service said", () => {
+    const seen: Array<string> = []
+    const limiter = limiterOf(({ service }, use) =>
+      service === undefined
+        ? Effect.onExit(use(lease), (exit) => Effect.sync(() => seen.push(exit.toString().slice(0, 15))))
+        : use(lease)
+    )
+    const { layer, toolkit } = ToolPolicy.define({
+      fails: ToolPolicy.tool({ failure: Schema.String, handler: () => Effect.fail("429") }),
+      works: ToolPolicy.tool({ handler: () => Effect.void })
+    })
+    return Effect.gen(function*() {
+      yield* Orchestrator.run({ prompt: "go", toolkit })
+      assert.deepStrictEqual(
+        seen.map((exit) => exit.startsWith("Failure") || exit.includes("fail") ? "failed" : "ok"),
+        [
+          "failed",
+          "ok"
+        ]
+      )
+    }).pipe(Effect.provide([layer, limiter, scripted(calls(call("a", "fails"), call("b", "works")))]))
+  })
+
   it.effect("starts once when a limiter runs it twice", () => {
     const { layer, stage, toolkit } = setUp()
     const limiter = limiterOf(({ service }, use) =>
-      service === "api" ? Effect.andThen(use(lease), use(lease)) : use(lease)
+      service === "api"
+        ? Effect.andThen(Effect.all([use(lease), use(lease)], { concurrency: 2 }), use(lease))
+        : use(lease)
     )
     return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
+      yield* settle
+      assert.deepStrictEqual(stage.started, ["a"])
       yield* stage.open("a")
-      const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
-      assert.deepStrictEqual(statuses(toolResults), ["a ok"])
+      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a ok"])
       assert.deepStrictEqual(stage.started, ["a"])
     }).pipe(Effect.provide([layer, limiter, scripted(calls(api("a")))]))
   })
@@ -710,5 +836,45 @@ describe("a turn of the model in the limiter", () => {
       assert.isDefined(fiber.pollUnsafe())
       assert.strictEqual(limiter.waiting.size + limiter.held.length, 0)
     }).pipe(Effect.provide([layer, limiter.layer, scripted(says("ok"))]))
+  })
+
+  it.effect("may be asked again while nothing of its answer has been read, and not after", () => {
+    // Repeats whatever fails, as an adaptive limiter does with a 429.
+    const limiter = limiterOf(({ repeat }, use) =>
+      repeat === true
+        ? use(lease).pipe(Effect.catch(() => Effect.andThen(Effect.sleep("1 second"), use(lease))))
+        : use(lease)
+    )
+    const early = recording([{ fail: aiError }], says("ok"))
+    const late = recording([text("half"), { fail: aiError }], says("ok"))
+    const run = (model: typeof early) =>
+      Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "10 seconds" } }).pipe(
+        Effect.provide([layer, limiter, model.layer])
+      )
+    return Effect.gen(function*() {
+      const first = yield* Effect.forkChild(run(early))
+      yield* TestClock.adjust("1 second")
+      const result = yield* Fiber.join(first)
+      assert.strictEqual(result.text, "ok")
+      assert.strictEqual(early.requests.length, 2)
+      assert.deepInclude(result.report.steps[0], { limiterMillis: 1000, modelMillis: 0 })
+      const error = yield* Effect.flip(run(late))
+      assert.strictEqual(error._tag, "AiError")
+      assert.strictEqual(late.requests.length, 1)
+    })
+  })
+
+  it.effect("has the whole of timeout.model each time it is asked", () => {
+    const limiter = limiterOf((_, use) =>
+      use(lease).pipe(Effect.catch(() => Effect.andThen(Effect.sleep("8 seconds"), use(lease))))
+    )
+    const model = scripted([{ fail: aiError }], [{ after: "5 seconds", parts: text("ok") }])
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(
+        Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "10 seconds" } })
+      )
+      yield* TestClock.adjust("13 seconds")
+      assert.strictEqual((yield* Fiber.join(fiber)).text, "ok")
+    }).pipe(Effect.provide([layer, limiter, model]))
   })
 })

@@ -4,7 +4,7 @@ import * as Result from "effect/Result"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import { proxy } from "../proxy.ts"
 import { describeRedis, redisServer } from "../redis.ts"
-import { connected, eventually, named, percentile } from "./redisClient.ts"
+import { connected, eventually, lateness, named, percentile } from "./redisClient.ts"
 import { assertOnly, count, limiterOn, request, requests, underLoad } from "./redisLimiter.ts"
 
 describeRedis("R4: a partition that drops packets and resets nothing", () => {
@@ -15,6 +15,7 @@ describeRedis("R4: a partition that drops packets and resets nothing", () => {
       const front = yield* proxy(server.port)
       const { redis } = yield* connected({ url: front.url, commandTimeout })
       yield* redis.send("PING")
+      const late = yield* lateness
       front.blackhole()
       const timed = Effect.gen(function*() {
         const began = performance.now()
@@ -29,13 +30,11 @@ describeRedis("R4: a partition that drops packets and resets nothing", () => {
         () => Effect.replicateEffect(timed, 10),
         { concurrency: "unbounded" }
       ).pipe(Effect.map((each) => each.flat()))
-      assert.isAtMost(percentile(0.99, all.map(({ millis }) => millis)), 1.2 * commandTimeout)
+      assert.isAtMost(percentile(0.99, all.map(({ millis }) => millis)), 1.2 * commandTimeout + late())
       // The connection that does not answer is given up; from then on nobody waits.
-      assert.deepStrictEqual([...new Set(all.map(({ said }) => said))].sort(), [
-        "Disconnected",
-        "TimedOut",
-        "Unreachable"
-      ])
+      const said = new Set(all.map((each) => each.said))
+      assert.isTrue(said.delete("TimedOut") && said.delete("Unreachable"))
+      assert.deepStrictEqual([...said].filter((each) => each !== "Disconnected"), [])
       yield* front.heal()
       assert.strictEqual(yield* eventually(redis.send("PING")), "PONG")
       assert.isAtMost(yield* server.calls("incr"), front.requests("incr"))
@@ -57,12 +56,13 @@ describeRedis("R4: a partition that drops packets and resets nothing", () => {
       const first = yield* requests(limiter, 40)
       assert.deepStrictEqual([count(first, "admitted"), count(first, "Exceeded")], [30, 10])
       const before = front.requests("evalsha")
+      const late = yield* lateness
       front.blackhole()
       const began = performance.now()
       const during = yield* underLoad(limiter, 20, 3000)
       const elapsed = performance.now() - began
       assertOnly(during, "admitted")
-      assert.isAtMost(percentile(0.99, during.map(({ tookMillis }) => tookMillis)), 1.2 * commandTimeout)
+      assert.isAtMost(percentile(0.99, during.map(({ tookMillis }) => tookMillis)), 1.2 * commandTimeout + late())
       const sent = front.requests("evalsha") - before
       assert.isAtLeast(sent, 3)
       assert.isAtMost(sent, 3 + Math.ceil(elapsed / probeInterval))
@@ -71,4 +71,24 @@ describeRedis("R4: a partition that drops packets and resets nothing", () => {
       while ((yield* request(limiter)).said !== "Exceeded") yield* Effect.sleep(20)
       assertOnly(yield* requests(limiter, 10), "Exceeded")
     }))
+
+  for (const onStoreError of ["open", "closed", "local"] as const) {
+    it.live(`R4: of 200 at once, none waits longer than 1.2 x commandTimeout to be decided ("${onStoreError}")`, () =>
+      Effect.gen(function*() {
+        const commandTimeout = 400
+        const server = yield* redisServer()
+        const front = yield* proxy(server.port)
+        const limiter = yield* limiterOn(front.url, {
+          services: { api: Limiter.slidingWindow({ limit: 500, window: "1 hour" }) },
+          onStoreError,
+          commandTimeout
+        })
+        yield* request(limiter)
+        const late = yield* lateness
+        front.blackhole()
+        const all = yield* requests(limiter, 200)
+        assertOnly(all, onStoreError === "closed" ? "StoreUnavailable" : "admitted")
+        assert.isAtMost(Math.max(...all.map(({ tookMillis }) => tookMillis)), 1.2 * commandTimeout + late())
+      }))
+  }
 })

@@ -4,8 +4,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
+import { monitorEventLoopDelay } from "node:perf_hooks"
 import * as IoRedis from "../../src/adapter/IoRedis.ts"
 
+/** Patient unless told otherwise: on a slow machine an answer may take long. */
 export const connected = (options: IoRedis.Options): Effect.Effect<
   {
     readonly redis: Redis.Redis["Service"]
@@ -14,7 +16,7 @@ export const connected = (options: IoRedis.Options): Effect.Effect<
   Redis.RedisError,
   Scope.Scope
 > =>
-  Effect.map(IoRedis.make(options), (context) => ({
+  Effect.map(IoRedis.make({ commandTimeout: 5000, connectTimeout: 5000, ...options }), (context) => ({
     redis: Context.get(context, Redis.Redis),
     client: Context.get(context, IoRedis.IoRedisClient).client
   }))
@@ -44,3 +46,13 @@ export const eventuallyEqual = <A>(wanted: A, effect: Effect.Effect<A, Redis.Red
 /** The smallest value that at least this share of all values does not exceed. */
 export const percentile = (share: number, values: ReadonlyArray<number>): number =>
   values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.ceil(share * values.length) - 1)]!
+
+/** By how many milliseconds this process's own timers were late at the worst, since it was asked for; on an idle machine few. */
+export const lateness: Effect.Effect<() => number, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.sync(() => {
+    const delay = monitorEventLoopDelay({ resolution: 10 })
+    delay.enable()
+    return delay
+  }),
+  (delay) => Effect.sync(() => delay.disable())
+).pipe(Effect.map((delay) => () => Math.max(delay.max / 1e6 - 10, 0)))

@@ -12,17 +12,22 @@ import type { LimiterStoreError } from "../../src/policy/LimiterStore.ts"
 type Service = Limiter.Limiter["Service"]
 
 export interface Options extends Limiter.Options, Limiter.StoreOptions {
+  /** The limiter's own; the connection's too, unless `driverTimeout` says otherwise. */
   readonly commandTimeout?: number
+  readonly driverTimeout?: number
   readonly connect?: "now" | "background"
 }
 
 /** The limiter of a program that has one Redis at `url`; it is built though Redis be away. */
 export const limiterOn = (
   url: string,
-  { commandTimeout = 250, connect = "background", ...options }: Options
+  { commandTimeout = 250, connect = "background", driverTimeout = commandTimeout, ...options }: Options
 ): Effect.Effect<Service, RedisError | LimiterStoreError, Scope.Scope> =>
   Layer.build(
-    Layer.provide(Limiter.layerRedis({ commandTimeout, ...options }), IoRedis.layer({ url, connect, commandTimeout }))
+    Layer.provide(
+      Limiter.layerRedis({ commandTimeout, ...options }),
+      IoRedis.layer({ url, connect, commandTimeout: driverTimeout })
+    )
   ).pipe(Effect.map((context) => Context.get(context, Limiter.Limiter)))
 
 /** One request, over: `admitted` or why not, after how long, and when. In milliseconds. */

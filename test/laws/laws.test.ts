@@ -55,8 +55,8 @@ const observe = (decision: Decision): Effect.Effect<Observed> =>
     const parts: Array<AnyPart> = []
     const { disturbance } = decision
     const runId = `law_${decision.seed}_${++observations}`
-    const limiter = decision.limits === undefined
-      ? Context.empty() as Context.Context<never>
+    const limiter: Context.Context<never> = decision.limits === undefined
+      ? Context.empty()
       : yield* Layer.build(Limiter.layer({ ...decision.limits, maxWait: "5 minutes" }))
     const stream = Orchestrator.stream({
       prompt: "go",

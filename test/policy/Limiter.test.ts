@@ -253,6 +253,139 @@ for (const [store, layer] of stores) {
         )
       ))
 
+    it.effect("does not let a lane that waits for itself take from under a large request, again and again", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        for (let i = 0; i < 20; i++) yield* starts(log)(`small ${i}`, { service: "a" })
+        yield* starts(log)("large", { calls: 4 })
+        yield* TestClock.adjust("10 seconds")
+        assert.isAtMost(Number(log.get("large")), 3000)
+      }).pipe(
+        Effect.provide(
+          layer({
+            global: Limiter.tokenBucket({ capacity: 4, refill: 1, every: "1 second" }),
+            services: { a: Limiter.slidingWindow({ limit: 1, window: "900 millis" }) }
+          })
+        )
+      ))
+
+    it.effect("tries who is next at once when a large request leaves", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        yield* starts(log)("first", { calls: 2 })
+        const large = yield* starts(log)("large", { calls: 4 })
+        const larger = yield* starts(log)("larger", { calls: 3 })
+        yield* starts(log)("same lane", {})
+        yield* starts(log)("other lane", { service: "a" })
+        yield* Fiber.interrupt(large)
+        yield* settled
+        assert.deepStrictEqual([...log.keys()], ["first"])
+        yield* Fiber.interrupt(larger)
+        yield* settled
+        assert.deepStrictEqual([...log], [["first", 0], ["same lane", 0], ["other lane", 0]])
+      }).pipe(
+        Effect.provide(
+          layer({
+            global: Limiter.tokenBucket({ capacity: 4, refill: 1, every: "1 second" }),
+            services: { a: perSecond(100) }
+          })
+        )
+      ))
+
+    it.effect("tries another lane at once when a lane with a large request empties", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        yield* starts(log)("first", { calls: 2 })
+        const large = yield* starts(log)("large", { calls: 4 })
+        yield* starts(log)("other lane", { service: "a" })
+        yield* Fiber.interrupt(large)
+        yield* settled
+        assert.deepStrictEqual([...log], [["first", 0], ["other lane", 0]])
+      }).pipe(
+        Effect.provide(
+          layer({
+            global: Limiter.tokenBucket({ capacity: 4, refill: 1, every: "1 second" }),
+            services: { a: perSecond(100) }
+          })
+        )
+      ))
+
+    it.effect("counts the wait for limits only: who waits for its place is not turned away", () =>
+      Effect.gen(function*() {
+        let free = 0
+        const wakes: Array<() => void> = []
+        const gate: Limiter.Gate = {
+          flow: {},
+          tryTake: () => free > 0 && free-- > 0,
+          release: () => void free++,
+          onFree: (wake) => void wakes.push(wake)
+        }
+        const log = new Map<string, number | string>()
+        const waited: Array<number> = []
+        for (const name of ["first", "second"]) {
+          yield* Limiter.withAdmission({ service: "a", gate })((lease) =>
+            Effect.flatMap(now, (at) => Effect.sync(() => log.set(name, at) && waited.push(lease.waitedMillis)))
+          ).pipe(
+            Effect.catch((rejected) => Effect.sync(() => log.set(name, rejected.reason))),
+            Effect.forkChild({ startImmediately: true })
+          )
+        }
+        yield* TestClock.adjust("10 minutes")
+        assert.strictEqual(log.size, 0)
+        free = 2
+        for (const wake of wakes.splice(0)) wake()
+        yield* settled
+        assert.deepStrictEqual([...log], [["first", 600_000]])
+        yield* TestClock.adjust("30 seconds")
+        assert.deepStrictEqual([log.get("second"), waited], [630_000, [0, 30_000]])
+      }).pipe(
+        Effect.provide(layer({ services: { a: Limiter.slidingWindow({ limit: 1, window: "30 seconds" }) } }))
+      ))
+
+    it.effect("turns away who waits for limits too long, once it had its place", () =>
+      Effect.gen(function*() {
+        let free = 0
+        const wakes: Array<() => void> = []
+        const gate: Limiter.Gate = {
+          flow: {},
+          tryTake: () => free > 0 && free-- > 0,
+          release: () => void free++,
+          onFree: (wake) => void wakes.push(wake)
+        }
+        const log = new Map<string, number | string>()
+        const holder = yield* Effect.forkChild(Limiter.withAdmission({ service: "a" })(Effect.never))
+        yield* starts(log)("gated", { service: "a", gate })
+        yield* TestClock.adjust("10 minutes")
+        free = 1
+        for (const wake of wakes.splice(0)) wake()
+        yield* settled
+        yield* TestClock.adjust("58 seconds")
+        assert.strictEqual(log.size, 0)
+        yield* TestClock.adjust("4 seconds")
+        assert.deepStrictEqual([...log], [["gated", "MaxWait"]])
+        yield* Fiber.interrupt(holder)
+      }).pipe(Effect.provide(layer({ services: { a: Limiter.permits(1) } }))))
+
+    it.effect("holds no place while it waits for a limit", () =>
+      Effect.gen(function*() {
+        let free = 1
+        const gate: Limiter.Gate = {
+          flow: {},
+          tryTake: () => free > 0 && free-- > 0,
+          release: () => void free++,
+          onFree: () => {}
+        }
+        const log = new Map<string, number | string>()
+        yield* starts(log)("first", { service: "a" })
+        yield* starts(log)("gated", { service: "a", gate })
+        assert.strictEqual(free, 1)
+        const left = yield* starts(log)("gated too", { service: "a", gate })
+        yield* Fiber.interrupt(left)
+        assert.strictEqual(free, 1)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual([free, log.get("gated")], [0, 1000])
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(1) } }))))
+
     it.effect("skips whoever has no place, and goes on when it is free", () =>
       Effect.gen(function*() {
         let free = 1

@@ -76,6 +76,46 @@ describe("Limiter: several processes on one store", () => {
       assert.isAtMost(scripts, 2 * total, seen)
     }))
 
+  it.effect("rejects at once only what would have started too late, with others waiting elsewhere", () =>
+    Effect.gen(function*() {
+      const maxWaitMillis = 2000
+      const mine = 400
+      const run = (maxWait: number, others: number) =>
+        Effect.gen(function*() {
+          const store = yield* sharedStore
+          const rule = { services: { a: perSecond(50) } }
+          const other = yield* processOn(store, new Wire(), { ...rule, maxWait: "1 hour" })
+          for (let i = 0; i < others; i++) yield* Effect.forkScoped(other.withAdmission({ service: "a" })(Effect.void))
+          yield* settled
+          yield* TestClock.adjust("3 seconds")
+          const limiter = yield* processOn(store, new Wire(), { ...rule, maxWait })
+          const begun = yield* now
+          const waits = new Map<number, number>()
+          const rejected: Array<number> = []
+          for (let i = 0; i < mine; i++) {
+            yield* limiter.withAdmission({ service: "a" })(
+              Effect.flatMap(now, (at) => Effect.sync(() => waits.set(i, at - begun)))
+            ).pipe(
+              Effect.catch(() => Effect.flatMap(now, (at) => Effect.sync(() => at < begun + 1500 && rejected.push(i)))),
+              Effect.forkChild
+            )
+            if (i % 10 === 0) yield* settled
+          }
+          yield* settled
+          yield* TestClock.adjust("1 minute")
+          return { rejected, waits }
+        }).pipe(Effect.scoped)
+      for (const others of [20, 400, 4000]) {
+        const free = yield* run(3_600_000, others)
+        const bound = yield* run(maxWaitMillis, others)
+        const wrong = bound.rejected.filter((i) => free.waits.get(i)! <= maxWaitMillis)
+        const seen = `${others} elsewhere: ${bound.rejected.length} rejected at once, ${bound.waits.size} started`
+        assert.isAtMost(wrong.length, 2, seen)
+        // Most of those that could not start in time are told so.
+        assert.isAtLeast(bound.rejected.length, (mine - bound.waits.size) * 0.6, seen)
+      }
+    }))
+
   it.effect("does not let a large cost starve behind another process's small ones", () =>
     Effect.gen(function*() {
       const store = yield* sharedStore
@@ -181,6 +221,20 @@ describe("Limiter: asking", () => {
       const guess = limiter.withAdmission({ service: "a", speculative: true })(Effect.void)
       const exits = yield* Effect.all(Array.from({ length: 5 }, () => Effect.exit(guess)), { concurrency: "unbounded" })
       assert.strictEqual(exits.filter(Exit.isSuccess).length, 3)
+    }))
+
+  it.effect("lets no guess wait behind a request that was refused", () =>
+    Effect.gen(function*() {
+      const { limiter } = yield* one({ services: { a: perSecond(3) } })
+      yield* limiter.withAdmission({ service: "a", calls: 2 })(Effect.void)
+      const large = yield* Effect.forkChild(limiter.withAdmission({ service: "a", calls: 2 })(now))
+      const guess = yield* Effect.forkChild(
+        Effect.flip(limiter.withAdmission({ service: "a", speculative: true })(Effect.void))
+      )
+      yield* settled
+      assert.strictEqual((yield* Fiber.join(guess)).reason, "Exceeded")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(large), 1000)
     }))
 
   it.effect("renews the leases it holds, and tells who lost one", () =>

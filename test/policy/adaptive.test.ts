@@ -131,9 +131,10 @@ describe("onExceeded: adaptive", () => {
       })
       const { limiters: [limiter] } = yield* limiters(1)
       assert.isTrue(Exit.isFailure(yield* Effect.exit(limiter!.withAdmission({ service: "a" })(refusal))))
-      assert.isTrue(Exit.isFailure(
-        yield* Effect.exit(limiter!.withAdmission({ service: "b", repeat: true, speculative: true })(refusal))
-      ))
+      const refused = yield* Effect.flip(
+        limiter!.withAdmission({ service: "b", repeat: true, speculative: true })(refusal)
+      )
+      assert.deepStrictEqual(refused, { status: 429, headers: {} })
       assert.strictEqual(runs, 2)
       // Paused: what is speculative does not wait.
       const late = yield* Effect.flip(limiter!.withAdmission({ service: "a", speculative: true })(Effect.void))
@@ -207,6 +208,27 @@ describe("onExceeded: adaptive", () => {
       for (let i = 0; i < 3; i++) yield* Effect.forkChild(withAdmission({ service: "api" })(refused))
       yield* TestClock.adjust(10)
       assert.deepStrictEqual(told.slice(4), [true, true, true])
+      yield* TestClock.adjust("1 hour")
+      yield* Effect.exit(withAdmission({ service: "api" })(Effect.fail({ status: 500, headers: {} })))
+      assert.lengthOf(told, 7)
+    }))
+
+  it.effect("measures what was admitted though nothing was learnt, and answers take long", () =>
+    Effect.gen(function*() {
+      const { limiters: [limiter], store } = yield* limiters(1)
+      const slow = limiter!.withAdmission({ service: "api" })(
+        Effect.andThen(Effect.sleep("20 seconds"), Effect.fail({ status: 429, headers: { "retry-after": "1" } }))
+      )
+      for (let i = 0; i < 1990; i++) {
+        // Others keep the store busy: it sweeps.
+        yield* limiter!.withAdmission({ service: `other ${i % 50}` })(Effect.void)
+        if (i < 500) yield* Effect.forkChild(slow)
+        yield* TestClock.adjust(10)
+      }
+      yield* TestClock.adjust("100 millis")
+      const rule = { _tag: "Adaptive", unit: "calls" } as const
+      const [state] = yield* store.peek([{ key: "service/api/adaptive", name: "", group: "service/api", rule }])
+      assert.approximately(state?._tag === "Adaptive" ? state.callsPerSecond : 0, 50, 2)
     }))
 
   it.effect("learns nothing from effects that fail for reasons of their own", () =>
@@ -218,6 +240,36 @@ describe("onExceeded: adaptive", () => {
       const rule = { _tag: "Adaptive", unit: "calls" } as const
       const [state] = yield* store.peek([{ key: "service/api/adaptive", name: "", group: "service/api", rule }])
       assert.deepInclude(state, { callsPerSecond: Number.POSITIVE_INFINITY, pausedMillis: 0 })
+    }))
+})
+
+describe("Limiter.feedback", () => {
+  it.effect("is told on four times a second at most, unless it says that there is no room", () =>
+    Effect.gen(function*() {
+      let told = 0
+      const context = yield* Layer.build(LimiterStore.layerMemory)
+      const store = Context.get(context, LimiterStore.LimiterStore)
+      const counting = LimiterStore.LimiterStore.of({
+        ...store,
+        feedback: (limit, signal) => Effect.andThen(Effect.sync(() => void told++), store.feedback(limit, signal))
+      })
+      const limiter = Context.get(
+        yield* Layer.build(
+          Layer.provide(
+            Limiter.layerStore({ onExceeded: "adaptive" }),
+            Layer.succeed(LimiterStore.LimiterStore, counting)
+          )
+        ),
+        Limiter.Limiter
+      )
+      for (let i = 0; i < 100; i++) {
+        yield* limiter.feedback("api", { congested: false, latencyMillis: 5 })
+        yield* TestClock.adjust(10)
+      }
+      assert.strictEqual(told, 4)
+      yield* limiter.feedback("api", { congested: false, remaining: 0, resetMillis: 5 })
+      yield* limiter.feedback("api", { congested: true })
+      assert.strictEqual(told, 6)
     }))
 })
 

@@ -39,3 +39,24 @@ ToolPolicy.tool({
   // @ts-expect-error a wrong result does not compile
   handler: () => Effect.succeed("one")
 })
+
+ToolPolicy.tool({
+  parameters: Schema.Struct({ text: Schema.String }),
+  success: Schema.Struct({ tokens: Schema.Finite }),
+  annotations: { service: "openai", cost: { estimate: ({ text }) => text.length, actual: ({ tokens }) => tokens } },
+  handler: () => Effect.succeed({ tokens: 1 })
+})
+
+ToolPolicy.tool({
+  parameters: Schema.Struct({ text: Schema.String }),
+  // @ts-expect-error a cost is a number
+  annotations: { cost: ({ text }) => text },
+  handler: () => Effect.void
+})
+
+ToolPolicy.tool({
+  success: Schema.Finite,
+  // @ts-expect-error the result is what `success` says
+  annotations: { cost: { actual: (result: { readonly tokens: number }) => result.tokens } },
+  handler: () => Effect.succeed(1)
+})

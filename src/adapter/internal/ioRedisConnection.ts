@@ -7,7 +7,7 @@ import type * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
 import { Cluster, Redis as IoRedis } from "ioredis"
 import type { RedisOptions } from "ioredis"
-import { failed, unreachable } from "./ioRedisError.ts"
+import { failed, timedOut, unreachable } from "./ioRedisError.ts"
 import { clusterOptions, dedicatedOptions, sharedOptions } from "./ioRedisOptions.ts"
 import type { Settings } from "./ioRedisOptions.ts"
 
@@ -147,19 +147,29 @@ const call = (client: Client, name: string, args: ReadonlyArray<string>): Promis
 
 /**
  * One command. The name goes out in capitals: ioredis reshapes replies and arguments of names it knows in small letters only.
- * Without a connection it fails at once and nothing is sent.
+ * Without a connection it fails at once and nothing is sent; without an answer it fails after `commandTimeout`, if there is one.
  */
-export const sendWith =
-  ({ client, lastError }: Connection): Redis.Redis["Service"]["send"] =>
-  <A>(command: string, ...args: ReadonlyArray<string>) =>
-    Effect.callback<A, Redis.RedisError>((resume) => {
-      const name = command.toUpperCase()
-      if (client.status !== "ready") return resume(Effect.fail(unreachable(name, client.status, lastError())))
-      call(client, name, args).then(
-        (reply) => resume(Effect.succeed(reply as A)),
-        (error: unknown) => resume(Effect.fail(failed(name, error)))
-      )
-    })
+export const sendWith = (
+  { client, lastError }: Connection,
+  commandTimeout?: number
+): Redis.Redis["Service"]["send"] =>
+<A>(command: string, ...args: ReadonlyArray<string>) =>
+  Effect.callback<A, Redis.RedisError>((resume) => {
+    const name = command.toUpperCase()
+    if (client.status !== "ready") return resume(Effect.fail(unreachable(name, client.status, lastError())))
+    const timer = commandTimeout === undefined
+      ? undefined
+      : setTimeout(() => resume(Effect.fail(timedOut(name, commandTimeout))), commandTimeout)
+    const end = (exit: Effect.Effect<A, Redis.RedisError>): void => {
+      clearTimeout(timer)
+      resume(exit)
+    }
+    call(client, name, args).then(
+      (reply) => end(Effect.succeed(reply as A)),
+      (error: unknown) => end(Effect.fail(failed(name, error)))
+    )
+    return Effect.sync(() => clearTimeout(timer))
+  })
 
 /** Fails when the connection has ended. */
 export const ended = ({ client, lastError }: Connection): Effect.Effect<never, Redis.RedisError> =>

@@ -78,6 +78,17 @@ export const failed = (command: string, error: unknown): Redis.RedisError => {
   })
 }
 
+/** No answer in time. */
+export const timedOut = (command: string, millis: number): Redis.RedisError =>
+  new Redis.RedisError({
+    cause: new CommandError({
+      kind: "TimedOut",
+      command,
+      message: `no answer within ${millis} ms; it may have been applied and is not sent again`,
+      isTransient: true
+    })
+  })
+
 /** No connection: `why` is what ended the last one, or refused the next. */
 export const unreachable = (command: string, status: string, why: unknown): Redis.RedisError => {
   const said = why === undefined ? "" : `: ${textOf(why)}`

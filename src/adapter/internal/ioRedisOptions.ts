@@ -206,11 +206,12 @@ const common = (settings: Settings): RedisOptions => ({
 
 /**
  * The connection all commands share. One that has not answered anything for four command timeouts (at least a second) is given
- * up, since a half-open one never ends by itself. `READONLY` reconnects: behind the name there is a new master.
+ * up, since a half-open one never ends by itself. `READONLY` reconnects: behind the name there is a new master. ioredis' own
+ * timeout is that of a handshake; a command's is shorter and kept where it is sent.
  */
 export const sharedOptions = (settings: Settings): RedisOptions => ({
   ...common(settings),
-  commandTimeout: settings.commandTimeout,
+  commandTimeout: Math.max(settings.commandTimeout, settings.connectTimeout),
   socketTimeout: Math.max(4 * settings.commandTimeout, 1000),
   retryStrategy: reconnectDelay,
   reconnectOnError: (error) => codeOf(error.message) === "READONLY"

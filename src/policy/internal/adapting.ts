@@ -33,10 +33,15 @@ export const adapting = (base: Base): {
   readonly withAdmission: WithAdmission
   readonly feedback: (service: string, signal: Said) => Effect.Effect<void>
 } => {
-  const news = new News()
+  const own = new News()
+  const others = new News()
   // The grant's time on the store's clock is not known here; the store counts back from its own.
-  const feedback = (service: string, signal: Said): Effect.Effect<void> =>
+  const send = (service: string, signal: Said): Effect.Effect<void> =>
     Effect.ignore(base.feedback(base.limitOf(service), { ...signal, grantedAt: Number.NaN }))
+  const feedback = (service: string, signal: Said): Effect.Effect<void> =>
+    Effect.clockWith((clock) =>
+      others.isDue(service, signal, clock.currentTimeMillisUnsafe()) ? send(service, signal) : Effect.void
+    )
   const withAdmission: WithAdmission = (request) => {
     const admit = base.admit(request)
     const { service } = request
@@ -47,7 +52,7 @@ export const adapting = (base: Base): {
       limit: base.limitOf(service).name,
       maxWaitMillis,
       admit: base.admit,
-      tell: (signal, now) => news.isDue(service, signal, now) ? feedback(service, signal) : Effect.void
+      tell: (signal, now) => own.isDue(service, signal, now) ? send(service, signal) : Effect.void
     }
     return (use) => attempt(call, admit, use, undefined)
   }

@@ -6,6 +6,9 @@ import type { RuleState } from "./ruleState.ts"
 import type { LimitState, Signal } from "./store.ts"
 import { roundWait } from "./time.ts"
 
+// An answer may take so long, and is then measured against the calls of its time.
+const answerMillis = 60_000
+
 export class AdaptiveRate implements RuleState {
   readonly capacity = Number.POSITIVE_INFINITY
   private readonly state = Adaptive.make()
@@ -48,7 +51,8 @@ export class AdaptiveRate implements RuleState {
   }
 
   isIdle(now: number): boolean {
-    return Adaptive.rateAt(this.state, now) === 0 && this.state.pausedUntil <= now
+    const { pausedUntil, usedAt } = this.state
+    return Adaptive.rateAt(this.state, now) === 0 && pausedUntil <= now && now - usedAt > answerMillis
   }
 
   observe(now: number, signal: Signal): void {

@@ -71,8 +71,9 @@ const refused = (
   fiber: AnyFiber,
   waitMillis: number
 ): Admitted => {
+  if (plan.once) return Effect.fail(desk.exceeded(lane, waitMillis))
   const waiter = waiterFor(plan, lane, use, fiber)
-  return whole(desk, waiter, desk.refused(waiter, waitMillis))
+  return whole(desk, waiter, desk.line(waiter))
 }
 
 const whole = (desk: Desk, waiter: Waiter, attempt: Admitted): Admitted =>
@@ -84,5 +85,5 @@ const whole = (desk: Desk, waiter: Waiter, attempt: Admitted): Admitted =>
 // The next steps of a fiber near the end of its budget would come a scheduler's turn after the grant.
 const mayYield = (fiber: AnyFiber): boolean => {
   const budget = fiber.cache.maxOpsBeforeYield
-  return fiber.currentOpCount + 3 >= budget && budget > 16 && !fiber.cache.preventYield
+  return fiber.currentOpCount + 8 >= budget && budget > 32 && !fiber.cache.preventYield
 }

@@ -7,23 +7,24 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { LimiterStore, LimiterStoreError } from "../LimiterStore.ts"
-import { Changes } from "./changes.ts"
-import { Circuit } from "./circuit.ts"
+import { LimiterStoreError } from "../LimiterStore.ts"
+import type { LimiterStore } from "../LimiterStore.ts"
 import { Commands } from "./commands.ts"
 import type { Outcome } from "./commands.ts"
 import { Desk } from "./desk.ts"
 import { earliestInLine } from "./estimate.ts"
 import type { Refused } from "./estimate.ts"
-import { blocking, headsEach, nextBatch, shareMillis } from "./flight.ts"
+import { blocking, headsEach, nextBatch } from "./flight.ts"
 import type { Flight, Leg } from "./flight.ts"
+import { Health } from "./health.ts"
+import { Holdings } from "./holdings.ts"
 import type { LaneQueue, LimitQueue, Waiter } from "./lane.ts"
 import { Lanes } from "./lanes.ts"
 import type { RuleBook } from "./lanes.ts"
-import { Leases } from "./leases.ts"
 import { Outage } from "./outage.ts"
 import type { OnStoreError } from "./outage.ts"
 import * as Rejections from "./rejections.ts"
+import { shareMillis } from "./shares.ts"
 import type { Answer, Grant, Limit, Signal } from "./store.ts"
 import type { Timer } from "./timer.ts"
 
@@ -43,12 +44,11 @@ const retryMillis = 100
 
 export class AskingDesk extends Desk {
   readonly lanes: Lanes
-  readonly circuit: Circuit
+  private readonly health: Health
   private readonly store: Store
   private readonly owner: string
   private readonly commands: Commands
-  private readonly changes: Changes
-  private readonly leases: Leases
+  private readonly holdings: Holdings
   private readonly outage: Outage
   private readonly fresh = new Set<LaneQueue>()
   private readonly dueQueues = new Set<LimitQueue>()
@@ -57,22 +57,26 @@ export class AskingDesk extends Desk {
   private landed: (() => void) | undefined
   private isFlushScheduled = false
   private ids = 0
-  private lastError: LimiterStoreError | undefined
 
   constructor(book: RuleBook, store: Store, options: AskingOptions, timer: Timer, context: Context.Context<never>) {
     super(timer)
     this.store = store
     this.owner = options.owner
-    this.circuit = new Circuit(options.probeMillis)
+    this.health = new Health(options.probeMillis, timer, {
+      isWanted: () => this.parked > 0 || this.holdings.isOpen,
+      ask: this.readOne,
+      heard: ({ _tag }) => this.holdings.follow(this.health.isAway, _tag === "Done")
+    })
     this.commands = new Commands(context, timer, options.commandTimeoutMillis)
-    this.changes = new Changes(this.commands, store, timer, this.heard)
-    this.leases = new Leases(this.commands, store, timer, this.heard)
     this.outage = new Outage(options.onStoreError, timer.clock, this.freed)
+    this.holdings = new Holdings(store, this.commands, timer, this.outage, this.health.heard)
     this.lanes = new Lanes(book, (key, limits) => store.lane(key, limits, options.owner), this.due)
   }
 
   attempt(waiter: Waiter): Effect.Effect<unknown, unknown, unknown> {
-    return this.line(waiter)
+    const { gate, lane } = waiter
+    const isUnlimited = lane.limits.length === 0 && lane.isIdle && !this.closed
+    return isUnlimited && (gate === undefined || gate.tryTake()) ? this.begin(waiter) : this.line(waiter)
   }
 
   // A lane that is about to be asked for keeps its turn, whoever joins it.
@@ -86,8 +90,21 @@ export class AskingDesk extends Desk {
   }
 
   protected serve(lane: LaneQueue): void {
+    if (lane.limits.length === 0) return this.startAll(lane)
     this.fresh.add(lane)
     this.flushSoon()
+  }
+
+  // Nothing is to be asked for a lane without limits.
+  private startAll(lane: LaneQueue): void {
+    for (let waiter = this.head(lane); waiter !== undefined; waiter = this.head(lane)) {
+      if (this.isTired) {
+        waiter.gate?.release()
+        return this.later(lane)
+      }
+      this.takeOut(lane, waiter)
+      this.start(waiter, undefined)
+    }
   }
 
   readonly due = (queue: LimitQueue): void => {
@@ -108,15 +125,16 @@ export class AskingDesk extends Desk {
     this.isFlushScheduled = false
     if (this.flight !== undefined || this.closed) return
     this.passOrphans()
-    if (this.circuit.isOpen) return this.withoutStore()
+    if (this.health.isAway) return this.withoutStore()
     const flight = this.board()
     if (flight.legs.length === 0) return this.keepDue(flight.queues)
     this.flight = flight
     this.commands.run(this.store.ask(flight.legs.map(({ ask }) => ask)), (outcome) => {
       this.flight = undefined
-      this.heard(outcome)
-      if (outcome._tag === "Done") this.answered(flight, outcome.value)
-      else this.unanswered(flight, outcome.error)
+      this.health.heard(outcome)
+      if (outcome._tag === "Failed") this.unanswered(flight, outcome.error)
+      else if (outcome.value.length === flight.legs.length) this.answered(flight, outcome.value)
+      else this.unanswered(flight, miscounted)
       this.landed?.()
       if (this.fresh.size > 0 || this.dueQueues.size > 0 || this.withdrawn.size > 0) this.flushSoon()
     })
@@ -125,7 +143,7 @@ export class AskingDesk extends Desk {
   // Everybody who may try, the oldest turn first.
   private board(): Flight {
     const queues = [...this.dueQueues]
-    const lanes = new Set(queues.flatMap((queue) => queue.parked.slice(0, 2 * headsEach(1))))
+    const lanes = new Set(queues.flatMap((queue) => queue.parked.slice(0, queue.batch)))
     for (const lane of this.fresh) lanes.add(lane)
     this.dueQueues.clear()
     this.fresh.clear()
@@ -138,7 +156,7 @@ export class AskingDesk extends Desk {
       else this.boardLane(lane, most, legs)
     }
     for (const lane of this.withdrawn) {
-      if (lane.isIdle) legs.push({ lane, heads: [], ask: { lane: lane.lane, heads: [], waiting: 0 } })
+      if (lane.isIdle) legs.push({ lane, heads: [], ask: { lane: lane.lane, heads: [], waiting: 0 }, from: undefined })
     }
     this.withdrawn.clear()
     return { legs, queues }
@@ -148,7 +166,7 @@ export class AskingDesk extends Desk {
     const heads: Array<Waiter> = []
     const count = Math.min(most, lane.batch)
     for (let waiter = this.head(lane); waiter !== undefined; waiter = this.head(lane)) {
-      lane.turns.shift(waiter)
+      this.takeOut(lane, waiter)
       waiter.phase = "asked"
       heads.push(waiter)
       if (heads.length === count) break
@@ -159,7 +177,8 @@ export class AskingDesk extends Desk {
       return
     }
     const ids = heads.map(({ calls, tokens }) => ({ id: lane.hasPermits ? this.nextId() : "", calls, tokens }))
-    legs.push({ lane, heads, ask: { lane: lane.lane, heads: ids, waiting: lane.turns.open + heads.length } })
+    const ask = { lane: lane.lane, heads: ids, waiting: lane.turns.open + heads.length }
+    legs.push({ lane, heads, ask, from: lane.parkedAt })
   }
 
   private nextId(): string {
@@ -181,6 +200,10 @@ export class AskingDesk extends Desk {
   private answered(flight: Flight, answers: ReadonlyArray<Answer>): void {
     const starts: Array<() => void> = []
     flight.legs.forEach((leg, index) => this.answeredLeg(leg, answers[index]!, starts))
+    for (const queue of flight.queues) {
+      const tried = flight.legs.flatMap(({ from }, index) => from === queue ? [answers[index]!.granted] : [])
+      if (tried.length > 0) queue.batch = nextBatch(tried.length, tried.filter((granted) => granted > 0).length)
+    }
     this.keepDue(flight.queues)
     // Everybody stands where he belongs before anybody's code runs.
     for (const start of starts) start()
@@ -189,7 +212,7 @@ export class AskingDesk extends Desk {
   private answeredLeg({ ask, heads, lane }: Leg, answer: Answer, starts: Array<() => void>): void {
     const { granted, grantedAt, waitMillis } = answer
     lane.asked = 0
-    if (heads.length > 0) lane.batch = nextBatch(heads.length, answer)
+    if (heads.length > 0) lane.batch = nextBatch(heads.length, granted)
     heads.slice(0, granted).forEach((waiter, index) => {
       const grant: Grant = { lane: ask.lane, head: ask.heads[index]!, grantedAt }
       if (waiter.phase === "asked") starts.push(() => this.startAsked(waiter, grant))
@@ -224,10 +247,7 @@ export class AskingDesk extends Desk {
         later.push(() => this.reject(waiter, Rejections.exceeded(queue?.limit.name ?? "the store", waitMillis)))
       } else if (isOverdue(waiter)) later.push(() => this.reject(waiter, this.waitedTooLong(waiter)))
       else if (waiter.lane !== this.laneOf(waiter.plan, waiter.tenant)) later.push(() => this.readmit(waiter))
-      else {
-        waiter.phase = "waiting"
-        waiter.lane.turns.unshift(waiter)
-      }
+      else this.putIn(waiter.lane, waiter)
     }
   }
 
@@ -240,7 +260,7 @@ export class AskingDesk extends Desk {
     else if (queue !== undefined) {
       const head = lane.turns.peek()!
       const cost = queue.limit.rule.unit === "calls" ? head.calls : head.tokens
-      this.moveTo(lane, queue, Math.max(waitMillis, shareMillis(lane, queue, cost)))
+      this.moveTo(lane, queue, Math.max(waitMillis, shareMillis(lane, queue.limit.rule, cost)))
       if (lane.untold > 0) this.tell(lane, { queue, waitMillis, cost })
     } else if (lane.parkedAt === undefined) this.arrive(lane)
   }
@@ -259,7 +279,7 @@ export class AskingDesk extends Desk {
       tokens += waiter.tokens
       if (waiter.isTold) continue
       waiter.isTold = true
-      const rejected = this.isTooLate(waiter, earliestInLine(lane, { calls, tokens }, refused), now)
+      const rejected = this.isTooLate(waiter, earliestInLine(waiter, { calls, tokens }, refused), now)
       if (rejected !== undefined) this.reject(waiter, rejected)
     }
   }
@@ -286,17 +306,12 @@ export class AskingDesk extends Desk {
   // ---- without an answer ----------------------------------------------------------------------------------------------
 
   private unanswered(flight: Flight, error: LimiterStoreError): void {
-    this.lastError = error
+    this.health.lastError = error
     const heads: Array<Waiter> = []
     for (const { ask, heads: asked, lane } of flight.legs) {
       lane.asked = 0
       heads.push(...asked.filter(({ phase }) => phase === "asked"))
-      // It may have been applied: its leases go back when the store is there again.
-      if (lane.hasPermits && error.kind === "TimedOut") {
-        for (const head of ask.heads) {
-          this.changes.add({ _tag: "Release", grant: { lane: ask.lane, head, grantedAt: 0 } })
-        }
-      }
+      if (lane.hasPermits && error.kind === "TimedOut") this.holdings.doubt(ask)
     }
     for (const queue of flight.queues) if (queue.parked.length > 0) this.await(queue, retryMillis)
     for (const waiter of heads) this.decide(waiter)
@@ -313,7 +328,7 @@ export class AskingDesk extends Desk {
     while (!this.isTired) {
       const waiter = this.head(lane)
       if (waiter === undefined) break
-      lane.turns.shift(waiter)
+      this.takeOut(lane, waiter)
       if (!this.decide(waiter)) return
     }
     if (lane.parkedAt === undefined) return this.arrive(lane)
@@ -328,7 +343,7 @@ export class AskingDesk extends Desk {
 
   /** Decides without the store for a waiter out of its line: whether that was an answer. */
   private decide(waiter: Waiter): boolean {
-    const decision = this.outage.decide(waiter, this.lastError)
+    const decision = this.outage.decide(waiter, this.health.lastError)
     switch (decision._tag) {
       case "Start":
         this.start(waiter, decision.grant)
@@ -339,9 +354,8 @@ export class AskingDesk extends Desk {
         return true
       case "Wait": {
         waiter.gate?.release()
-        waiter.phase = "waiting"
         const { lane } = waiter
-        lane.turns.unshift(waiter)
+        this.putIn(lane, waiter)
         this.moveTo(lane, lane.limits[decision.blockedBy]!, decision.waitMillis)
         return false
       }
@@ -357,49 +371,23 @@ export class AskingDesk extends Desk {
       for (const waiter of heads) if (waiter.phase === "asked") this.decide(waiter)
       this.unheard(lane)
     }
-    this.probe()
+    this.health.probe()
   }
 
-  /** The probe's time has come. */
-  private readonly probing = { at: 0, rank: 2, index: -1, fire: (): void => this.probe() }
-
-  private probe(): void {
-    const now = this.timer.now()
-    if (!this.circuit.probes(now)) return this.watch()
+  // The first limit of any lane, read.
+  private readonly readOne = (done: (outcome: Outcome<unknown>) => void): void => {
     const limits: Array<Limit> = []
     for (const lane of this.lanes.all()) {
       limits.push(...lane.lane.limits.slice(0, 1))
       if (limits.length > 0) break
     }
-    this.commands.run(this.store.peek(limits), (outcome) => {
-      if (outcome._tag === "Failed") this.circuit.probeFailed(this.timer.now())
-      this.heard(outcome)
-    })
-  }
-
-  // While anybody waits for the store, or something is to be told to it, it is probed by itself; else the next request does it.
-  private watch(): void {
-    const { circuit, timer } = this
-    const isWanted = circuit.isOpen && (this.parked > 0 || this.changes.size > 0 || this.leases.size > 0)
-    if (isWanted && !circuit.isProbing) timer.set(this.probing, Math.max(circuit.probeAt, timer.now() + 1))
-    else timer.remove(this.probing)
-  }
-
-  /** A command has ended, well or not. */
-  private readonly heard = (outcome: Outcome<unknown>): void => {
-    if (outcome._tag === "Failed") {
-      this.lastError = outcome.error
-      this.circuit.failed(this.timer.now())
-    } else this.circuit.succeeded()
-    this.changes.isHeld = this.circuit.isOpen
-    if (!this.circuit.isOpen && this.changes.size > 0 && outcome._tag === "Done") this.timer.soon(this.changes.send)
-    this.watch()
+    this.commands.run(this.store.peek(limits), done)
   }
 
   // ---- the way out ----------------------------------------------------------------------------------------------------
 
-  protected override hold({ grant, lane }: Waiter): void {
-    if (grant !== undefined && lane.hasPermits && !this.outage.isLocal(grant)) this.leases.hold(grant)
+  protected override hold(waiter: Waiter): void {
+    this.holdings.hold(waiter)
   }
 
   protected abandoned(waiter: Waiter): void {
@@ -415,27 +403,27 @@ export class AskingDesk extends Desk {
   }
 
   protected giveBack(grant: Grant): void {
-    if (!this.outage.change({ _tag: "Return", grant })) this.changes.add({ _tag: "Return", grant })
+    this.holdings.giveBack(grant)
   }
 
-  protected release({ grant, lane }: Waiter): void {
-    if (!lane.hasPermits || this.outage.change({ _tag: "Release", grant: grant! })) return
-    if (this.leases.drop(grant!)) this.changes.add({ _tag: "Release", grant: grant! })
+  protected release(waiter: Waiter): void {
+    this.holdings.release(waiter)
   }
 
   settle(waiter: Waiter, tokens: number): void {
-    const { grant } = waiter
-    if (grant === undefined) return
-    if (!this.outage.change({ _tag: "Settle", grant, tokens })) this.changes.add({ _tag: "Settle", grant, tokens })
-    waiter.grant = { ...grant, head: { ...grant.head, tokens } }
+    this.holdings.settle(waiter, tokens)
+  }
+
+  lost(waiter: Waiter): Effect.Effect<void> {
+    return this.holdings.lost(waiter)
   }
 
   /** Tells what a service said. What makes it pause is heard before anybody goes on. */
   readonly feedback = (limit: Limit, signal: Signal): Effect.Effect<void> =>
     Effect.callback<void>((resume) => {
-      if (this.circuit.isOpen) return resume(Effect.void)
+      if (this.health.isAway) return resume(Effect.void)
       this.commands.run(this.store.feedback(limit, signal), (outcome) => {
-        this.heard(outcome)
+        this.health.heard(outcome)
         resume(Effect.void)
       })
       if (!signal.congested) resume(Effect.void)
@@ -445,18 +433,10 @@ export class AskingDesk extends Desk {
   readonly peek: Store["peek"] = (limits) =>
     Effect.callback((resume) =>
       this.commands.run(this.store.peek(limits), (outcome) => {
-        this.heard(outcome)
+        this.health.heard(outcome)
         resume(outcome._tag === "Done" ? Effect.succeed(outcome.value) : Effect.fail(outcome.error))
       })
     )
-
-  lost({ grant }: Waiter): Effect.Effect<void> {
-    if (grant === undefined) return Effect.never
-    return Effect.callback<void>((resume) => {
-      const forget = this.leases.onLost(grant, () => resume(Effect.void))
-      return Effect.sync(forget)
-    })
-  }
 
   /** Ends when the store has what it is to have back, or cannot have it. */
   readonly closing: Effect.Effect<void> = Effect.suspend(() => {
@@ -465,9 +445,8 @@ export class AskingDesk extends Desk {
       const drain = (): void => {
         const lanes = [...this.lanes.all()].filter(({ isRegistered }) => isRegistered)
         const asks = lanes.map(({ lane }) => ({ lane, heads: [], waiting: 0 }))
-        if (asks.length > 0 && !this.circuit.isOpen) this.commands.run(this.store.ask(asks), () => {})
-        for (const grant of this.leases.dropAll()) this.changes.add({ _tag: "Release", grant })
-        this.changes.whenIdle(() => {
+        if (asks.length > 0 && !this.health.isAway) this.commands.run(this.store.ask(asks), () => {})
+        this.holdings.drain(() => {
           this.commands.close()
           this.timer.close()
           resume(Effect.void)
@@ -484,3 +463,9 @@ export class AskingDesk extends Desk {
 
 // Its time passed while it was asked for.
 const isOverdue = (waiter: Waiter): boolean => waiter.expired !== undefined && waiter.index === -1
+
+const miscounted = new LimiterStoreError({
+  kind: "Refused",
+  message: "the store gave more or fewer answers than it was asked for",
+  isTransient: false
+})

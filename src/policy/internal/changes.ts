@@ -56,6 +56,7 @@ export class Changes implements Entry {
   /** Sends what is pending, unless something is under way. */
   readonly send = (): void => {
     this.isScheduled = false
+    this.timer.remove(this)
     if (this.isSending || this.isHeld || this.pending.length === 0) return this.tellIdle()
     this.isSending = true
     const changes = this.pending.splice(0, changesPerCommand)

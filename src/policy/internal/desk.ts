@@ -79,41 +79,57 @@ export abstract class Desk {
     return lane.isIdle && (this.parked === 0 || lane.behind(Number.POSITIVE_INFINITY) === undefined)
   }
 
-  /** Makes a request wait, unless it may not or would wait too long. */
-  protected line(waiter: Waiter, refusal?: Refusal): Admitted {
-    return Effect.suspend(() => {
-      const rejected = this.refuses(waiter, refusal)
-      if (rejected !== undefined) return Effect.fail(rejected)
-      return Effect.callback<unknown, unknown, unknown>((resume) => {
-        waiter.resume = resume
-        this.enter(waiter, refusal)
-      })
+  /**
+   * Makes a request wait, unless it may not or would wait too long. What is tried and where it lines up is one step: what comes
+   * back in between would wake nobody.
+   */
+  line(waiter: Waiter): Admitted {
+    return Effect.callback<unknown, unknown, unknown>((resume) => {
+      waiter.resume = resume
+      waiter.since = this.timer.now()
+      // Rules may have come since the request did.
+      waiter.lane = this.laneOf(waiter.plan, waiter.tenant)
+      const tried = this.tryNow(waiter)
+      if (tried === "started") return
+      const rejected = this.refuses(waiter, tried)
+      if (rejected === undefined) this.enter(waiter, tried)
+      else this.reject(waiter, rejected)
     })
+  }
+
+  /** Tries a request that nobody is ahead of, where the store answers at once. */
+  protected tryNow(_waiter: Waiter): Refusal | "started" | undefined {
+    return undefined
   }
 
   private refuses(waiter: Waiter, refusal: Refusal | undefined): Rejected | undefined {
     const { lane, plan } = waiter
     if (this.closed) return Rejections.closed
+    if (plan.overCapacity !== undefined) return plan.overCapacity
+    if (refusal !== undefined && plan.once) return Rejections.exceeded(refusal.queue.limit.name, refusal.waitMillis)
     const queue = plan.request.speculative === true ? lane.behind(Number.POSITIVE_INFINITY) : undefined
     if (queue !== undefined) return Rejections.exceeded(queue.limit.name, this.untilDue(queue))
-    waiter.since = this.timer.now()
     return this.isTooLate(waiter, earliest(plan, lane, waiter, waiter.since, refusal), waiter.since)
   }
 
-  /** Whether its earliest start is later than it may wait. */
-  protected isTooLate({ plan, since }: Waiter, { limit, millis }: Earliest, now: number): Rejected | undefined {
-    const allowed = Math.min(plan.maxWaitMillis, plan.deadlineMillis)
-    if (now - since + millis <= allowed) return undefined
+  /** Whether its earliest start is later than it may wait; the deadline counts the wait for its place too. */
+  protected isTooLate(waiter: Waiter, { limit, millis }: Earliest, now: number): Rejected | undefined {
+    const { deadlineMillis, maxWaitMillis, once } = waiter.plan
+    const isPastDeadline = now - waiter.since + millis > deadlineMillis
+    if (!isPastDeadline && waiter.limitedFor(now) + millis <= maxWaitMillis) return undefined
+    const name = limit?.limit.name ?? ""
     // Who may not wait at all is not told that the wait is too long.
-    if (plan.once) return Rejections.exceeded(limit?.limit.name ?? "", millis)
-    const reason = plan.deadlineMillis < plan.maxWaitMillis ? "Deadline" : "MaxWait"
-    return Rejections.tooLate(reason, limit?.limit.name ?? "", allowed, millis)
+    if (once) return Rejections.exceeded(name, millis)
+    return isPastDeadline && deadlineMillis < maxWaitMillis
+      ? Rejections.tooLate("Deadline", name, deadlineMillis, millis)
+      : Rejections.tooLate("MaxWait", name, maxWaitMillis, millis)
   }
 
   private enter(waiter: Waiter, refusal: Refusal | undefined): void {
     const { lane } = waiter
     waiter.phase = "waiting"
     lane.turns.push(waiter)
+    waiter.linedUp(this.timer.now())
     if (waiter.plan.maxWaitMillis !== Number.POSITIVE_INFINITY) {
       waiter.expired = this.expire
       this.timer.set(waiter, waiter.since + waiter.plan.maxWaitMillis)
@@ -148,11 +164,24 @@ export abstract class Desk {
     return undefined
   }
 
+  /** Takes whose turn it is out of its line. */
+  protected takeOut(lane: LaneQueue, waiter: Waiter): void {
+    waiter.leaving(this.timer.now())
+    lane.turns.shift(waiter)
+  }
+
+  /** Puts it back where it stood. */
+  protected putIn(lane: LaneQueue, waiter: Waiter): void {
+    waiter.phase = "waiting"
+    lane.turns.unshift(waiter)
+    waiter.linedUp(this.timer.now())
+  }
+
   private shut(lane: LaneQueue, waiter: Waiter): void {
     const flow = waiter.flow!
-    lane.turns.close(flow)
+    lane.turns.close(flow, this.timer.now())
     waiter.gate!.onFree(() => {
-      lane.turns.reopen(flow)
+      lane.turns.reopen(flow, this.timer.now())
       this.ready.add(lane)
       this.schedule()
     })
@@ -284,9 +313,13 @@ export abstract class Desk {
   private readonly expire = (waiter: Waiter): void => {
     // An ask under way may still let it pass; it is turned away when it comes back.
     if (waiter.phase !== "waiting") return
+    const now = this.timer.now()
+    const left = waiter.plan.maxWaitMillis - waiter.limitedFor(now)
+    // The wait for its place does not count; as long as that goes on, it is looked at now and then.
+    if (left > 0) return this.timer.set(waiter, now + Math.max(left, waiter.flow!.closed ? 1000 : 0))
     if (waiter.isLate || !this.isNext(waiter)) return this.reject(waiter, this.waitedTooLong(waiter))
     waiter.isLate = true
-    this.timer.set(waiter, this.timer.now() + 1)
+    this.timer.set(waiter, now + 1)
   }
 
   protected waitedTooLong({ lane, plan }: Waiter): Rejected {
@@ -304,6 +337,7 @@ export abstract class Desk {
     this.timer.remove(waiter)
     if (waiter.flow === undefined) return
     const wasHead = lane.turns.peek() === waiter
+    waiter.leaving(this.timer.now())
     lane.turns.remove(waiter)
     if (lane.isIdle) this.emptied(lane)
     const queue = lane.parkedAt
@@ -347,7 +381,7 @@ export abstract class Desk {
       next.gate?.release()
       return this.giveBack(grant)
     }
-    lane.turns.shift(next)
+    this.takeOut(lane, next)
     if (lane.parkedAt !== undefined && lane.turns.peek() === undefined) this.unpark(lane)
     this.start(next, grant)
   }

@@ -2,8 +2,9 @@
  * When a newcomer could start at the earliest: a lower bound from its place in the lane, the rules' rates and the demand of
  * other processes. Permits have none. Some limits per call, nothing per waiter.
  */
-import type { LaneQueue, LimitQueue, Plan } from "./lane.ts"
+import type { LaneQueue, LimitQueue, Plan, Waiter } from "./lane.ts"
 import type { Rule } from "./rule.ts"
+import { dilution } from "./shares.ts"
 
 export interface Earliest {
   readonly millis: number
@@ -48,14 +49,13 @@ export const earliest = (
   refused: { readonly queue: LimitQueue; readonly waitMillis: number } | undefined
 ): Earliest => {
   const ahead = lane.turns.ahead(newcomer)
-  const share = lane.turns.size === 0 ? 1 : 1 + lane.elsewhere / lane.turns.size
   let millis = 0
   let limit: LimitQueue | undefined
   for (const queue of lane.limits) {
     const { rule } = queue.limit
     const calls = rule.unit === "calls"
     const own = calls ? plan.calls : plan.tokens
-    const cost = Math.floor((calls ? ahead.calls : ahead.tokens) * share) + own
+    const cost = Math.floor((calls ? ahead.calls : ahead.tokens) * dilution(lane, rule)) + own
     const bound = lowerBound(rule, { cost, ...firstAt(queue, lane, cost - own, calls, now, refused) })
     if (bound <= millis) continue
     millis = bound
@@ -66,16 +66,17 @@ export const earliest = (
 
 /** The same for one who stands in line: `through` is the cost up to it, its own included. */
 export const earliestInLine = (
-  lane: LaneQueue,
+  { calls, lane, tokens }: Waiter,
   through: { readonly calls: number; readonly tokens: number },
   refused: Refused
 ): Earliest => {
-  const share = 1 + lane.elsewhere / Math.max(lane.turns.size, 1)
   let millis = 0
   let limit: LimitQueue | undefined
   for (const queue of lane.limits) {
     const { rule } = queue.limit
-    const cost = Math.max(Math.floor((rule.unit === "calls" ? through.calls : through.tokens) * share), 1)
+    const own = rule.unit === "calls" ? calls : tokens
+    const ahead = (rule.unit === "calls" ? through.calls : through.tokens) - own
+    const cost = Math.floor(ahead * dilution(lane, rule)) + own
     const isRefused = queue === refused.queue
     const first = isRefused ? refused.cost : 0
     const bound = lowerBound(rule, { cost, first, firstMillis: isRefused ? finite(refused.waitMillis) : 0 })

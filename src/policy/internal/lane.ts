@@ -16,6 +16,8 @@ export class LimitQueue implements Entry {
   index = -1
   readonly limit: Limit
   readonly fire: () => void
+  /** How many of its lanes an ask carries at most. */
+  batch = 64
   /** The oldest turn first. */
   readonly parked: Array<LaneQueue> = []
 
@@ -116,6 +118,9 @@ export class Waiter implements Turn<Waiter>, Entry {
   phase: Phase = "new"
   since = 0
   startedAt = 0
+  // For how long its place kept it waiting: of its flow when it lined up, and its own when it left the line.
+  private closedBefore = 0
+  private closedMillis = 0
   grant: Grant | undefined
   resume: ((effect: Effect.Effect<unknown, unknown, unknown>) => void) | undefined
   // When it has waited too long.
@@ -150,5 +155,21 @@ export class Waiter implements Turn<Waiter>, Entry {
   get flowKey(): unknown {
     return this.plan.request.gate?.flow ?? this.plan.request.run
   }
+  /** It stands in its lane's line. */
+  linedUp(now: number): void {
+    this.closedBefore = this.flow!.closedFor(now) - this.closedMillis
+  }
+
+  /** It is about to leave the line. */
+  leaving(now: number): void {
+    this.closedMillis = this.flow!.closedFor(now) - this.closedBefore
+  }
+
+  /** How long limits have made it wait; not its place. */
+  limitedFor(now: number): number {
+    const closed = this.flow === undefined ? this.closedMillis : this.flow.closedFor(now) - this.closedBefore
+    return now - this.since - closed
+  }
+
   readonly fire = (): void => this.expired?.(this)
 }

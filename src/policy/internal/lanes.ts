@@ -7,7 +7,7 @@ import type { Rule } from "./rule.ts"
 import { formatRule } from "./ruleText.ts"
 import type { Lane, Limit } from "./store.ts"
 
-export type Rules = Rule | ReadonlyArray<Rule>
+type Rules = Rule | ReadonlyArray<Rule>
 
 export interface RuleBook {
   readonly global: ReadonlyArray<Rule>
@@ -20,6 +20,7 @@ export interface RuleBook {
 /** Prepares a set of limits for the store. */
 export type Prepare = (key: string, limits: ReadonlyArray<Limit>) => Lane
 
+/** So many lanes are kept; beyond that, those nobody waits in are forgotten. */
 const forgetAbove = 10_000
 
 export class Lanes {
@@ -31,10 +32,11 @@ export class Lanes {
   private readonly due: (queue: LimitQueue) => void
   private readonly services: Map<string, Array<Rule>>
   private readonly queues = new Map<string, LimitQueue>()
+  private forgetAt = forgetAbove
   private readonly lanes = new Map<string, LaneQueue>()
   // By service, for requests of nobody in particular.
-  private readonly withTokens = new Map<string | undefined, LaneQueue>()
-  private readonly withoutTokens = new Map<string | undefined, LaneQueue>()
+  private readonly withTokens = new Map<string | undefined, Map<string | undefined, LaneQueue>>()
+  private readonly withoutTokens = new Map<string | undefined, Map<string | undefined, LaneQueue>>()
 
   constructor(book: RuleBook, prepare: Prepare, due: (queue: LimitQueue) => void) {
     this.book = book
@@ -46,11 +48,16 @@ export class Lanes {
 
   /** The lane of a request. `tokens`: whether it passes limits counted in tokens. */
   resolve(service: string | undefined, tenant: string | undefined, tokens: boolean): LaneQueue {
-    if (tenant !== undefined && this.hasTenants) return this.find(service, tenant, tokens)
-    const known = tokens ? this.withTokens : this.withoutTokens
+    const of = this.hasTenants ? tenant : undefined
+    const all = tokens ? this.withTokens : this.withoutTokens
+    let known = all.get(of)
+    if (known === undefined) {
+      if (all.size >= forgetAbove) all.clear()
+      all.set(of, known = new Map())
+    }
     let lane = known.get(service)
     if (lane === undefined) {
-      lane = this.find(service, undefined, tokens)
+      lane = this.find(service, of, tokens)
       if (known.size >= forgetAbove) known.clear()
       known.set(service, lane)
     }
@@ -62,7 +69,7 @@ export class Lanes {
     const key = limits.map((limit) => limit.key).join(" ")
     const known = this.lanes.get(key)
     if (known !== undefined) return known
-    if (this.lanes.size >= forgetAbove) this.forget()
+    if (this.lanes.size >= this.forgetAt) this.forget()
     const lane = new LaneQueue(this.prepare(key, limits), limits.map((limit) => this.queueOf(limit)))
     this.lanes.set(key, lane)
     return lane
@@ -118,6 +125,7 @@ export class Lanes {
     for (const [key, lane] of this.lanes) if (lane.isIdle) this.lanes.delete(key)
     const used = new Set([...this.lanes.values()].flatMap((lane) => lane.limits))
     for (const [key, queue] of this.queues) if (!used.has(queue)) this.queues.delete(key)
+    this.forgetAt = Math.max(forgetAbove, 2 * this.lanes.size)
     this.changed()
   }
 

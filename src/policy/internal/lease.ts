@@ -27,7 +27,7 @@ export class HeldLease implements Lease {
     })
 
   get waitedMillis(): number {
-    return this.#waiter.startedAt - this.#waiter.since
+    return this.#waiter.limitedFor(this.#waiter.startedAt)
   }
 
   get lost(): Effect.Effect<void> {

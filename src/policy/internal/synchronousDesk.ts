@@ -9,6 +9,7 @@ import type { LaneQueue, LimitQueue, Waiter } from "./lane.ts"
 import { Lanes } from "./lanes.ts"
 import type { Prepare, RuleBook } from "./lanes.ts"
 import * as Rejections from "./rejections.ts"
+import type { Rejected } from "./request.ts"
 import type { Grant, Synchronous } from "./store.ts"
 import type { Timer } from "./timer.ts"
 
@@ -23,22 +24,30 @@ export class SynchronousDesk extends Desk {
   }
 
   attempt(waiter: Waiter): Effect.Effect<unknown, unknown, unknown> {
-    const { gate, lane, plan } = waiter
-    if (this.closed || !this.isFree(lane) || (gate !== undefined && !gate.tryTake())) return this.line(waiter)
-    const waitMillis = this.store.takeUnsafe(lane.lane, plan.calls, plan.tokens)
-    if (waitMillis === 0) {
-      waiter.grant = this.grantOf(waiter)
-      return this.begin(waiter)
-    }
-    gate?.release()
-    return this.refused(waiter, waitMillis)
+    if (this.take(waiter) !== 0) return this.line(waiter)
+    waiter.grant = this.grantOf(waiter)
+    return this.begin(waiter)
   }
 
-  /** A request that was tried and did not pass. */
-  refused(waiter: Waiter, waitMillis: number): Effect.Effect<unknown, unknown, unknown> {
-    const refusal: Refusal = { queue: waiter.lane.limits[this.store.blockedBy()]!, waitMillis }
-    if (waiter.plan.once) return Rejections.exceeded(refusal.queue.limit.name, waitMillis)
-    return this.line(waiter, refusal)
+  protected override tryNow(waiter: Waiter): Refusal | "started" | undefined {
+    const waitMillis = this.take(waiter)
+    if (waitMillis < 0) return undefined
+    if (waitMillis > 0) return { queue: waiter.lane.limits[this.store.blockedBy()]!, waitMillis }
+    this.start(waiter, this.grantOf(waiter))
+    return "started"
+  }
+
+  // Takes its place and its limits: 0; the wait when a limit has no room; -1 when others are ahead, or there is no place.
+  private take({ gate, lane, plan }: Waiter): number {
+    if (this.closed || !this.isFree(lane) || (gate !== undefined && !gate.tryTake())) return -1
+    const waitMillis = this.store.takeUnsafe(lane.lane, plan.calls, plan.tokens)
+    if (waitMillis !== 0) gate?.release()
+    return waitMillis
+  }
+
+  /** Why the lane's last try failed. */
+  exceeded(lane: LaneQueue, waitMillis: number): Rejected {
+    return Rejections.exceeded(lane.limits[this.store.blockedBy()]!.limit.name, waitMillis)
   }
 
   readonly due = (queue: LimitQueue): void => {
@@ -78,7 +87,7 @@ export class SynchronousDesk extends Desk {
     const waitMillis = this.store.takeUnsafe(lane.lane, waiter.calls, waiter.tokens)
     if (waitMillis === 0) {
       const grant = this.grantOf(waiter)
-      lane.turns.shift(waiter)
+      this.takeOut(lane, waiter)
       this.turned(lane)
       this.start(waiter, grant)
       return undefined

@@ -11,6 +11,9 @@ import * as Scheduler from "effect/Scheduler"
 import { Agenda } from "./agenda.ts"
 import type { Entry } from "./agenda.ts"
 
+/** How many fall due in one go before the event loop gets its turn. */
+const firesPerTurn = 512
+
 export class Timer {
   readonly clock: Clock.Clock
   private readonly context: Context.Context<never>
@@ -79,7 +82,9 @@ export class Timer {
     this.armedFor = Number.POSITIVE_INFINITY
     this.firing = true
     const now = this.now()
+    let fired = 0
     for (let entry = this.agenda.first; entry !== undefined && entry.at <= now; entry = this.agenda.first) {
+      if (fired++ === firesPerTurn) break
       this.agenda.remove(entry)
       entry.fire()
     }

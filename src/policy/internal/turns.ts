@@ -27,9 +27,26 @@ export class Flow<T extends Turn<T>> implements Linked<Flow<T>> {
   calls = 0
   tokens = 0
   closed = false
+  private closedAt = 0
+  private closedMillis = 0
   constructor(key: unknown, tenant: Tenant<T>) {
     this.key = key
     this.tenant = tenant
+  }
+
+  /** For how long it has been closed in all. */
+  closedFor(now: number): number {
+    return this.closedMillis + (this.closed ? now - this.closedAt : 0)
+  }
+
+  close(now: number): void {
+    this.closed = true
+    this.closedAt = now
+  }
+
+  open(now: number): void {
+    this.closedMillis = this.closedFor(now)
+    this.closed = false
   }
 }
 
@@ -132,19 +149,19 @@ export class Turns<T extends Turn<T>> {
   }
 
   /** The flow's place is taken: its waiters step aside. */
-  close(flow: Flow<T>): void {
+  close(flow: Flow<T>, now: number): void {
     if (flow.closed || flow.size === 0) return
     exit(flow)
-    flow.closed = true
+    flow.close(now)
     this.closedFlows++
     this.stepped += flow.size
   }
 
   /** The flow's place may be free. */
-  reopen(flow: Flow<T>): void {
+  reopen(flow: Flow<T>, now: number): void {
     // A flow that everybody left is forgotten, closed or not.
     if (!flow.closed || flow.size === 0) return
-    flow.closed = false
+    flow.open(now)
     this.closedFlows--
     this.stepped -= flow.size
     enter(flow)

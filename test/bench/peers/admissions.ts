@@ -2,7 +2,7 @@
  * The limiters outside Effect. Their packages are missing until the bench installs them, so only the few names used here are
  * typed, by hand.
  */
-import type { Side } from "../redisClients.ts"
+import type { Ongoing } from "../duel.ts"
 
 interface FixedWindow {
   readonly consume: (key: string, points?: number) => Promise<unknown>
@@ -48,27 +48,25 @@ export const pQueue = async (n: number): Promise<() => Promise<number>> => {
 }
 
 /** `rate-limiter-flexible` on Redis: four fixed windows, one `consume` after the other, as many rows of them as are in flight. */
-export const flexibleOnRedis = async (port: number): Promise<Side> => {
+export const flexibleOnRedis = async (port: number): Promise<Ongoing> => {
   const { RateLimiterRedis } = await load<Flexible>("rate-limiter-flexible")
   const { Redis } = await load<IoRedis>("ioredis")
   const client = new Redis(port, "127.0.0.1")
   const limiters = ["global", "service", "burst", "tenant"].map((keyPrefix) =>
     new RateLimiterRedis({ storeClient: client, keyPrefix, points: plenty, duration: 1 })
   )
-  return {
-    run: (inFlight, done) => {
-      let going = true
-      const row = async (): Promise<void> => {
-        while (going) {
-          for (const limiter of limiters) await limiter.consume("api")
-          done()
-        }
+  return (inFlight, done) => {
+    let going = true
+    const row = async (): Promise<void> => {
+      while (going) {
+        for (const limiter of limiters) await limiter.consume("api")
+        done()
       }
-      const rows = Array.from({ length: inFlight }, row)
-      return () => {
-        going = false
-        return Promise.all(rows)
-      }
+    }
+    const rows = Array.from({ length: inFlight }, row)
+    return () => {
+      going = false
+      return Promise.all(rows)
     }
   }
 }

@@ -1,29 +1,23 @@
 /**
- * What a limiter costs when nobody has to wait, in memory and through Redis, beside others.
+ * What a limiter costs when nobody has to wait, in memory and through Redis, each of ours in a duel with its rival.
  */
 import * as Effect from "effect/Effect"
-import { redisServer, type Server } from "../../redis.ts"
+import { redisServer } from "../../redis.ts"
 import { isInstalled } from "../../redis/process.ts"
-import { median, reading, repeat, type Run, time } from "../measure.ts"
-import { callsPerSecond, inFlight } from "../redisClients.ts"
-import { type Measure, type Scenario, speed } from "../scenario.ts"
+import { duel, type Ground, solo } from "../duel.ts"
+import { reading } from "../measure.ts"
+import { absolute, type Measure, type Reading, type Scenario } from "../scenario.ts"
+
+const against = async (side: string, rival: string, ground?: Ground): Promise<ReadonlyArray<Reading>> => {
+  const { perSecond, times } = await duel(side, rival, ground)
+  return [reading("calls/s", perSecond), reading("x", times)]
+}
+
+const alone = async (side: string, ground?: Ground): Promise<ReadonlyArray<Reading>> => [
+  reading("calls/s", await solo(side, ground))
+]
 
 const n = 100_000
-
-const runs: Readonly<Record<string, (n: number) => Promise<Run>>> = {
-  "ours": async (n) => (await import("../sides/admissions.ts")).oursOne(n),
-  "ours-four": async (n) => (await import("../sides/admissions.ts")).oursFour(n),
-  "ours-permit": async (n) => (await import("../sides/admissions.ts")).oursPermit(n),
-  "effect": async (n) => (await import("../sides/admissions.ts")).effect(n),
-  "rate-limiter-flexible": async (n) => (await import("../peers/admissions.ts")).flexible(n),
-  "p-queue": async (n) => (await import("../peers/admissions.ts")).pQueue(n)
-}
-
-const measure = (prepare: (n: number) => Promise<Run>): Measure => async (n) => {
-  const run = await prepare(n)
-  const millis = await repeat(() => time(run, n), { warmUps: 5, samples: 11 })
-  return [reading("calls/s", (n * 1000) / median(millis))]
-}
 
 /** Admissions a second with nobody waiting. */
 export const limitsMemory: Scenario = {
@@ -31,27 +25,30 @@ export const limitsMemory: Scenario = {
   about:
     "N admissions one after the other, nobody waits. ours is withAdmission around Effect.void inside one fiber: one token "
     + "bucket; ours-four four of them; ours-permit three and a permit, taken and given back. effect is RateLimiter.sleep with "
-    + "one token bucket in memory, rate-limiter-flexible one consume in memory, p-queue one add with an interval cap.",
+    + "one token bucket in memory, rate-limiter-flexible one consume in memory, p-queue one add with an interval cap. x is "
+    + "times as many as effect, the two taking turns.",
   sizes: [n],
-  repetitions: 7,
-  peers: Object.fromEntries(Object.entries(runs).map(([peer, prepare]) => [peer, measure(prepare)])),
+  repetitions: 5,
+  peers: {
+    "ours": () => against("one", "effect"),
+    "ours-four": () => against("four", "effect"),
+    "ours-permit": () => against("permit", "effect"),
+    "effect": () => alone("effect"),
+    "rate-limiter-flexible": () => alone("flexible"),
+    "p-queue": () => alone("p-queue")
+  },
   bounds: [
-    speed("one token bucket, against Effect's", ["ours", n], ["effect", n], 1),
-    speed("four token buckets, against one of Effect's", ["ours-four", n], ["effect", n], 0.6),
-    speed("three token buckets and a permit, against one of Effect's", ["ours-permit", n], ["effect", n], 0.5)
+    absolute("one token bucket, against Effect's", { peer: "ours", n, unit: "x" }, "at least", 1),
+    absolute("four token buckets, against one of Effect's", { peer: "ours-four", n, unit: "x" }, "at least", 0.6),
+    absolute("three and a permit, against one of Effect's", { peer: "ours-permit", n, unit: "x" }, "at least", 0.5)
   ]
 }
 
-const withRedis = async <A>(use: (server: Server) => Promise<A>): Promise<A> =>
-  Effect.runPromise(Effect.scoped(Effect.flatMap(redisServer(), (server) => Effect.promise(() => use(server)))))
-
-const lacksRedis = (): string | undefined =>
-  isInstalled("redis-server") ? undefined : "it needs redis-server: apt-get install redis-server"
-
-const onRedis = (side: string): Measure => (processes) =>
-  withRedis(async ({ port }) => [reading("calls/s", await callsPerSecond(side, processes, port))])
-
-const redisSides = ["ours", "ours-permit", "rate-limiter-flexible"]
+// A server of its own for every measurement; the two of a duel share it, one at a time.
+const onRedis = (measure: (ground: Ground) => Promise<ReadonlyArray<Reading>>): Measure => (processes) =>
+  Effect.runPromise(
+    Effect.scoped(Effect.flatMap(redisServer(), ({ port }) => Effect.promise(() => measure({ port, processes }))))
+  )
 
 const processes = [1, 4]
 
@@ -61,25 +58,19 @@ const inProcesses = (n: number): string => n === 1 ? "1 process" : `${n} process
 export const limitsRedis: Scenario = {
   name: "limits-redis",
   about:
-    `N client processes with ${inFlight} admissions in flight each, one redis-server, nobody waits. ours passes three token `
-    + "buckets and one exact sliding window in one script; ours-permit these and a permit lease, release included; "
-    + "rate-limiter-flexible does four consume in sequence, fixed windows.",
+    "N client processes with 32 admissions in flight each, one redis-server, nobody waits. ours passes three token buckets "
+    + "and one exact sliding window in one script; ours-permit these and a permit lease, release included; "
+    + "rate-limiter-flexible does four consume in sequence, fixed windows. x is times as many as it, the two taking turns.",
   sizes: processes,
   repetitions: 5,
-  peers: Object.fromEntries(redisSides.map((side) => [side, onRedis(side)])),
-  lacks: lacksRedis,
+  peers: {
+    "ours": onRedis((ground) => against("redis", "redis-flexible", ground)),
+    "ours-permit": onRedis((ground) => against("redis-permit", "redis-flexible", ground)),
+    "rate-limiter-flexible": onRedis((ground) => alone("redis-flexible", ground))
+  },
+  lacks: () => isInstalled("redis-server") ? undefined : "it needs redis-server: apt-get install redis-server",
   bounds: processes.flatMap((n) => [
-    speed(
-      `four limits, against four consume, ${inProcesses(n)}`,
-      ["ours", n],
-      ["rate-limiter-flexible", n],
-      2.5
-    ),
-    speed(
-      `with a permit, release included, against four consume, ${inProcesses(n)}`,
-      ["ours-permit", n],
-      ["rate-limiter-flexible", n],
-      1.5
-    )
+    absolute(`four limits, against four consume, ${inProcesses(n)}`, { peer: "ours", n, unit: "x" }, "at least", 2.5),
+    absolute(`and a permit, given back, ${inProcesses(n)}`, { peer: "ours-permit", n, unit: "x" }, "at least", 1.5)
   ])
 }

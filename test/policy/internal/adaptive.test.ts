@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Adaptive from "../../../src/policy/internal/adaptive.ts"
 import type { Signal } from "../../../src/policy/LimiterStore.ts"
-import { count, random, run } from "./simulatedApi.ts"
+import { random } from "../../random.ts"
+import { count, run } from "./simulatedApi.ts"
 import type { Service } from "./simulatedApi.ts"
 
 // A clock far from 0, as a store's is.
@@ -101,6 +102,13 @@ describe("a refusal", () => {
     assert.isAtMost(times.length, 21)
   })
 
+  it("is paced after an idle time as well: what was not used is gone", () => {
+    const state = Adaptive.make()
+    admit(state, start, start + 6000, 50)
+    Adaptive.observe(state, start + 6000, refusal(start + 5950, { retryAfterMillis: 0 }))
+    assert.isAtMost(admit(state, start + 60_000, start + 61_000).length, 11)
+  })
+
   it("is waited for an hour at most", () => {
     const state = Adaptive.make()
     Adaptive.take(state, start, 1)
@@ -173,6 +181,19 @@ describe("good answers", () => {
     assert.isBelow(grown(2000, 4000), grown(260, 4000))
     assert.isAbove(grown(2000, 4000), 9)
     assert.isAbove(grown(2000, 300_000), 18)
+  })
+
+  it("that take ever longer bring the rate down again, to half of the last jam's at most", () => {
+    const state = learnt()
+    const rates: Array<number> = []
+    for (let now = start; now < start + 40_000; now++) {
+      if (Adaptive.wait(state, now) === 0) Adaptive.take(state, now, 1)
+      const latencyMillis = now < start + 10_000 ? 100 : 100 * 1.2 ** ((now - start - 10_000) / 1000)
+      if (now % 50 === 0) Adaptive.observe(state, now, good(now, { latencyMillis }))
+      if (now % 1000 === 0) rates.push(perSecond(state, now))
+    }
+    assert.isBelow(rates[35]!, 0.8 * rates[10]!)
+    assert.isAtLeast(Math.min(...rates), 9)
   })
 
   it("fade a limit without a jam: slowly after ten minutes, to none after twenty", () => {
@@ -251,8 +272,7 @@ describe("whatever a service says", () => {
 
   it("all numbers stay numbers, a wait is an hour at most, and the rate one call a minute at least", () => {
     for (const seed of seeds) {
-      const next = random(seed)
-      const pick = <A>(values: ReadonlyArray<A>): A => values[Math.floor(next() * values.length)]!
+      const { next, pick } = random(seed)
       const state = Adaptive.make()
       let now = next() < 0.5 ? 0 : start
       for (let step = 0; step < 200; step++) {
@@ -281,7 +301,7 @@ describe("whatever a service says", () => {
 
   it("nothing passes before the time it last asked for", () => {
     for (const seed of seeds) {
-      const next = random(seed)
+      const { next } = random(seed)
       const state = Adaptive.make()
       let now = start
       let asked = 0
@@ -304,7 +324,7 @@ describe("whatever a service says", () => {
 
   it("admissions in any window stay within the learnt rate and 20 ms", () => {
     for (const seed of seeds.slice(0, 50)) {
-      const next = random(seed)
+      const { next } = random(seed)
       const state = Adaptive.make()
       const every = 1 + Math.floor(next() * 100)
       admit(state, start - 6000, start, every)

@@ -13,7 +13,7 @@ import { join } from "node:path"
 import { reasonFromStatus } from "../../../src/adapter/internal/openAiErrors.ts"
 import { signalOf } from "../../../src/policy/internal/signals.ts"
 import { describeData } from "../../data.ts"
-import { random } from "./simulatedApi.ts"
+import { random } from "../../random.ts"
 
 const now = Date.UTC(2026, 0, 15, 12, 0, 0)
 const httpDate = (offsetMillis: number): string => new Date(now + offsetMillis).toUTCString()
@@ -59,6 +59,19 @@ describe("Retry-After", () => {
     ["a long text", { "retry-after": "1,".repeat(5000) }, undefined]
   ])("%s", (_, headers, expected) => {
     assert.strictEqual(askedFor(headers), expected)
+  })
+
+  it("means UTC where a date has no zone, wherever this machine stands", () => {
+    const zone = process.env["TZ"]
+    process.env["TZ"] = "America/New_York"
+    try {
+      assert.notStrictEqual(new Date(now).getTimezoneOffset(), 0)
+      assert.strictEqual(askedFor({ "retry-after": "Thu Jan 15 12:00:50 2026" }), 50_000)
+      assert.strictEqual(askedFor({ "retry-after": "2026-01-15T12:00:10" }), 10_000)
+    } finally {
+      if (zone === undefined) delete process.env["TZ"]
+      else process.env["TZ"] = zone
+    }
   })
 
   it("is taken from the body where the headers say nothing", () => {
@@ -109,6 +122,12 @@ describe("Retry-After", () => {
 
   it("of a good answer asks for nothing", () => {
     assert.strictEqual(signalOf({ status: 200, headers: { "retry-after": "52" } }, now), undefined)
+    const headers = { "retry-after": "52", "ratelimit-remaining": "3", "ratelimit-reset": "9" }
+    assert.deepStrictEqual(signalOf({ status: 200, headers }, now), {
+      congested: false,
+      remaining: 3,
+      resetMillis: 9000
+    })
   })
 })
 
@@ -399,8 +418,7 @@ describe("hostile values", () => {
   it("say nothing, or something that makes sense, and never throw", () => {
     let told = 0
     for (let seed = 1; seed <= 3000; seed++) {
-      const next = random(seed)
-      const pick = <A>(from: ReadonlyArray<A>): A => from[Math.floor(next() * from.length)]!
+      const { next, pick } = random(seed)
       const make = (depth: number): unknown => {
         if (depth === 0 || next() < 0.3) return next() < 0.3 ? pick([429, 503, 529, 200, 403, 400]) : pick(values)
         return Object.fromEntries(Array.from({ length: 4 }, () => [pick(keys), make(depth - 1)]))

@@ -4,6 +4,7 @@
  */
 import * as Adaptive from "../../../src/policy/internal/adaptive.ts"
 import type { Signal } from "../../../src/policy/LimiterStore.ts"
+import { random } from "../../random.ts"
 
 export interface Service {
   /** Calls in any sliding `windowMillis`, at a time. */
@@ -18,17 +19,6 @@ export interface Ran {
   readonly refused: ReadonlyArray<number>
   /** By limiter. */
   readonly admitted: ReadonlyArray<number>
-}
-
-/** Numbers in [0, 1), the same for the same seed. */
-export const random = (seed: number): () => number => {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
-  }
 }
 
 interface Answer {
@@ -50,7 +40,7 @@ export const run = (options: {
   readonly state?: Adaptive.State
   readonly latencyMillis?: number
 }): Ran => {
-  const next = random(options.seed)
+  const { next } = random(options.seed)
   const state = options.state ?? Adaptive.make()
   const limiters = options.limiters ?? 1
   const admitted = Array.from({ length: limiters }, () => 0)

@@ -3,8 +3,9 @@ import * as Effect from "effect/Effect"
 import * as Adaptive from "../../src/policy/internal/adaptive.ts"
 import { adaptive, adaptiveObserve } from "../../src/policy/internal/redisAdaptive.ts"
 import type { Signal } from "../../src/policy/LimiterStore.ts"
+import { limiterOn } from "../faults/redisLimiter.ts"
+import { random } from "../random.ts"
 import { describeRedis, RedisServer } from "../redis.ts"
-import { random } from "./internal/simulatedApi.ts"
 
 interface Step {
   readonly now: number
@@ -35,8 +36,7 @@ end
 return answer`
 
 const stepsOf = (seed: number): ReadonlyArray<Step> => {
-  const next = random(seed)
-  const pick = <A>(values: ReadonlyArray<A>): A => values[Math.floor(next() * values.length)]!
+  const { next, pick } = random(seed)
   let now = next() < 0.2 ? 0 : 1_800_000_000_000
   return Array.from({ length: 300 }, () => {
     now += pick([0, 1, 3.125, 20, 150, 150, 1000, 5000, 70_000, 660_000])
@@ -58,7 +58,7 @@ const stepsOf = (seed: number): ReadonlyArray<Step> => {
 }
 
 describeRedis("the learnt rate in Redis", () => {
-  layer(RedisServer.layer())((it) => {
+  layer(RedisServer.layer(), { excludeTestServices: true })((it) => {
     it.effect("is the one in memory, number for number, on the same seeded signals", () =>
       Effect.gen(function*() {
         const server = yield* RedisServer
@@ -98,6 +98,33 @@ describeRedis("the learnt rate in Redis", () => {
           })
         }
         assert.isAbove(learnt, 1000)
+      }))
+
+    it.effect("is shared: what one process was told holds for the others, by the server's clock", () =>
+      Effect.gen(function*() {
+        const { send, url } = yield* RedisServer
+        const time = Effect.map(send("TIME"), (reply) => {
+          const [seconds, micros] = reply as ReadonlyArray<string>
+          return Number(seconds) * 1000 + Number(micros) / 1000
+        })
+        const [one, other] = yield* Effect.all(
+          [1, 2].map(() =>
+            limiterOn(url, { onExceeded: "adaptive", connect: "now", commandTimeout: 5000, maxWait: "30 seconds" })
+          )
+        )
+        const refusal = Effect.fail({ status: 429, headers: { "retry-after-ms": "700" } })
+        const refusedAt = yield* time
+        yield* Effect.exit(one!.withAdmission({ service: "api" })(refusal))
+        const startedAt = yield* other!.withAdmission({ service: "api" })(time)
+        assert.isAtLeast(startedAt - refusedAt, 700)
+        // A day is RateLimited with the time, in the process that did not hear of it as well.
+        yield* Effect.exit(
+          other!.withAdmission({ service: "late" })(Effect.fail({ status: 429, headers: { "retry-after": "86400" } }))
+        )
+        const rejected = yield* Effect.flip(Effect.asVoid(one!.withAdmission({ service: "late" })(Effect.void)))
+        assert.strictEqual(rejected.reason, "RateLimited")
+        assert.isAbove(rejected.retryAfterMillis ?? 0, 3_590_000)
+        assert.isAtMost(rejected.retryAfterMillis ?? 0, 3_600_000)
       }))
   })
 })
