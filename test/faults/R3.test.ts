@@ -11,6 +11,7 @@ describeRedis("R3: Redis restarts in mid-run and has kept its data", () => {
       const server = yield* redisServer({ appendonly: true })
       const limiter = yield* limiterOn(server.url, {
         services: { api: Limiter.slidingWindow({ limit: 60, window: "1 hour" }) },
+        commandTimeout: 3000,
         onExceeded: "fail",
         probeInterval: 100
       })

@@ -32,11 +32,9 @@ describeRedis("R4: a partition that drops packets and resets nothing", () => {
       ).pipe(Effect.map((each) => each.flat()))
       assert.isAtMost(percentile(0.99, all.map(({ millis }) => millis)), 1.2 * commandTimeout + late())
       // The connection that does not answer is given up; from then on nobody waits.
-      assert.deepStrictEqual([...new Set(all.map(({ said }) => said))].sort(), [
-        "Disconnected",
-        "TimedOut",
-        "Unreachable"
-      ])
+      const said = new Set(all.map((each) => each.said))
+      assert.isTrue(said.delete("TimedOut") && said.delete("Unreachable"))
+      assert.deepStrictEqual([...said].filter((each) => each !== "Disconnected"), [])
       yield* front.heal()
       assert.strictEqual(yield* eventually(redis.send("PING")), "PONG")
       assert.isAtMost(yield* server.calls("incr"), front.requests("incr"))

@@ -17,7 +17,11 @@ describeRedis("R8: the keys of a limiter are gone, or of another type", () => {
     it.live(`R8: FLUSHALL under load begins a ${name} afresh: at most one burst more, and all go on`, () =>
       Effect.gen(function*() {
         const server = yield* redisServer()
-        const limiter = yield* limiterOn(server.url, { services: { api: rule }, onExceeded: "fail" })
+        const limiter = yield* limiterOn(server.url, {
+          commandTimeout: 5000,
+          services: { api: rule },
+          onExceeded: "fail"
+        })
         const load = yield* Effect.forkChild(underLoad(limiter, 4, 1500), { startImmediately: true })
         yield* Effect.sleep(700)
         yield* server.send("FLUSHALL")
@@ -31,7 +35,11 @@ describeRedis("R8: the keys of a limiter are gone, or of another type", () => {
   it.live("R8: under eviction everybody is answered, and the limit holds again afterwards", () =>
     Effect.gen(function*() {
       const server = yield* redisServer({ config: { maxmemory: "2mb", "maxmemory-policy": "allkeys-lru" } })
-      const limiter = yield* limiterOn(server.url, { services: { api: rules.tokenBucket }, onExceeded: "fail" })
+      const limiter = yield* limiterOn(server.url, {
+        commandTimeout: 5000,
+        services: { api: rules.tokenBucket },
+        onExceeded: "fail"
+      })
       const load = yield* Effect.forkChild(underLoad(limiter, 4, 2000), { startImmediately: true })
       const filler = "x".repeat(50_000)
       for (let index = 0; index < 400; index++) yield* server.send("SET", `filler-${index}`, filler)
@@ -47,7 +55,11 @@ describeRedis("R8: the keys of a limiter are gone, or of another type", () => {
     it.live(`R8: a key of another type rejects by name (${name}), and is not overwritten`, () =>
       Effect.gen(function*() {
         const server = yield* redisServer()
-        const limiter = yield* limiterOn(server.url, { services: { api: rule }, probeInterval: 50 })
+        const limiter = yield* limiterOn(server.url, {
+          commandTimeout: 5000,
+          services: { api: rule },
+          probeInterval: 50
+        })
         yield* limiter.withAdmission({ service: "api" })(Effect.gen(function*() {
           const keys = (yield* server.send("KEYS", "*")) as ReadonlyArray<string>
           assert.isAbove(keys.length, 0)

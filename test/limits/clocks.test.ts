@@ -1,8 +1,8 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { tokenBucket } from "../../src/policy/Limiter.ts"
-import { clocks, fleetOf, runFleet, type Skew } from "./fleet.ts"
 import { describeRedis, redisServer } from "../redis.ts"
+import { clocks, fleetOf, runFleet, type Skew } from "./fleet.ts"
 
 // A bucket that hardly refills: what is admitted is its capacity, and one more for each minute on whichever clock is believed.
 const capacity = 200

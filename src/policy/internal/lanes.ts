@@ -7,8 +7,6 @@ import type { Rule } from "./rule.ts"
 import { formatRule } from "./ruleText.ts"
 import type { Lane, Limit } from "./store.ts"
 
-export type Rules = Rule | ReadonlyArray<Rule>
-
 export interface RuleBook {
   readonly global: ReadonlyArray<Rule>
   readonly services: ReadonlyMap<string, ReadonlyArray<Rule>>
@@ -35,8 +33,8 @@ export class Lanes {
   private forgetAt = forgetAbove
   private readonly lanes = new Map<string, LaneQueue>()
   // By service, for requests of nobody in particular.
-  private readonly withTokens = new Map<string | undefined, LaneQueue>()
-  private readonly withoutTokens = new Map<string | undefined, LaneQueue>()
+  private readonly withTokens = new Map<string | undefined, Map<string | undefined, LaneQueue>>()
+  private readonly withoutTokens = new Map<string | undefined, Map<string | undefined, LaneQueue>>()
 
   constructor(book: RuleBook, prepare: Prepare, due: (queue: LimitQueue) => void) {
     this.book = book
@@ -48,11 +46,16 @@ export class Lanes {
 
   /** The lane of a request. `tokens`: whether it passes limits counted in tokens. */
   resolve(service: string | undefined, tenant: string | undefined, tokens: boolean): LaneQueue {
-    if (tenant !== undefined && this.hasTenants) return this.find(service, tenant, tokens)
-    const known = tokens ? this.withTokens : this.withoutTokens
+    const of = this.hasTenants ? tenant : undefined
+    const all = tokens ? this.withTokens : this.withoutTokens
+    let known = all.get(of)
+    if (known === undefined) {
+      if (all.size >= forgetAbove) all.clear()
+      all.set(of, known = new Map())
+    }
     let lane = known.get(service)
     if (lane === undefined) {
-      lane = this.find(service, undefined, tokens)
+      lane = this.find(service, of, tokens)
       if (known.size >= forgetAbove) known.clear()
       known.set(service, lane)
     }
