@@ -12,6 +12,7 @@ import type { LimiterStore } from "../LimiterStore.ts"
 import { Commands } from "./commands.ts"
 import type { Outcome } from "./commands.ts"
 import { Desk } from "./desk.ts"
+import type { Refusal } from "./desk.ts"
 import { earliestInLine } from "./estimate.ts"
 import type { Refused } from "./estimate.ts"
 import { blocking, headsEach, nextBatch } from "./flight.ts"
@@ -241,12 +242,14 @@ export class AskingDesk extends Desk {
     for (const waiter of refused.toReversed()) {
       if (waiter.phase !== "asked") continue
       waiter.gate?.release()
+      // Those who start first may end it: then it has nothing any more.
+      waiter.phase = "waiting"
       // Who costs no less than the one that was refused would be refused too.
       const { once, request: { speculative } } = waiter.plan
       if (speculative === true || (once && waiter.calls >= first!.calls && waiter.tokens >= first!.tokens)) {
         later.push(() => this.reject(waiter, Rejections.exceeded(queue?.limit.name ?? "the store", waitMillis)))
       } else if (isOverdue(waiter)) later.push(() => this.reject(waiter, this.waitedTooLong(waiter)))
-      else if (waiter.lane !== this.laneOf(waiter.plan, waiter.tenant)) later.push(() => this.readmit(waiter))
+      else if (waiter.lane !== this.laneOf(waiter.plan, waiter.tenant)) later.push(() => waiter.phase === "waiting" && this.readmit(waiter))
       else this.putIn(waiter.lane, waiter)
     }
   }
@@ -307,14 +310,12 @@ export class AskingDesk extends Desk {
 
   private unanswered(flight: Flight, error: LimiterStoreError): void {
     this.health.lastError = error
-    const heads: Array<Waiter> = []
-    for (const { ask, heads: asked, lane } of flight.legs) {
+    for (const { ask, lane } of flight.legs) {
       lane.asked = 0
-      heads.push(...asked.filter(({ phase }) => phase === "asked"))
       if (lane.hasPermits && error.kind === "TimedOut") this.holdings.doubt(ask)
     }
     for (const queue of flight.queues) if (queue.parked.length > 0) this.await(queue, retryMillis)
-    for (const waiter of heads) this.decide(waiter)
+    for (const { heads } of flight.legs) this.decideInTurn(heads)
     for (const { lane } of flight.legs) this.unheard(lane)
     const fresh = [...this.fresh]
     this.fresh.clear()
@@ -329,7 +330,8 @@ export class AskingDesk extends Desk {
       const waiter = this.head(lane)
       if (waiter === undefined) break
       this.takeOut(lane, waiter)
-      if (!this.decide(waiter)) return
+      waiter.phase = "asked"
+      if (!this.decideInTurn([waiter])) return
     }
     if (lane.parkedAt === undefined) return this.arrive(lane)
     if (lane.parkedAt !== undefined && lane.turns.peek() === undefined) this.unpark(lane)
@@ -341,24 +343,35 @@ export class AskingDesk extends Desk {
     }
   }
 
-  /** Decides without the store for a waiter out of its line: whether that was an answer. */
-  private decide(waiter: Waiter): boolean {
+  // Decides without the store for heads out of their line: whether each got an answer. The first that is to wait goes back to
+  // where it stood, and so do those behind it.
+  private decideInTurn(heads: ReadonlyArray<Waiter>): boolean {
+    for (const [index, waiter] of heads.entries()) {
+      // Who starts may end another.
+      const refusal = waiter.phase === "asked" ? this.decide(waiter) : undefined
+      if (refusal === undefined) continue
+      const { lane } = waiter
+      for (const each of heads.slice(index).toReversed()) {
+        if (each.phase !== "asked") continue
+        each.gate?.release()
+        this.putIn(lane, each)
+      }
+      this.moveTo(lane, refusal.queue, refusal.waitMillis)
+      return false
+    }
+    return true
+  }
+
+  private decide(waiter: Waiter): Refusal | undefined {
     const decision = this.outage.decide(waiter, this.health.lastError)
     switch (decision._tag) {
       case "Start":
-        this.start(waiter, decision.grant)
-        return true
+        return void this.start(waiter, decision.grant)
       case "Reject":
         waiter.gate?.release()
-        this.reject(waiter, decision.rejected)
-        return true
-      case "Wait": {
-        waiter.gate?.release()
-        const { lane } = waiter
-        this.putIn(lane, waiter)
-        this.moveTo(lane, lane.limits[decision.blockedBy]!, decision.waitMillis)
-        return false
-      }
+        return void this.reject(waiter, decision.rejected)
+      case "Wait":
+        return { queue: waiter.lane.limits[decision.blockedBy]!, waitMillis: decision.waitMillis }
     }
   }
 
@@ -368,7 +381,7 @@ export class AskingDesk extends Desk {
     for (const queue of queues) if (queue.parked.length > 0) this.await(queue, retryMillis)
     for (const { heads, lane } of legs) {
       lane.asked = 0
-      for (const waiter of heads) if (waiter.phase === "asked") this.decide(waiter)
+      this.decideInTurn(heads)
       this.unheard(lane)
     }
     this.health.probe()
@@ -454,7 +467,11 @@ export class AskingDesk extends Desk {
       }
       if (this.flight === undefined) return drain()
       for (const { heads } of this.flight.legs) {
-        for (const waiter of heads) if (waiter.phase === "asked") this.reject(waiter, Rejections.closed)
+        for (const waiter of heads) {
+          if (waiter.phase !== "asked") continue
+          waiter.gate?.release()
+          this.reject(waiter, Rejections.closed)
+        }
       }
       this.landed = drain
     })
