@@ -382,15 +382,15 @@ describe("Limiter: a store that does not answer", () => {
         yield* settled
         yield* TestClock.adjust("100 millis")
       }
+      yield* TestClock.adjust("250 millis")
       assert.strictEqual(log.length, 53)
-      assert.strictEqual(wire.asks.length, 3)
       // 5 seconds, a probe each second, each given up after 250 ms.
-      assert.isAtMost(wire.peeks, 5)
-      assert.isAtLeast(wire.peeks, 3)
+      const probes = wire.asks.length - 3 + wire.peeks
+      assert.isAtMost(probes, 5)
+      assert.isAtLeast(probes, 3)
       wire.state = "up"
       yield* TestClock.adjust("1500 millis")
-      yield* call("probe")
-      yield* settled
+      // Nobody waited, so nobody probed: the next request does.
       yield* call("after")
       yield* settled
       assert.strictEqual(log.at(-1)![1], "after")
@@ -463,6 +463,29 @@ describe("Limiter: a store that does not answer", () => {
         [2, "started"],
         [2, "started"]
       ])
+    }))
+
+  it.effect("turns away under closed only those whose time has come", () =>
+    Effect.gen(function*() {
+      const bucket = Limiter.tokenBucket({ capacity: 10, refill: 10, every: "1 second" })
+      const { limiter, wire } = yield* one({ services: { a: bucket }, maxWait: "1 hour" })
+      const log: Array<string> = []
+      for (let i = 0; i < 210; i++) {
+        yield* limiter.withAdmission({ service: "a" })(Effect.sync(() => log.push("started"))).pipe(
+          Effect.catch(({ reason }) => Effect.sync(() => log.push(reason))),
+          Effect.forkScoped
+        )
+      }
+      yield* settled
+      wire.state = "down"
+      yield* TestClock.adjust("5 seconds")
+      const away = log.filter((what) => what === "StoreUnavailable").length
+      assert.isAtLeast(away, 40)
+      assert.isAtMost(away, 80)
+      wire.state = "up"
+      yield* TestClock.adjust("20 seconds")
+      assert.strictEqual(log.length, 210)
+      assert.isAtMost(log.filter((what) => what === "StoreUnavailable").length, 90)
     }))
 
   it.effect("gives back permits that a script without an answer may have taken", () =>
