@@ -205,7 +205,7 @@ const backsOf = (change: Change): ReadonlyArray<Encode.Back> => {
     const isTokens = prepared.limit.rule.unit === "tokens"
     const cost = isTokens ? grant.head.tokens : grant.head.calls
     const amount = change._tag === "Settle"
-      ? isTokens && cost > 0 && change.tokens >= 0 ? cost - Math.min(change.tokens, Number.MAX_SAFE_INTEGER) : 0
+      ? isTokens && change.tokens >= 0 ? cost - Math.min(change.tokens, Number.MAX_SAFE_INTEGER) : 0
       : change._tag === "Return" || prepared.leaseMicros > 0
       ? cost
       : 0

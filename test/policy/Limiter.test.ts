@@ -94,8 +94,11 @@ for (const [store, layer] of stores) {
       Effect.gen(function*() {
         const log = new Map<string, number | string>()
         yield* Limiter.withAdmission({ tokens: 90 })((lease) =>
-          Effect.andThen(lease.settle({ tokens: 50 }), lease.settle({ tokens: 20 }))
+          Effect.forEach([50, 0, 20], (tokens) => lease.settle({ tokens }))
         )
+        yield* starts(log)("81", { tokens: 81, maxWait: 0 })
+        assert.strictEqual(log.get("81"), "MaxWait")
+        log.clear()
         yield* starts(log)("80", { tokens: 80 })
         yield* starts(log)("1", { tokens: 1 })
         assert.deepStrictEqual([...log.keys()], ["80"])
@@ -291,6 +294,17 @@ for (const [store, layer] of stores) {
           })
         )
       ))
+
+    it.effect("tries a small request of higher priority at once, whatever a large one was told", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        const start = starts(log)
+        yield* start("first", { service: "a", calls: 3 })
+        yield* start("large", { service: "a", calls: 4 })
+        yield* start("small", { service: "a", priority: 1, maxWait: 100 })
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(Object.fromEntries(log), { first: 0, small: 0 })
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(4) } }))))
 
     it.effect("tries another lane at once when a lane with a large request empties", () =>
       Effect.gen(function*() {

@@ -284,6 +284,26 @@ describe("Limiter: asking", () => {
       assert.strictEqual(wire.renewals.length, 3)
     }))
 
+  for (const state of ["down", "blackhole"] as const) {
+    it.effect(`tells who holds a lease that could not be renewed for as long as it lasts (${state})`, () =>
+      Effect.gen(function*() {
+        const { limiter, wire } = yield* one({ services: { a: Limiter.permits(2, { lease: "3 seconds" }) } })
+        const lost = yield* Deferred.make<void>()
+        const holder = yield* forked(
+          limiter.withAdmission({ service: "a" })((lease) =>
+            Effect.andThen(Effect.andThen(lease.lost, Deferred.succeed(lost, undefined)), Effect.never)
+          )
+        )
+        yield* TestClock.adjust("1500 millis")
+        wire.state = state
+        yield* TestClock.adjust("2 seconds")
+        assert.isFalse(yield* Deferred.isDone(lost))
+        yield* TestClock.adjust("1 second")
+        assert.isTrue(yield* Deferred.isDone(lost))
+        yield* Fiber.interrupt(holder)
+      }))
+  }
+
   it.effect("gives back what is held when it closes, and asks no more", () =>
     Effect.gen(function*() {
       const store = yield* sharedStore

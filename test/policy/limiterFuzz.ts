@@ -60,7 +60,7 @@ const drawRule = ({ int, pick }: ReturnType<typeof random>): Limiter.Rule => {
   }
 }
 
-const draw = (seed: number, kind: Kind) => {
+export const draw = (seed: number, kind: Kind) => {
   const generator = random(seed)
   const { chance, int, pick } = generator
   const rules = () => Array.from({ length: int(0, 2) }, () => drawRule(generator))
@@ -102,7 +102,9 @@ const draw = (seed: number, kind: Kind) => {
     wanted,
     places: [int(1, 3), int(1, 3)],
     shut: Array.from({ length: int(0, 2) }, () => ({ place: int(0, 1), at: int(0, 1500), until: int(1500, 3500) })),
-    adds: kind.calm || chance(0.6) ? [] : [{ at: int(200, 1500), service: pick(["a", "b"]), rule: drawRule(generator) }],
+    adds: kind.calm || chance(0.6)
+      ? []
+      : [{ at: int(200, 1500), service: pick(["a", "b"]), rule: drawRule(generator) }],
     closes: !kind.calm && chance(0.15) ? [{ at: int(300, 2500), limiter: int(0, kind.limiters - 1) }] : [],
     faults: kind.faulty
       ? Array.from({ length: int(1, 3) }, () => ({
@@ -163,19 +165,23 @@ class Noted {
   }
 
   /** Whether the change is to be applied. */
-  change({ grant, ...change }: Change): boolean {
-    const { grantedAt, head, lane } = grant
+  change(change: Change): boolean {
+    const { grantedAt, head, lane } = change.grant
     const isUnsure = grantedAt === 0
-    const found = this.taken.find((each) =>
-      each.lane === lane.key && !each.released && (isUnsure || each.at === grantedAt) && each.calls === head.calls &&
+    const isIt = (each: Taken): boolean =>
+      each.lane === lane.key && (isUnsure || each.at === grantedAt) && each.calls === head.calls &&
       each.tokens === head.tokens
-    )
+    // What a call settles after its limiter has closed, and has given everything back, is no fault.
+    const found = this.taken.find((each) => !each.released && isIt(each)) ??
+      (change._tag === "Settle" ? this.taken.find(isIt) : undefined)
     if (found === undefined) {
-      if (!isUnsure && this.isSure) this.faults.push(`${change._tag} of what was not taken: ${lane.key} at ${grantedAt}`)
+      if (!isUnsure && this.isSure) {
+        this.faults.push(`${change._tag} of what was not taken: ${lane.key} at ${grantedAt}`)
+      }
       return false
     }
     if (change._tag === "Settle") {
-      found.tokens = (change as { readonly tokens: number }).tokens
+      found.tokens = change.tokens
       found.least = Math.min(found.least, found.tokens)
       return true
     }
@@ -298,8 +304,7 @@ export const play = (seed: number, kind: Kind): Outcome => {
   const say = (text: string) => void log.push(`${now().toFixed(3)} ${text}`)
   const run = <A, E>(effect: Effect.Effect<A, E>) => Effect.runForkWith(steps.context)(effect)
   const soon = (task: () => void) => void run(Effect.andThen(Effect.yieldNow, Effect.sync(task)))
-  const at = (millis: number, task: () => void) =>
-    void run(Effect.andThen(Effect.sleep(millis), Effect.sync(task)))
+  const at = (millis: number, task: () => void) => void run(Effect.andThen(Effect.sleep(millis), Effect.sync(task)))
 
   const gateOf = (row: Row, place: Place): Limiter.Gate => ({
     flow: place.flow,
@@ -407,7 +412,7 @@ export const play = (seed: number, kind: Kind): Outcome => {
       at(begins, () => limiters.forEach(([, , wire]) => void (wire.state = state)))
       at(until, () => limiters.forEach(([, , wire]) => void (wire.state = "up")))
     }
-    if (!kind.asked) for (let i = 1; i < 30; i++) at(i * 137 + 0.5, () => void run(stalled()))
+    if (!kind.asked) { for (let i = 1; i < 30; i++) at(i * 137 + 0.5, () => void run(stalled())) }
     return limiters
   })
 
@@ -433,7 +438,8 @@ export const play = (seed: number, kind: Kind): Outcome => {
           }
           if (state._tag !== "Bucket" || rule._tag !== "TokenBucket") return false
           const perUnit = rule.everyMillis / rule.refill
-          return state.fullInMillis + cost * perUnit > rule.capacity * perUnit - 1e-6
+          // A timer may be late by a part of a millisecond.
+          return state.fullInMillis + cost * perUnit > rule.capacity * perUnit - 1
         }))
       }
       for (const [i, row] of waiting.entries()) {
@@ -448,7 +454,9 @@ export const play = (seed: number, kind: Kind): Outcome => {
             for (const { key } of each) keys.add(key)
           })
         }
-        if ([...group].every((j) => !blocked[j])) faults.push(`${row.wanted.id} waits at ${now()} though all could pass`)
+        if ([...group].every((j) => !blocked[j])) {
+          faults.push(`${row.wanted.id} waits at ${now()} though all could pass`)
+        }
       }
     })
 

@@ -255,8 +255,9 @@ export class AskingDesk extends Desk {
       if (speculative === true || (once && waiter.calls >= first!.calls && waiter.tokens >= first!.tokens)) {
         later.push(() => this.reject(waiter, Rejections.exceeded(queue?.limit.name ?? "the store", waitMillis)))
       } else if (isOverdue(waiter)) later.push(() => this.reject(waiter, this.waitedTooLong(waiter)))
-      else if (waiter.lane !== this.laneOf(waiter.plan, waiter.tenant)) later.push(() => waiter.phase === "waiting" && this.readmit(waiter))
-      else this.putIn(waiter.lane, waiter)
+      else if (waiter.lane !== this.laneOf(waiter.plan, waiter.tenant)) {
+        later.push(() => waiter.phase === "waiting" && this.readmit(waiter))
+      } else this.putIn(waiter.lane, waiter)
     }
   }
 

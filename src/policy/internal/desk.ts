@@ -136,7 +136,8 @@ export abstract class Desk {
     }
     waiter.isTold = refusal !== undefined || lane.parkedAt !== undefined
     if (!waiter.isTold) lane.untold++
-    if (lane.parkedAt !== undefined || lane.asked > 0) return
+    if (lane.parkedAt !== undefined) return this.hasten(lane)
+    if (lane.asked > 0) return
     if (refusal !== undefined && lane.turns.size === 1) {
       lane.ticket = ++this.tickets
       return this.park(lane, refusal.queue, refusal.waitMillis)
@@ -208,6 +209,9 @@ export abstract class Desk {
 
   /** The first of the queue may try again in so many milliseconds. */
   protected await(queue: LimitQueue, waitMillis: number): void {
+    const head = queue.parked[0]?.turns.peek()
+    queue.calls = head?.calls ?? 0
+    queue.tokens = head?.tokens ?? 0
     this.timer.set(queue, this.timer.now() + Math.max(waitMillis, 0.01))
   }
 
@@ -261,6 +265,7 @@ export abstract class Desk {
     for (const lane of this.ready) {
       if (this.isTired) break
       this.ready.delete(lane)
+      this.hasten(lane)
       this.arrive(lane)
     }
     if (this.poked.size > 0 || this.ready.size > 0) this.schedule()
@@ -336,18 +341,20 @@ export abstract class Desk {
     const { lane } = waiter
     this.timer.remove(waiter)
     if (waiter.flow === undefined) return
-    const wasHead = lane.turns.peek() === waiter
     waiter.leaving(this.timer.now())
     lane.turns.remove(waiter)
     if (lane.isIdle) this.emptied(lane)
+    if (lane.parkedAt === undefined) return
+    if (lane.turns.peek() === undefined) this.unpark(lane)
+    else this.hasten(lane)
+  }
+
+  // Whose turn it is now may cost less than the one its limit's time was told to, and pass earlier.
+  private hasten(lane: LaneQueue): void {
     const queue = lane.parkedAt
-    if (queue === undefined) return
-    const next = lane.turns.peek()
-    if (next === undefined) this.unpark(lane)
-    // Who follows may cost less and pass earlier.
-    else if (wasHead && queue.parked[0] === lane && (next.calls < waiter.calls || next.tokens < waiter.tokens)) {
-      this.poke(queue)
-    }
+    const head = lane.turns.peek()
+    if (queue === undefined || queue.parked[0] !== lane || head === undefined) return
+    if (head.calls < queue.calls || head.tokens < queue.tokens) this.poke(queue)
   }
 
   /** The end of an admission, however it came. */
@@ -393,6 +400,8 @@ export abstract class Desk {
     ).sort((a, b) => a.since - b.since)
     this.lanes.add(service, rule)
     for (const waiter of waiting) {
+      // Who starts meanwhile may end another.
+      if (waiter.phase !== "waiting") continue
       this.leave(waiter)
       this.readmit(waiter)
     }

@@ -56,7 +56,7 @@ export const earliest = (
     const calls = rule.unit === "calls"
     const own = calls ? plan.calls : plan.tokens
     const cost = (calls ? ahead.calls : ahead.tokens) + own
-    const bound = lowerBound(rule, { cost, ...firstAt(queue, lane, cost - own, calls, now, refused) })
+    const bound = lowerBound(rule, { cost, ...firstAt(queue, lane, cost - own, plan, now, refused) })
     if (bound <= millis) continue
     millis = bound
     limit = queue
@@ -97,7 +97,7 @@ const firstAt = (
   queue: LimitQueue,
   lane: LaneQueue,
   ahead: number,
-  calls: boolean,
+  plan: Plan,
   now: number,
   refused: { readonly queue: LimitQueue; readonly waitMillis: number } | undefined
 ): Pick<Before, "first" | "firstMillis"> => {
@@ -111,7 +111,10 @@ const firstAt = (
     return { first: 0, firstMillis: 0 }
   }
   const head = first === lane ? lane.turns.peek() : undefined
-  const headCost = head === undefined ? 0 : calls ? head.calls : head.tokens
+  // Who goes ahead of the first and costs less may pass before that.
+  const isAhead = head !== undefined && plan.priority > head.priority
+  if (isAhead && (plan.calls < queue.calls || plan.tokens < queue.tokens)) return { first: 0, firstMillis: 0 }
+  const headCost = head === undefined ? 0 : queue.limit.rule.unit === "calls" ? head.calls : head.tokens
   return { first: Math.min(headCost, ahead), firstMillis: finite(Math.max(queue.at - now, 0)) }
 }
 

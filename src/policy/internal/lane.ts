@@ -18,6 +18,9 @@ export class LimitQueue implements Entry {
   readonly fire: () => void
   /** How many of its lanes an ask carries at most. */
   batch = 64
+  /** What the head costs that its time was told to. */
+  calls = 0
+  tokens = 0
   /** The oldest turn first. */
   readonly parked: Array<LaneQueue> = []
 

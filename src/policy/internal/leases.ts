@@ -1,6 +1,6 @@
 /**
  * Permits this process holds in a shared store. While there are any, their leases are renewed three times per lease; a lease
- * the store no longer knows is lost, and its holder is told.
+ * the store no longer knows is lost, and its holder is told. So is one that could not be renewed for as long as it lasts.
  */
 import type { LimiterStore } from "../LimiterStore.ts"
 import type { Entry } from "./agenda.ts"
@@ -14,6 +14,8 @@ const awayMillis = 1000
 interface Held {
   readonly grant: Grant
   isLost: boolean
+  /** By this process's clock, when nothing is heard. */
+  endsAt: number
   told: Array<() => void>
 }
 
@@ -45,7 +47,8 @@ export class Leases implements Entry {
   }
 
   hold(grant: Grant): void {
-    this.held.set(grant.head.id, { grant, isLost: false, told: [] })
+    const endsAt = this.timer.now() + leaseMillis(grant)
+    this.held.set(grant.head.id, { grant, isLost: false, endsAt, told: [] })
     const periodMillis = leaseMillis(grant) / 3
     if (periodMillis >= this.periodMillis) return
     this.periodMillis = periodMillis
@@ -86,16 +89,28 @@ export class Leases implements Entry {
   readonly fire = (): void => {
     this.timer.set(this, this.timer.now() + (this.isHeld ? awayMillis : this.periodMillis))
     if (this.isHeld) return
-    const grants = [...this.held.values()].filter(({ isLost }) => !isLost).map(({ grant }) => grant)
-    if (grants.length === 0) return
-    this.commands.run(this.store.renew(grants), (outcome) => {
-      if (outcome._tag === "Done") { for (const grant of outcome.value) this.lose(grant) }
+    const asked = [...this.held.values()].filter(({ isLost }) => !isLost)
+    if (asked.length === 0) return
+    const askedAt = this.timer.now()
+    this.commands.run(this.store.renew(asked.map(({ grant }) => grant)), (outcome) => {
+      if (outcome._tag === "Done") this.renewed(asked, askedAt, outcome.value)
+      else this.unheard(asked)
       this.settled(outcome)
     })
   }
 
-  private lose(grant: Grant): void {
-    const held = this.held.get(grant.head.id)
+  private renewed(asked: ReadonlyArray<Held>, askedAt: number, lost: ReadonlyArray<Grant>): void {
+    for (const held of asked) held.endsAt = askedAt + leaseMillis(held.grant)
+    for (const { head } of lost) this.lose(this.held.get(head.id))
+  }
+
+  // Others may hold by now what nobody has renewed. Timers are exact to the millisecond.
+  private unheard(asked: ReadonlyArray<Held>): void {
+    const now = this.timer.now() + 1
+    for (const held of asked) if (held.endsAt <= now) this.lose(held)
+  }
+
+  private lose(held: Held | undefined): void {
     if (held === undefined || held.isLost) return
     held.isLost = true
     for (const tell of held.told) tell()

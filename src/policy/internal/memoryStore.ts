@@ -145,7 +145,8 @@ const costOf = (cell: Cell, grant: Grant): number => cell.isTokens ? grant.head.
 const applyChange = (cell: Cell, now: number, change: Change): boolean => {
   const { grant } = change
   const cost = costOf(cell, grant)
-  if (cost === 0) return false
+  // What was settled to nothing may be settled once more.
+  if (cost === 0 && change._tag !== "Settle") return false
   switch (change._tag) {
     case "Return":
       return cell.state.giveBack(grant.grantedAt, now, cost)
