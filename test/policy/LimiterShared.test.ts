@@ -388,6 +388,52 @@ describe("Limiter: a store that does not answer", () => {
       }))
   }
 
+  it.effect(`starts under "open" what it would turn away by what the store said last`, () =>
+    Effect.gen(function*() {
+      const options = {
+        services: { a: perSecond(1), b: perSecond(100) },
+        maxWait: "1 hour",
+        onStoreError: "open"
+      } as const
+      const { limiter, wire } = yield* one(options)
+      const call = limiter.withAdmission({ service: "a" })(Effect.void)
+      for (let i = 0; i < 50; i++) yield* forked(call)
+      yield* TestClock.adjust("100 millis")
+      wire.state = "down"
+      for (let i = 0; i < 3; i++) {
+        yield* limiter.withAdmission({ service: "b" })(Effect.void)
+        yield* TestClock.adjust("1 millis")
+      }
+      for (const maxWait of [0, 500]) {
+        const hasty = yield* forked(limiter.withAdmission({ service: "a", maxWait })(Effect.succeed("started")))
+        yield* TestClock.adjust("501 millis")
+        assert.strictEqual(yield* Fiber.join(hasty), "started")
+      }
+    }))
+
+  it.effect("counts no wait for its place against one whose time ends while it is asked for", () =>
+    Effect.gen(function*() {
+      const wire = new Wire()
+      wire.delay = () => 100
+      const { limiter } = yield* one({ services: { a: perSecond(1) } }, wire)
+      let isFree = false
+      let wake = () => {}
+      const gate: Limiter.Gate = {
+        flow: {},
+        tryTake: () => isFree,
+        release: () => {},
+        onFree: (opened) => void (wake = opened)
+      }
+      const waiting = yield* forked(limiter.withAdmission({ service: "a", maxWait: "1 second", gate })(now))
+      yield* TestClock.adjust("750 millis")
+      yield* forked(limiter.withAdmission({ service: "a" })(Effect.void))
+      yield* TestClock.adjust("200 millis")
+      isFree = true
+      wake()
+      yield* TestClock.adjust("2 seconds")
+      assert.isAtMost(yield* Fiber.join(waiting), 2100)
+    }))
+
   it.effect("stops asking after three failures, probes, and goes on when the store is back", () =>
     Effect.gen(function*() {
       const { call, log, wire } = yield* outage("closed", "blackhole")

@@ -25,6 +25,7 @@ import type { RuleBook } from "./lanes.ts"
 import { Outage } from "./outage.ts"
 import type { OnStoreError } from "./outage.ts"
 import * as Rejections from "./rejections.ts"
+import type { Rejected } from "./request.ts"
 import { shareMillis, unitMillis } from "./shares.ts"
 import type { Answer, Grant, Limit, Signal } from "./store.ts"
 import type { Timer } from "./timer.ts"
@@ -111,6 +112,21 @@ export class AskingDesk extends Desk {
   readonly due = (queue: LimitQueue): void => {
     this.dueQueues.add(queue)
     this.flushSoon()
+  }
+
+  // Times that the store told are of no use while it is away, and whoever comes may start.
+  private get isOpen(): boolean {
+    return this.outage.isOpen && this.health.isAway
+  }
+
+  protected override isTooLate(...late: Parameters<Desk["isTooLate"]>): Rejected | undefined {
+    return this.isOpen ? undefined : super.isTooLate(...late)
+  }
+
+  protected override late(waiter: Waiter): void {
+    if (!this.isOpen || waiter.gate?.tryTake() === false) return super.late(waiter)
+    this.leave(waiter)
+    this.start(waiter, undefined)
   }
 
   // ---- asking ---------------------------------------------------------------------------------------------------------
@@ -254,11 +270,20 @@ export class AskingDesk extends Desk {
       const { once, request: { speculative } } = waiter.plan
       if (speculative === true || (once && waiter.calls >= first!.calls && waiter.tokens >= first!.tokens)) {
         later.push(() => this.reject(waiter, Rejections.exceeded(queue?.limit.name ?? "the store", waitMillis)))
-      } else if (isOverdue(waiter)) later.push(() => this.reject(waiter, this.waitedTooLong(waiter)))
+      } else if (this.isOverdue(waiter)) later.push(() => this.reject(waiter, this.waitedTooLong(waiter)))
       else if (waiter.lane !== this.laneOf(waiter.plan, waiter.tenant)) {
         later.push(() => waiter.phase === "waiting" && this.readmit(waiter))
       } else this.putIn(waiter.lane, waiter)
     }
+  }
+
+  // Its time passed while it was asked for. The wait for its place does not count.
+  private isOverdue(waiter: Waiter): boolean {
+    if (waiter.expired === undefined || waiter.index !== -1) return false
+    const now = this.timer.now()
+    const left = waiter.plan.maxWaitMillis - waiter.limitedFor(now)
+    if (left > 0) this.timer.set(waiter, now + left)
+    return left <= 0
   }
 
   private reposition(lane: LaneQueue, passed: boolean, queue: LimitQueue | undefined, waitMillis: number): void {
@@ -483,9 +508,6 @@ export class AskingDesk extends Desk {
     })
   })
 }
-
-// Its time passed while it was asked for.
-const isOverdue = (waiter: Waiter): boolean => waiter.expired !== undefined && waiter.index === -1
 
 const miscounted = new LimiterStoreError({
   kind: "Refused",

@@ -322,9 +322,14 @@ export abstract class Desk {
     const left = waiter.plan.maxWaitMillis - waiter.limitedFor(now)
     // The wait for its place does not count; as long as that goes on, it is looked at now and then.
     if (left > 0) return this.timer.set(waiter, now + Math.max(left, waiter.flow!.closed ? 1000 : 0))
-    if (waiter.isLate || !this.isNext(waiter)) return this.reject(waiter, this.waitedTooLong(waiter))
+    if (waiter.isLate || !this.isNext(waiter)) return this.late(waiter)
     waiter.isLate = true
     this.timer.set(waiter, now + 1)
+  }
+
+  /** It has waited for as long as it may. */
+  protected late(waiter: Waiter): void {
+    this.reject(waiter, this.waitedTooLong(waiter))
   }
 
   protected waitedTooLong({ lane, plan }: Waiter): Rejected {
@@ -337,7 +342,7 @@ export abstract class Desk {
     )
   }
 
-  private leave(waiter: Waiter): void {
+  protected leave(waiter: Waiter): void {
     const { lane } = waiter
     this.timer.remove(waiter)
     if (waiter.flow === undefined) return

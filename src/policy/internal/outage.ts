@@ -31,6 +31,11 @@ export class Outage {
     this.freed = freed
   }
 
+  /** Whoever comes may start. */
+  get isOpen(): boolean {
+    return this.policy === "open"
+  }
+
   decide(waiter: Waiter, error: LimiterStoreError | undefined): Decision {
     if (this.policy === "open") return { _tag: "Start", grant: undefined }
     if (this.policy === "closed") return { _tag: "Reject", rejected: Rejections.unavailable(error) }
