@@ -39,6 +39,8 @@ interface Wanted {
   readonly fails: boolean
   readonly leavesAt: number | undefined
   readonly settles: ReadonlyArray<number>
+  /** Whom it interrupts in its first step. */
+  readonly ends: number | undefined
 }
 
 const drawRule = ({ int, pick }: ReturnType<typeof random>): Limiter.Rule => {
@@ -94,7 +96,8 @@ export const draw = (seed: number, kind: Kind) => {
       takes: chance(0.4) ? 0 : int(1, 400),
       fails: chance(0.2),
       leavesAt: !kind.calm && chance(0.25) ? at + int(0, 600) : undefined,
-      settles: !kind.calm && chance(0.3) ? Array.from({ length: int(1, 2) }, () => pick([0, 1, 50, 150])) : []
+      settles: !kind.calm && chance(0.3) ? Array.from({ length: int(1, 2) }, () => pick([0, 1, 50, 150])) : [],
+      ends: !kind.calm && chance(0.15) ? int(0, 30) : undefined
     }
   })
   return {
@@ -280,7 +283,8 @@ export interface Outcome {
 export const play = (seed: number, kind: Kind): Outcome => {
   const plan = draw(seed, kind)
   const { next, pick } = random(seed ^ 0x5eed)
-  const steps = new Steps(2048)
+  // Fibers yield between any two of their steps, or hardly ever.
+  const steps = new Steps(pick([2048, 2048, 64, 16, 5]))
   const clock = Context.get(steps.context, Clock.Clock)
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const log: Array<string> = []
@@ -289,6 +293,7 @@ export const play = (seed: number, kind: Kind): Outcome => {
   const places = plan.places.map((size) => new Place(size))
   let order = 0
   let startOrder = 0
+  const fibers: Array<Fiber.Fiber<unknown, unknown> | undefined> = []
   let limitsAt: Store["peek"] | undefined
   const rows = plan.wanted.map((wanted): Row => ({
     wanted,
@@ -327,7 +332,7 @@ export const play = (seed: number, kind: Kind): Outcome => {
 
   const one = (row: Row, limiter: Limiter.Limiter["Service"]) => {
     const { wanted } = row
-    const { fails, id, request, settles, takes } = wanted
+    const { ends, fails, id, request, settles, takes } = wanted
     const place = wanted.place === undefined ? undefined : places[wanted.place]!
     const admit = limiter.withAdmission(place === undefined ? request : { ...request, gate: gateOf(row, place) })
     const body = (lease: Limiter.Lease | undefined) =>
@@ -338,6 +343,7 @@ export const play = (seed: number, kind: Kind): Outcome => {
         row.startOrder = ++startOrder
         row.startedAt = now()
         say(`${id} starts`)
+        if (ends !== undefined && fibers[ends] !== fibers[rows.indexOf(row)]) fibers[ends]?.interruptUnsafe()
         return Effect.sleep(takes).pipe(
           Effect.when(Effect.succeed(takes > 0)),
           Effect.andThen(Effect.forEach(lease === undefined ? [] : settles, (tokens) => lease!.settle({ tokens }))),
@@ -387,11 +393,12 @@ export const play = (seed: number, kind: Kind): Outcome => {
       )
       limiters.push([Context.get(context, Limiter.Limiter), scope, wire])
     }
-    for (const row of rows) {
+    for (const [index, row] of rows.entries()) {
       const { at: arrives, leavesAt, limiter } = row.wanted
       const [service] = limiters[limiter]!
       at(arrives, () => {
         const fiber: Fiber.Fiber<unknown, unknown> = run(one(row, service))
+        fibers[index] = fiber
         if (leavesAt !== undefined) at(leavesAt - arrives, () => fiber.interruptUnsafe())
       })
     }
@@ -412,12 +419,20 @@ export const play = (seed: number, kind: Kind): Outcome => {
       at(begins, () => limiters.forEach(([, , wire]) => void (wire.state = state)))
       at(until, () => limiters.forEach(([, , wire]) => void (wire.state = "up")))
     }
-    if (!kind.asked) { for (let i = 1; i < 30; i++) at(i * 137 + 0.5, () => void run(stalled())) }
+    for (let i = 1; i < 30 && !kind.asked; i++) {
+      const seen = new Set<Row>()
+      at(i * 137 + 0.5, () => void run(stalled((row) => void seen.add(row))))
+      // A timer may be late by a part of a millisecond.
+      at(i * 137 + 1.75, () =>
+        void run(stalled((row) => {
+          if (seen.has(row)) faults.push(`${row.wanted.id} waits at ${now()} though all could pass`)
+        })))
+    }
     return limiters
   })
 
   // Nobody waits while all of a group of waiters could pass: where limits are shared, somebody must lack room.
-  const stalled = () =>
+  const stalled = (found: (row: Row) => void) =>
     Effect.gen(function*() {
       // Who has no place now may have had one when it was told to wait: the others stand behind it until then.
       const waiting = rows.filter(({ state }) => state === "waiting")
@@ -438,8 +453,7 @@ export const play = (seed: number, kind: Kind): Outcome => {
           }
           if (state._tag !== "Bucket" || rule._tag !== "TokenBucket") return false
           const perUnit = rule.everyMillis / rule.refill
-          // A timer may be late by a part of a millisecond.
-          return state.fullInMillis + cost * perUnit > rule.capacity * perUnit - 1
+          return state.fullInMillis + cost * perUnit > rule.capacity * perUnit - 1e-6
         }))
       }
       for (const [i, row] of waiting.entries()) {
@@ -454,9 +468,7 @@ export const play = (seed: number, kind: Kind): Outcome => {
             for (const { key } of each) keys.add(key)
           })
         }
-        if ([...group].every((j) => !blocked[j])) {
-          faults.push(`${row.wanted.id} waits at ${now()} though all could pass`)
-        }
+        if ([...group].every((j) => !blocked[j])) found(row)
       }
     })
 
