@@ -58,28 +58,34 @@ const allBack = (url: string, name: string) =>
     yield* eventually(Effect.catch(attempt, () => Effect.succeed(false)), "all permits are back")
   })
 
-const script = (wanted: ReadonlyArray<string>) => scripted(calls(...wanted.map((id) => call(id, id.replace(/\d+$/, "")))))
+const script = (wanted: ReadonlyArray<string>) =>
+  scripted(calls(...wanted.map((id) => call(id, id.replace(/\d+$/, "")))))
 
 describeRedis("a run under limits in Redis", () => {
-  it.live("of 200 calls over three services has every result, keeps every limit, and leaves no permit taken", () =>
-    Effect.gen(function*() {
-      const server = yield* redisServer()
-      const name = freshName()
-      const { layer, running, starts, toolkit } = tools(20)
-      const wanted = [...many("fast", 110), ...many("slow", 50), ...many("few", 40)]
-      const { report, toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 40 }).pipe(
-        Effect.provide([layer, limiterOn(server.url, name, options), script(wanted)])
-      )
-      assert.strictEqual(toolResults.length, 200)
-      assert.strictEqual(report.calls.filter(({ status }) => status === "success").length, 200)
-      assert.isAtMost(running.peak, 3)
-      // A start lags behind its grant by the way from Redis: half a window is left for that.
-      assert.isAtMost(mostIn(500, starts["fast"]!), 60)
-      assert.isAtMost(mostIn(500, starts["slow"]!), 30)
-      assert.isAtMost(mostIn(500, Object.values(starts).flat()), 100)
-      assert.isAtLeast(report.totalMillis, 1900)
-      yield* allBack(server.url, name)
-    }), 60_000)
+  it.live(
+    "of 200 calls over three services has every result, keeps every limit, and leaves no permit taken",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* redisServer()
+        const name = freshName()
+        const { layer, running, starts, toolkit } = tools(20)
+        const wanted = [...many("fast", 110), ...many("slow", 50), ...many("few", 40)]
+        const { report, toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 40 })
+          .pipe(
+            Effect.provide([layer, limiterOn(server.url, name, options), script(wanted)])
+          )
+        assert.strictEqual(toolResults.length, 200)
+        assert.strictEqual(report.calls.filter(({ status }) => status === "success").length, 200)
+        assert.isAtMost(running.peak, 3)
+        // A start lags behind its grant by the way from Redis: half a window is left for that.
+        assert.isAtMost(mostIn(500, starts["fast"]!), 60)
+        assert.isAtMost(mostIn(500, starts["slow"]!), 30)
+        assert.isAtMost(mostIn(500, Object.values(starts).flat()), 100)
+        assert.isAtLeast(report.totalMillis, 1900)
+        yield* allBack(server.url, name)
+      }),
+    60_000
+  )
 
   it.live("gives every permit back when it is interrupted", () =>
     Effect.gen(function*() {
@@ -107,39 +113,46 @@ describeRedis("a run under limits in Redis", () => {
     }), 60_000)
 
   for (const onStoreError of ["closed", "open", "local"] as const) {
-    it.live(`ends, with an answer to each call, when Redis is killed meanwhile (${onStoreError})`, () =>
-      Effect.gen(function*() {
-        const server = yield* redisServer()
-        const { layer, running, starts, toolkit } = tools(20)
-        const wanted = [...many("fast", 60), ...many("slow", 20), ...many("few", 40)]
-        const run = yield* Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 20 }).pipe(
-          Effect.provide([
-            layer,
-            limiterOn(server.url, freshName(), { ...options, commandTimeout: 250, onStoreError } as never),
-            script(wanted)
-          ]),
-          Effect.exit,
-          Effect.forkChild
-        )
-        yield* eventually(Effect.sync(() => starts["few"]!.length > 4), "some have run")
-        yield* server.kill
-        const ended = yield* Effect.timeoutOption(Fiber.join(run), "30 seconds")
-        assert.strictEqual(ended._tag, "Some")
-        if (ended._tag === "None") return
-        const exit = ended.value
-        if (Exit.isSuccess(exit)) {
-          const { toolResults } = exit.value
-          assert.strictEqual(toolResults.length, 120)
-          const failed = toolResults.filter(({ isFailure }) => isFailure)
-          if (onStoreError === "closed") assert.isAbove(failed.length, 0)
-          else assert.deepStrictEqual(failed, [])
-        } else {
-          // The model's next turn passes the limits too.
-          assert.strictEqual(onStoreError, "closed", Cause.pretty(exit.cause))
-          const error = Cause.squash(exit.cause) as { readonly _tag: string; readonly reason: { readonly _tag: string } }
-          assert.deepStrictEqual([error._tag, error.reason._tag], ["OrchestratorError", "Rejected"])
-        }
-        assert.strictEqual(running.few, 0)
-      }), 60_000)
+    it.live(
+      `ends, with an answer to each call, when Redis is killed meanwhile (${onStoreError})`,
+      () =>
+        Effect.gen(function*() {
+          const server = yield* redisServer()
+          const { layer, running, starts, toolkit } = tools(20)
+          const wanted = [...many("fast", 60), ...many("slow", 20), ...many("few", 40)]
+          const run = yield* Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 20 }).pipe(
+            Effect.provide([
+              layer,
+              limiterOn(server.url, freshName(), { ...options, commandTimeout: 250, onStoreError } as never),
+              script(wanted)
+            ]),
+            Effect.exit,
+            Effect.forkChild
+          )
+          yield* eventually(Effect.sync(() => starts["few"]!.length > 4), "some have run")
+          yield* server.kill
+          const ended = yield* Effect.timeoutOption(Fiber.join(run), "30 seconds")
+          assert.strictEqual(ended._tag, "Some")
+          if (ended._tag === "None") return
+          const exit = ended.value
+          if (Exit.isSuccess(exit)) {
+            const { toolResults } = exit.value
+            assert.strictEqual(toolResults.length, 120)
+            const failed = toolResults.filter(({ isFailure }) => isFailure)
+            if (onStoreError === "closed") assert.isAbove(failed.length, 0)
+            else assert.deepStrictEqual(failed, [])
+          } else {
+            // The model's next turn passes the limits too.
+            assert.strictEqual(onStoreError, "closed", Cause.pretty(exit.cause))
+            const error = Cause.squash(exit.cause) as {
+              readonly _tag: string
+              readonly reason: { readonly _tag: string }
+            }
+            assert.deepStrictEqual([error._tag, error.reason._tag], ["OrchestratorError", "Rejected"])
+          }
+          assert.strictEqual(running.few, 0)
+        }),
+      60_000
+    )
   }
 })

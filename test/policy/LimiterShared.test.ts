@@ -388,6 +388,15 @@ describe("Limiter: a store that does not answer", () => {
       }))
   }
 
+  it.effect(`keeps their order under "local", many of one ask or few`, () =>
+    Effect.gen(function*() {
+      const { call, log, wire } = yield* outage("local", "down")
+      for (const name of ["0", "1", "2", "3", "4", "5", "6"]) yield* call(name)
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(log.map(([, name]) => name), ["0", "1", "2", "3", "4", "5", "6"])
+      assert.isFalse(wire.asks.every((asks) => asks.every(({ heads }) => heads.length < 3)))
+    }))
+
   it.effect(`starts under "open" what it would turn away by what the store said last`, () =>
     Effect.gen(function*() {
       const options = {
