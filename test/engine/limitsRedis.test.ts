@@ -55,7 +55,7 @@ const allBack = (url: string, name: string) =>
     const context = yield* Layer.build(Layer.fresh(limiterOn(url, name, { services: { few }, onExceeded: "fail" })))
     const limiter = Context.get(context, Limiter.Limiter)
     const attempt = limiter.withAdmission({ service: "few", calls: 3 })(Effect.succeed(true))
-    yield* eventually(Effect.catch(attempt, () => Effect.succeed(false)), "all permits are back")
+    yield* eventually(attempt.pipe(Effect.orElseSucceed(() => false)), "all permits are back")
   })
 
 const script = (wanted: ReadonlyArray<string>) =>
@@ -109,7 +109,7 @@ describeRedis("a run under limits in Redis", () => {
         })
       ))
       const all = Context.get(again, Limiter.Limiter).withAdmission({ service: "few", calls: 3 })(Effect.succeed(true))
-      yield* eventually(Effect.catch(all, () => Effect.succeed(false)), "all permits are back")
+      yield* eventually(all.pipe(Effect.orElseSucceed(() => false)), "all permits are back")
     }), 60_000)
 
   for (const onStoreError of ["closed", "open", "local"] as const) {
@@ -123,7 +123,7 @@ describeRedis("a run under limits in Redis", () => {
           const run = yield* Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 20 }).pipe(
             Effect.provide([
               layer,
-              limiterOn(server.url, freshName(), { ...options, commandTimeout: 250, onStoreError } as never),
+              limiterOn(server.url, freshName(), { ...options, commandTimeout: 250, onStoreError }),
               script(wanted)
             ]),
             Effect.exit,

@@ -6,7 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Limiter from "../../src/policy/Limiter.ts"
@@ -62,7 +62,7 @@ const drawRule = ({ int, pick }: ReturnType<typeof random>): Limiter.Rule => {
   }
 }
 
-export const draw = (seed: number, kind: Kind) => {
+const draw = (seed: number, kind: Kind) => {
   const generator = random(seed)
   const { chance, int, pick } = generator
   const rules = () => Array.from({ length: int(0, 2) }, () => drawRule(generator))

@@ -400,10 +400,12 @@ export class AskingDesk extends Desk {
     const decision = this.outage.decide(waiter, this.health.lastError)
     switch (decision._tag) {
       case "Start":
-        return void this.start(waiter, decision.grant)
+        this.start(waiter, decision.grant)
+        return undefined
       case "Reject":
         waiter.gate?.release()
-        return void this.reject(waiter, decision.rejected)
+        this.reject(waiter, decision.rejected)
+        return undefined
       case "Wait":
         return { queue: waiter.lane.limits[decision.blockedBy]!, waitMillis: decision.waitMillis }
     }
