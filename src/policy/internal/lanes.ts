@@ -7,8 +7,6 @@ import type { Rule } from "./rule.ts"
 import { formatRule } from "./ruleText.ts"
 import type { Lane, Limit } from "./store.ts"
 
-type Rules = Rule | ReadonlyArray<Rule>
-
 export interface RuleBook {
   readonly global: ReadonlyArray<Rule>
   readonly services: ReadonlyMap<string, ReadonlyArray<Rule>>
