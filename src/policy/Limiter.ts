@@ -134,7 +134,7 @@ export interface StoreOptions {
  * **Shape** A request passes all limits on its way, or takes nothing of any. Who comes first starts first within the requests
  * of one kind; tenants and runs take turns; who waits for its own service holds nothing of the global limits.
  *
- * **Errors** Options that make no sense die here, naming the value. A closed limiter rejects (`StoreUnavailable`).
+ * **Errors** Options that make no sense, and names that are none, die here, naming them. A closed limiter rejects (`StoreUnavailable`).
  *
  * **Example** (What each service allows, said once)
  *

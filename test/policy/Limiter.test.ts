@@ -493,7 +493,17 @@ describe("Limiter: bad input", () => {
     ["an unknown onExceeded", () => Limiter.layer({ onExceeded: "queue" as never }), "onExceeded is queue"],
     ["a negative maxWait", () => Limiter.layer({ maxWait: "-1 seconds" }), "maxWait is -1 seconds"],
     ["a maxWait that is no number", () => Limiter.layer({ maxWait: Number.NaN }), "maxWait is NaN"],
-    ["a rule that is none", () => Limiter.layer({ services: { a: { limit: 5 } as never } }), "services.a is"]
+    [
+      "a unit that is none",
+      () => Limiter.slidingWindow({ limit: 1, window: 5, unit: "token" as never }),
+      "unit is token"
+    ],
+    ["an option that is none", () => Limiter.layer({ service: {} } as never), "an option is service"],
+    ["a rule that is none", () => Limiter.layer({ services: { a: { limit: 5 } as never } }), "services.a is"],
+    ["a rule of no service", () => Limiter.layer({ services: Limiter.permits(1) as never }), "services is"],
+    ["rules of no service", () => Limiter.layer({ services: [Limiter.permits(1)] as never }), "services is"],
+    ["services that are none", () => Limiter.layer({ services: null as never }), "services is null"],
+    ["tenants that are none", () => Limiter.layer({ tenants: null as never }), "tenants is null"]
   ]
   it.each(nonsense)("dies at construction of %s, naming it", (_name, make, message) => {
     assert.throws(make, RangeError, message)
