@@ -132,7 +132,8 @@ export interface StoreOptions {
  * Makes the limits of a program, kept in this process's memory.
  *
  * **Shape** A request passes all limits on its way, or takes nothing of any. Who comes first starts first within the requests
- * of one kind; tenants and runs take turns; who waits for its own service holds nothing of the global limits.
+ * of one kind; tenants and runs take turns; who waits for its own service holds nothing of the global limits. Two limiters
+ * made here share nothing, whatever their services are called.
  *
  * **Errors** Options that make no sense, and names that are none, die here, naming them. A closed limiter rejects (`StoreUnavailable`).
  *
@@ -168,11 +169,13 @@ export interface StoreOptions {
  */
 export const layer = (options: Options): Layer.Layer<Limiter> => {
   const given = settings(options)
-  return Layer.provide(Layer.effect(Limiter, Effect.orDie(fromStore(given))), layerMemory)
+  // A store of its own: `layerMemory` as it is would be one for all limiters of a program.
+  return Layer.provide(Layer.effect(Limiter, Effect.orDie(fromStore(given))), Layer.fresh(layerMemory))
 }
 
 /**
- * Makes the limits of a program, kept in the `LimiterStore` of the context. Limiters on one store share their limits.
+ * Makes the limits of a program, kept in the `LimiterStore` of the context. Limiters on one store share the limits of one name,
+ * place and rule; turns, added rules and settings are each limiter's own.
  *
  * **Errors** A store that is away fails the layer under `onStoreError: "closed"`; otherwise the limiter starts without it.
  *

@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import * as Limiter from "../../src/policy/Limiter.ts"
+import * as LimiterStore from "../../src/policy/LimiterStore.ts"
 import { layerAsked } from "./askedStore.ts"
 
 const perSecond = (limit: number) => Limiter.slidingWindow({ limit, window: "1 second" })
@@ -484,6 +485,30 @@ for (const [store, layer] of stores) {
       }))
   })
 }
+
+describe("Limiter: two in one program", () => {
+  const options: Limiter.Options = {
+    services: { a: Limiter.slidingWindow({ limit: 1, window: "1 hour" }) },
+    onExceeded: "fail"
+  }
+  const call = Effect.map(Effect.result(Limiter.withAdmission({ service: "a" })(Effect.void)), ({ _tag }) => _tag)
+  const both = <E, R>(outer: Layer.Layer<Limiter.Limiter, E, R>, inner: Layer.Layer<Limiter.Limiter, E, R>) =>
+    Effect.provide(Effect.all([call, Effect.provide(call, inner), call]), outer)
+
+  it.effect("share nothing", () =>
+    Effect.gen(function*() {
+      const seen = yield* both(Limiter.layer(options), Limiter.layer(options))
+      assert.deepStrictEqual(seen, ["Success", "Success", "Failure"])
+    }))
+
+  it.effect("share limits of one name and rule where they are given one store", () =>
+    Effect.gen(function*() {
+      const seen = yield* both(Limiter.layerStore(options), Limiter.layerStore(options)).pipe(
+        Effect.provide(LimiterStore.layerMemory)
+      )
+      assert.deepStrictEqual(seen, ["Success", "Failure", "Failure"])
+    }))
+})
 
 describe("Limiter: bad input", () => {
   const nonsense: ReadonlyArray<readonly [string, () => unknown, string]> = [
