@@ -27,7 +27,7 @@ import * as FromRateLimiter from "./internal/fromRateLimiter.ts"
 import type { Use } from "./internal/lane.ts"
 import { readLimits } from "./internal/limitConfig.ts"
 import { settings } from "./internal/options.ts"
-import type { Rules, Settings } from "./internal/options.ts"
+import type { Settings } from "./internal/options.ts"
 import { Rejected } from "./internal/request.ts"
 import type { Lease, Request } from "./internal/request.ts"
 import type { Rule } from "./internal/rule.ts"
@@ -104,11 +104,23 @@ export class Limiter extends Context.Service<Limiter, {
  * @since 0.1.0
  */
 export interface Options {
-  readonly global?: Rules | undefined
-  readonly services?: Readonly<Record<string, Rules>> | undefined
-  readonly tenants?: Rules | Readonly<Record<string, Rules>> | undefined
+  readonly global?: Rule | ReadonlyArray<Rule> | undefined
+  readonly services?: Readonly<Record<string, Rule | ReadonlyArray<Rule>>> | undefined
+  readonly tenants?: Rule | ReadonlyArray<Rule> | Readonly<Record<string, Rule | ReadonlyArray<Rule>>> | undefined
   readonly onExceeded?: "wait" | "fail" | "adaptive" | undefined
   readonly maxWait?: Duration.Input | undefined
+}
+
+/**
+ * The limits of {@link fromRateLimiter}: those of a limiter without `"adaptive"`. `prefix` begins the keys; default
+ * `effect-toolformer`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RateLimiterOptions extends Omit<Options, "onExceeded"> {
+  readonly onExceeded?: "wait" | "fail" | undefined
+  readonly prefix?: string | undefined
 }
 
 /**
@@ -524,7 +536,7 @@ export const formatForecast: (lines: ReadonlyArray<Forecast>) => string = format
 /**
  * Makes Effect's own `RateLimiter` of `effect/persistence` a limiter, for programs that already run on it.
  *
- * **Shape** `prefix` begins the keys; default `effect-toolformer`. `onExceeded` `"wait"` consumes with `"delay"` and sleeps as
+ * **Shape** `onExceeded` `"wait"` consumes with `"delay"` and sleeps as
  * long as it says, `"fail"` with `"fail"`.
  *
  * **Errors** `slidingWindow` and `permits`, which Effect's has not, die at construction. A failing store is `StoreUnavailable`.
@@ -553,6 +565,6 @@ export const formatForecast: (lines: ReadonlyArray<Forecast>) => string = format
  * @since 0.1.0
  */
 export const fromRateLimiter = (
-  options: FromRateLimiter.Options
+  options: RateLimiterOptions
 ): Layer.Layer<Limiter, never, RateLimiter.RateLimiter> =>
   Layer.effect(Limiter, Effect.map(FromRateLimiter.fromRateLimiter(options), (parts) => make(parts as never)))
