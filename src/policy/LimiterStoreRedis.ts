@@ -12,11 +12,13 @@ import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
 import * as Encode from "./internal/redisEncode.ts"
 import { codeOf, fromCause, timedOut, unreadable } from "./internal/redisError.ts"
 import { tagOf } from "./internal/redisKeys.ts"
+import { prepareLane, type RedisLane } from "./internal/redisLane.ts"
+import { Leases } from "./internal/redisLeases.ts"
 import * as Scripts from "./internal/redisScripts.ts"
+import { Wakes } from "./internal/redisWakes.ts"
 import { type Ask, type Change, type Grant, LimiterStore, type LimiterStoreError } from "./LimiterStore.ts"
 
 /**
@@ -118,7 +120,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   }
 
   return LimiterStore.of({
-    lane: (key, limits, owner) => Encode.prepareLane(tag, key, limits, owner ?? ownName),
+    lane: (key, limits, owner) => prepareLane(tag, key, limits, owner ?? ownName),
     ask,
     change,
     renew,
@@ -197,7 +199,7 @@ const die = (value: unknown): never => {
 
 const backsOf = (change: Change): ReadonlyArray<Encode.Back> => {
   const { grant } = change
-  const lane = grant.lane as Encode.RedisLane
+  const lane = grant.lane as RedisLane
   if (change._tag === "Release" && !lane.holdsPermits) return []
   return lane.prepared.flatMap((prepared) => {
     const isTokens = prepared.limit.rule.unit === "tokens"
@@ -209,83 +211,6 @@ const backsOf = (change: Change): ReadonlyArray<Encode.Back> => {
       : 0
     return amount === 0 ? [] : [{ prepared, amount, grant }]
   })
-}
-
-interface OwnLease {
-  readonly grant: Grant
-  readonly lease: Encode.Lease
-}
-
-/** When each lease ends, as far as this process knows: whether one that is gone was lost by time, or with the data. */
-class Leases {
-  private readonly ends = new Map<string, number>()
-
-  readonly of = (grant: Grant): ReadonlyArray<OwnLease> => {
-    const { head, lane } = grant
-    return (lane as Encode.RedisLane).prepared.flatMap((prepared) => {
-      if (prepared.leaseMicros === 0) return []
-      const known = this.ends.get(nameOf(prepared, head.id))
-      const ends = known ?? Encode.toMicros(grant.grantedAt) + prepared.leaseMicros
-      return [{ grant, lease: { prepared, amount: head.calls, id: head.id, ends } }]
-    })
-  }
-
-  renewed(asked: ReadonlyArray<OwnLease>, [now, ...goesOn]: ReadonlyArray<number>): ReadonlyArray<Grant> {
-    const lost = new Set<Grant>()
-    for (const [i, { grant, lease }] of asked.entries()) {
-      if (goesOn[i] === 1) this.ends.set(nameOf(lease.prepared, lease.id), now! + lease.prepared.leaseMicros)
-      else lost.add(grant)
-    }
-    for (const grant of lost) this.forget(grant)
-    return [...lost]
-  }
-
-  forget({ head, lane }: Grant): void {
-    for (const prepared of (lane as Encode.RedisLane).prepared) this.ends.delete(nameOf(prepared, head.id))
-  }
-}
-
-const nameOf = (prepared: Encode.PreparedLimit, id: string): string => `${prepared.structure} ${id}`
-
-/** Wakes those who wait for permits when a lease has ended, which nobody publishes. */
-class Wakes {
-  readonly listeners = new Set<(keys: ReadonlyArray<string>) => void>()
-  private readonly scope: Scope.Scope
-  private readonly waited = new Set<string>()
-
-  constructor(scope: Scope.Scope) {
-    this.scope = scope
-  }
-
-  /** The answers, once their wakes are set; undefined where none is needed. */
-  later(asks: ReadonlyArray<Ask>, { answers, leaseEnds }: Encode.Answers): ReturnType<Service["ask"]> | undefined {
-    let wakes: Effect.Effect<void> | undefined
-    for (const [i, { blockedBy }] of answers.entries()) {
-      if (leaseEnds[i]! < 0) continue
-      const { key } = asks[i]!.lane.limits[blockedBy]!
-      if (this.waited.has(key)) continue
-      this.waited.add(key)
-      const wake = this.wakeAfter(key, leaseEnds[i]! + 1)
-      wakes = wakes === undefined ? wake : Effect.andThen(wakes, wake)
-    }
-    return wakes === undefined ? undefined : Effect.as(wakes, answers)
-  }
-
-  /** A subscription begins, perhaps after a gap. */
-  missed(listener: (keys: ReadonlyArray<string>) => void): void {
-    if (this.waited.size > 0) listener([...this.waited])
-  }
-
-  private wakeAfter(key: string, millis: number): Effect.Effect<void> {
-    return Effect.sleep(millis).pipe(
-      Effect.andThen(Effect.sync(() => {
-        this.waited.delete(key)
-        for (const listener of this.listeners) listener([key])
-      })),
-      Effect.forkIn(this.scope),
-      Effect.asVoid
-    )
-  }
 }
 
 // Subscribes again whenever the subscription ends. What was published meanwhile is not delivered: `missed` asks for all.

@@ -143,6 +143,41 @@ describe("R11: interruption at every step of the scheduler", () => {
   }
 })
 
+describe("R11: nobody waits any more", () => {
+  for (const isAsked of [false, true]) {
+    it(`no timer and no fiber is left (${isAsked ? "asked" : "in memory"})`, () => {
+      const steps = new Steps(2048)
+      const run = Effect.runForkWith(steps.context)
+      const held: Array<Fiber.Fiber<unknown, unknown>> = []
+      const program = Effect.gen(function*() {
+        const store = yield* sharedStore
+        const provided = isAsked ? new Wire().over(store) : store
+        const options = { services: { a: rules.window, b: rules.permits } }
+        const context = yield* Effect.provideService(Layer.build(Limiter.layerStore(options)), LimiterStore, provided)
+        const { withAdmission } = Context.get(context, Limiter.Limiter)
+        for (let i = 0; i < 2; i++) yield* withAdmission({ service: "a" })(Effect.void)
+        const holder = yield* Effect.forkChild(withAdmission({ service: "b" })(Effect.never))
+        const fibers = yield* Effect.forEach(
+          ["a", "b", "a", "b"],
+          (service) => Effect.forkChild(withAdmission({ service })(Effect.never))
+        )
+        return { holder, fibers }
+      })
+      const setup = run(Effect.scoped(Effect.flatMap(program, (made) => {
+        held.push(made.holder, ...made.fibers)
+        return Effect.never
+      })))
+      steps.settle()
+      assert.strictEqual(held.length, 5)
+      assert.isAbove(steps.sleepers, 0)
+      for (const fiber of held) fiber.interruptUnsafe()
+      steps.settle()
+      assert.strictEqual(steps.sleepers, 0)
+      assert.isUndefined(setup.pollUnsafe())
+    })
+  }
+})
+
 describe("R11: between the grant and the first step", () => {
   it("nothing yields, wherever the fiber's budget ends", () => {
     const steps = new Steps(64)

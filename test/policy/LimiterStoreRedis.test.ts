@@ -1,4 +1,4 @@
-/** The contract of every store, on real Redis. What only Redis can do wrong is in `LimiterStoreRedisKeys.test.ts` and after. */
+/** The contract of every store, on real Redis. What only Redis can do wrong is in `LimiterStoreRedisNumbers.test.ts` and its neighbours. */
 import { describe, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -56,6 +56,11 @@ export class Steps {
     throw new Error(`not over after ${most} steps`)
   }
 
+  /** Takes steps as long as no time has to pass. */
+  settle(): void {
+    while (this.tasks.length > 0) this.take()
+  }
+
   get sleepers(): number {
     return this.sleeps.length
   }

@@ -1,10 +1,10 @@
 /**
- * When a newcomer could start at the earliest: a lower bound from its place in the lane, the rules' rates and the demand of
- * other processes. Permits have none. Some limits per call, nothing per waiter.
+ * When a newcomer could start at the earliest: a lower bound from its place in the lane, what the store said last, and the rules'
+ * rates. What others want elsewhere is in the store's word only: shares follow the number waiting, so those who line up behind
+ * this one may bring it forward. Permits have no such bound. Some limits per call, nothing per waiter.
  */
 import type { LaneQueue, LimitQueue, Plan, Waiter } from "./lane.ts"
 import type { Rule } from "./rule.ts"
-import { dilution } from "./shares.ts"
 
 export interface Earliest {
   readonly millis: number
@@ -55,7 +55,7 @@ export const earliest = (
     const { rule } = queue.limit
     const calls = rule.unit === "calls"
     const own = calls ? plan.calls : plan.tokens
-    const cost = Math.floor((calls ? ahead.calls : ahead.tokens) * dilution(lane, rule)) + own
+    const cost = (calls ? ahead.calls : ahead.tokens) + own
     const bound = lowerBound(rule, { cost, ...firstAt(queue, lane, cost - own, calls, now, refused) })
     if (bound <= millis) continue
     millis = bound
@@ -66,7 +66,7 @@ export const earliest = (
 
 /** The same for one who stands in line: `through` is the cost up to it, its own included. */
 export const earliestInLine = (
-  { calls, lane, tokens }: Waiter,
+  { lane }: Waiter,
   through: { readonly calls: number; readonly tokens: number },
   refused: Refused
 ): Earliest => {
@@ -74,9 +74,7 @@ export const earliestInLine = (
   let limit: LimitQueue | undefined
   for (const queue of lane.limits) {
     const { rule } = queue.limit
-    const own = rule.unit === "calls" ? calls : tokens
-    const ahead = (rule.unit === "calls" ? through.calls : through.tokens) - own
-    const cost = Math.floor(ahead * dilution(lane, rule)) + own
+    const cost = rule.unit === "calls" ? through.calls : through.tokens
     const isRefused = queue === refused.queue
     const first = isRefused ? refused.cost : 0
     const bound = lowerBound(rule, { cost, first, firstMillis: isRefused ? finite(refused.waitMillis) : 0 })

@@ -31,10 +31,3 @@ export const shareMillis = (lane: LaneQueue, rule: Rule, cost: number): number =
   const { longestMillis, unitMillis } = pace(rule)
   return Math.min(unitMillis * cost * parts(lane), longestMillis)
 }
-
-/** How much of the limit goes elsewhere for each unit that comes here, at least. */
-export const dilution = (lane: LaneQueue, rule: Rule): number => {
-  if (lane.elsewhere === 0) return 1
-  const { longestMillis, unitMillis } = pace(rule)
-  return unitMillis === 0 ? 1 : Math.max(Math.min(parts(lane), longestMillis / unitMillis), 1)
-}

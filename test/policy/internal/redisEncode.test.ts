@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Encode from "../../../src/policy/internal/redisEncode.ts"
 import { escape, tagOf } from "../../../src/policy/internal/redisKeys.ts"
+import * as Lane from "../../../src/policy/internal/redisLane.ts"
 import * as Scripts from "../../../src/policy/internal/redisScripts.ts"
 import { fixedWindow, permits, slidingWindow, tokenBucket } from "../../../src/policy/Limiter.ts"
 import { random } from "../../random.ts"
@@ -28,12 +29,12 @@ describe("redisEncode", () => {
   it("every key of a script is under the tag, once, and the JSON is JSON, whatever the names", () => {
     for (const name of hostile) {
       const limits = rules.flatMap((rule) => [limit(name, rule), limit(`tenant/${name}`, rule, `tenant/${name}`)])
-      const lane = Encode.prepareLane(tag, name, limits, name)
+      const lane = Lane.prepareLane(tag, name, limits, name)
       const ask = { lane, heads: [{ ...head(), id: name }], waiting: 1 }
       const grant = { lane, head: ask.heads[0]!, grantedAt: 0 }
       const scripts = [
         Encode.encodeAsks(tag, [ask]),
-        Encode.encodeAsks(tag, [ask, { ...ask, lane: Encode.prepareLane(tag, `${name}2`, limits, name) }]),
+        Encode.encodeAsks(tag, [ask, { ...ask, lane: Lane.prepareLane(tag, `${name}2`, limits, name) }]),
         Encode.encodeBacks(tag, "channel", lane.prepared.map((prepared) => ({ prepared, amount: 1, grant }))),
         Encode.encodeLeases(tag, lane.prepared.map((prepared) => ({ prepared, amount: 1, id: name, ends: 0 }))),
         Encode.encodeLimits(tag, limits),
@@ -51,7 +52,7 @@ describe("redisEncode", () => {
   })
 
   it("a tenant's limits have a hash of their own; configured ones share the limiter's", () => {
-    const hashes = (key: string, group: string) => Encode.prepareLimit(tag, limit(key, rules[0]!, group)).hash
+    const hashes = (key: string, group: string) => Lane.prepareLimit(tag, limit(key, rules[0]!, group)).hash
     assert.strictEqual(hashes("global/0", "global"), tag)
     assert.strictEqual(hashes("service/x/0", "service/x"), tag)
     assert.notStrictEqual(hashes("tenant/a/0", "tenant/a"), tag)
@@ -61,13 +62,13 @@ describe("redisEncode", () => {
 
   it("one key with two rules is two limits", () => {
     const fields = [...rules, tokenBucket({ capacity: 4, refill: 0.5, every: "1 second" })]
-      .map((rule) => Encode.prepareLimit(tag, limit("one", rule)).middle)
+      .map((rule) => Lane.prepareLimit(tag, limit("one", rule)).middle)
     assert.strictEqual(new Set(fields).size, fields.length)
   })
 
   it("a batch names each limit and key once, however many lanes need it", () => {
     const shared = limit("global/0", rules[1]!)
-    const lane = (name: string) => Encode.prepareLane(tag, name, [shared, limit(name, rules[4]!)], "owner")
+    const lane = (name: string) => Lane.prepareLane(tag, name, [shared, limit(name, rules[4]!)], "owner")
     const { args, keys } = Encode.encodeAsks(
       tag,
       ["a", "b", "a"].map((name) => ({ lane: lane(name), heads: [head(2, 7)], waiting: 5 }))
@@ -102,20 +103,20 @@ describe("redisEncode", () => {
 
   it("knows the type of every key", () => {
     const types = [...rules, { _tag: "Adaptive", unit: "calls" } as const].map((rule) => {
-      const { structure } = Encode.prepareLimit(tag, limit("one", rule))
+      const { structure } = Lane.prepareLimit(tag, limit("one", rule))
       return structure === undefined ? undefined : Encode.typeOf(tag, structure)
     })
     assert.deepStrictEqual(types, [undefined, "list", "hash", undefined, "zset", undefined])
     assert.strictEqual(Encode.typeOf(tag, tag), "hash")
     assert.strictEqual(
-      Encode.typeOf(tag, Encode.prepareLimit(tag, limit("tenant/p", rules[0]!, "tenant/p")).hash),
+      Encode.typeOf(tag, Lane.prepareLimit(tag, limit("tenant/p", rules[0]!, "tenant/p")).hash),
       "hash"
     )
   })
 
   it("a script touches no key that it does not declare", () => {
     const fast = rules.map((rule) =>
-      Encode.prepareLane(tag, "lane", [limit("tenant/x", rule, "tenant/x")], "o").alone.script
+      Lane.prepareLane(tag, "lane", [limit("tenant/x", rule, "tenant/x")], "o").alone.script
     )
     const whole = [Scripts.ask, Scripts.change, Scripts.release, Scripts.renew, Scripts.peek, Scripts.feedback]
     const scripts = [...whole, ...fast.filter((script) => script !== undefined)]
