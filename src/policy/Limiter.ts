@@ -206,6 +206,9 @@ export const layerStore = (options: Options & StoreOptions): Layer.Layer<Limiter
  *
  * **Errors** A Redis that is away when a request comes: `onStoreError` decides.
  *
+ * **Gotchas** A driver may want Redis at the start: `IoRedis.layer` fails without it, whatever `onStoreError` says, unless it is
+ * told to connect in the `"background"`.
+ *
  * @see `LimiterStoreRedis` for what Redis keeps, and when it may forget
  * @category layers
  * @since 0.1.0
