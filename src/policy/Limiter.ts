@@ -147,7 +147,8 @@ export interface StoreOptions {
  * of one kind; tenants and runs take turns; who waits for its own service holds nothing of the global limits. Two limiters
  * made here share nothing, whatever their services are called.
  *
- * **Errors** Options that make no sense, and names that are none, die here, naming them. A closed limiter rejects (`StoreUnavailable`).
+ * **Errors** Options that make no sense, and names that are none, die here, naming them. A closed limiter rejects
+ * (`StoreUnavailable`).
  *
  * **Example** (What each service allows, said once)
  *
