@@ -249,6 +249,21 @@ describe("Limiter: asking", () => {
       assert.strictEqual(yield* Fiber.join(large), 1000)
     }))
 
+  it.effect("lets one wait for a permit for less than a second", () =>
+    Effect.gen(function*() {
+      const { limiter } = yield* one({ services: { a: Limiter.permits(1) }, maxWait: "500 millis" })
+      const call = limiter.withAdmission({ service: "a" })
+      const holder = yield* forked(call(Effect.never))
+      const first = yield* forked(call(now))
+      const second = yield* forked(call(now))
+      const third = yield* forked(Effect.flip(call(Effect.sleep("1 second"))))
+      yield* TestClock.adjust("200 millis")
+      yield* Fiber.interrupt(holder)
+      yield* settled
+      assert.deepStrictEqual([yield* Fiber.join(first), yield* Fiber.join(second)], [200, 200])
+      yield* Fiber.interrupt(third)
+    }))
+
   it.effect("renews the leases it holds, and tells who lost one", () =>
     Effect.gen(function*() {
       const { limiter, wire } = yield* one({ services: { a: Limiter.permits(2, { lease: "3 seconds" }) } })
@@ -279,6 +294,11 @@ describe("Limiter: asking", () => {
       const call = limiter.withAdmission({ service: "a" })
       const holder = yield* forked(call(Effect.never))
       yield* TestClock.adjust("100 millis")
+      // The ask under way is slower than anything that comes after it.
+      wire.delay = () => {
+        wire.delay = () => 20
+        return 150
+      }
       const inFlight = yield* forked(Effect.flip(call(Effect.never)))
       const waiting = yield* forked(Effect.flip(call(Effect.never)))
       const closing = yield* forked(Scope.close(scope, Exit.void))
@@ -299,7 +319,7 @@ describe("Limiter: asking", () => {
 describe("Limiter: a store that does not answer", () => {
   const outage = (onStoreError: "open" | "closed" | "local", state: "down" | "blackhole") =>
     Effect.gen(function*() {
-      const setup = yield* one({ services: { a: perSecond(2) }, maxWait: "1 hour", onStoreError })
+      const setup = yield* one({ services: { a: perSecond(2), b: perSecond(2) }, maxWait: "1 hour", onStoreError })
       const log: Array<readonly [at: number, what: string]> = []
       const call = (name: string) =>
         setup.limiter.withAdmission({ service: "a" })(
@@ -362,18 +382,65 @@ describe("Limiter: a store that does not answer", () => {
         yield* settled
         yield* TestClock.adjust("100 millis")
       }
+      yield* TestClock.adjust("250 millis")
       assert.strictEqual(log.length, 53)
-      assert.strictEqual(wire.asks.length, 3)
       // 5 seconds, a probe each second, each given up after 250 ms.
-      assert.isAtMost(wire.peeks, 5)
-      assert.isAtLeast(wire.peeks, 3)
+      const probes = wire.asks.length - 3 + wire.peeks
+      assert.isAtMost(probes, 5)
+      assert.isAtLeast(probes, 3)
       wire.state = "up"
       yield* TestClock.adjust("1500 millis")
-      yield* call("probe")
-      yield* settled
+      // Nobody waited, so nobody probed: the next request does.
       yield* call("after")
       yield* settled
       assert.strictEqual(log.at(-1)![1], "after")
+    }))
+
+  it.effect("answers those who came while it waited for an answer", () =>
+    Effect.gen(function*() {
+      const { call, limiter, log } = yield* outage("closed", "blackhole")
+      yield* call("first")
+      yield* settled
+      yield* TestClock.adjust("100 millis")
+      yield* call("same lane")
+      const other = yield* forked(Effect.flip(limiter.withAdmission({ service: "b" })(Effect.void)))
+      yield* TestClock.adjust("150 millis")
+      assert.deepStrictEqual(log.map(([at]) => at), [250, 250])
+      assert.isDefined(other.pollUnsafe())
+    }))
+
+  it.effect("probes by itself while it has something to say", () =>
+    Effect.gen(function*() {
+      const { limiter, store, wire } = yield* one({ services: { a: Limiter.permits(1) } })
+      const call = Effect.flip(limiter.withAdmission({ service: "a" })(Effect.void))
+      for (const state of ["cut", "blackhole", "blackhole"] as const) {
+        wire.state = state
+        const rejected = yield* forked(call)
+        wire.state = "blackhole"
+        yield* TestClock.adjust("250 millis")
+        yield* Fiber.join(rejected)
+      }
+      const { limits } = wire.asks[0]![0]!.lane
+      assert.deepStrictEqual(yield* store.peek(limits), [{ _tag: "Permits", held: 1 }])
+      yield* TestClock.adjust("10 seconds")
+      wire.state = "up"
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(yield* store.peek(limits), [{ _tag: "Permits", held: 0 }])
+      assert.isAtMost(wire.asks.length, 3)
+    }))
+
+  it.effect("hands on permits of its own under local as soon as they are free", () =>
+    Effect.gen(function*() {
+      const { limiter, wire } = yield* one({ services: { a: Limiter.permits(1) }, onStoreError: "local" })
+      wire.state = "down"
+      const call = limiter.withAdmission({ service: "a" })
+      const holder = yield* forked(call(Effect.never))
+      const waiter = yield* forked(call(now))
+      yield* TestClock.adjust("300 millis")
+      assert.isUndefined(waiter.pollUnsafe())
+      yield* Fiber.interrupt(holder)
+      yield* settled
+      assert.strictEqual(yield* Fiber.join(waiter), 300)
     }))
 
   it.effect("lets those wait on who know their time, and serves them when the store is back", () =>
@@ -396,6 +463,29 @@ describe("Limiter: a store that does not answer", () => {
         [2, "started"],
         [2, "started"]
       ])
+    }))
+
+  it.effect("turns away under closed only those whose time has come", () =>
+    Effect.gen(function*() {
+      const bucket = Limiter.tokenBucket({ capacity: 10, refill: 10, every: "1 second" })
+      const { limiter, wire } = yield* one({ services: { a: bucket }, maxWait: "1 hour" })
+      const log: Array<string> = []
+      for (let i = 0; i < 210; i++) {
+        yield* limiter.withAdmission({ service: "a" })(Effect.sync(() => log.push("started"))).pipe(
+          Effect.catch(({ reason }) => Effect.sync(() => log.push(reason))),
+          Effect.forkScoped
+        )
+      }
+      yield* settled
+      wire.state = "down"
+      yield* TestClock.adjust("5 seconds")
+      const away = log.filter((what) => what === "StoreUnavailable").length
+      assert.isAtLeast(away, 40)
+      assert.isAtMost(away, 80)
+      wire.state = "up"
+      yield* TestClock.adjust("20 seconds")
+      assert.strictEqual(log.length, 210)
+      assert.isAtMost(log.filter((what) => what === "StoreUnavailable").length, 90)
     }))
 
   it.effect("gives back permits that a script without an answer may have taken", () =>

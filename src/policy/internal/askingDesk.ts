@@ -24,7 +24,7 @@ import type { RuleBook } from "./lanes.ts"
 import { Outage } from "./outage.ts"
 import type { OnStoreError } from "./outage.ts"
 import * as Rejections from "./rejections.ts"
-import { shareMillis } from "./shares.ts"
+import { shareMillis, unitMillis } from "./shares.ts"
 import type { Answer, Grant, Limit, Signal } from "./store.ts"
 import type { Timer } from "./timer.ts"
 
@@ -125,9 +125,10 @@ export class AskingDesk extends Desk {
     this.isFlushScheduled = false
     if (this.flight !== undefined || this.closed) return
     this.passOrphans()
-    if (this.health.isAway) return this.withoutStore()
     const flight = this.board()
     if (flight.legs.length === 0) return this.keepDue(flight.queues)
+    // While the store is away one ask in a while is the probe; the others are decided without it.
+    if (this.health.isAway && !this.health.tries()) return this.withoutStore(flight)
     this.flight = flight
     this.commands.run(this.store.ask(flight.legs.map(({ ask }) => ask)), (outcome) => {
       this.flight = undefined
@@ -164,7 +165,12 @@ export class AskingDesk extends Desk {
 
   private boardLane(lane: LaneQueue, most: number, legs: Array<Leg>): void {
     const heads: Array<Waiter> = []
-    const count = Math.min(most, lane.batch)
+    const { parkedAt } = lane
+    // Without the store, those whose time has come by the limit's mean rate.
+    const batch = this.health.isAway && parkedAt !== undefined
+      ? Math.ceil(retryMillis / unitMillis(parkedAt.limit.rule))
+      : lane.batch
+    const count = Math.min(most, batch)
     for (let waiter = this.head(lane); waiter !== undefined; waiter = this.head(lane)) {
       this.takeOut(lane, waiter)
       waiter.phase = "asked"
@@ -310,6 +316,8 @@ export class AskingDesk extends Desk {
     const heads: Array<Waiter> = []
     for (const { ask, heads: asked, lane } of flight.legs) {
       lane.asked = 0
+      // The next ask may get no answer either: it carries few.
+      lane.batch = 2
       heads.push(...asked.filter(({ phase }) => phase === "asked"))
       if (lane.hasPermits && error.kind === "TimedOut") this.holdings.doubt(ask)
     }
@@ -362,16 +370,13 @@ export class AskingDesk extends Desk {
     }
   }
 
-  // The circuit is open: nobody asks, but for a probe.
-  private withoutStore(): void {
-    const { legs, queues } = this.board()
+  private withoutStore({ legs, queues }: Flight): void {
     for (const queue of queues) if (queue.parked.length > 0) this.await(queue, retryMillis)
     for (const { heads, lane } of legs) {
       lane.asked = 0
       for (const waiter of heads) if (waiter.phase === "asked") this.decide(waiter)
       this.unheard(lane)
     }
-    this.health.probe()
   }
 
   // The first limit of any lane, read.

@@ -16,10 +16,12 @@ export class Circuit {
     this.probeMillis = probeMillis
   }
 
+  /** While it is open nothing but the probe is sent, so that is what failed then; or something sent before. */
   failed(now: number): void {
     this.failures++
-    if (this.isOpen || this.failures < failuresToOpen) return
+    if (this.failures < failuresToOpen) return
     this.isOpen = true
+    this.isProbing = false
     this.probeAt = now + this.probeMillis
   }
 
@@ -34,10 +36,5 @@ export class Circuit {
     if (!this.isOpen || this.isProbing || now < this.probeAt) return false
     this.isProbing = true
     return true
-  }
-
-  probeFailed(now: number): void {
-    this.isProbing = false
-    this.probeAt = now + this.probeMillis
   }
 }

@@ -49,16 +49,15 @@ export class Health implements Entry {
     this.watch()
   }
 
-  /** Sends a probe if it is time for one. */
-  probe(): void {
-    if (!this.circuit.probes(this.timer.now())) return this.watch()
-    this.owner.ask((outcome) => {
-      if (outcome._tag === "Failed") this.circuit.probeFailed(this.timer.now())
-      this.heard(outcome)
-    })
+  /** Whether a command may go out as the probe; it does, then. */
+  tries(): boolean {
+    return this.circuit.probes(this.timer.now())
   }
 
-  readonly fire = (): void => this.probe()
+  readonly fire = (): void => {
+    if (this.tries()) this.owner.ask(this.heard)
+    else this.watch()
+  }
 
   private watch(): void {
     const { circuit, timer } = this

@@ -71,6 +71,7 @@ export class Holdings {
   /** A command has ended: while the store is away changes are kept; when it answers they are sent. */
   follow(isAway: boolean, isAnswered: boolean): void {
     this.changes.isHeld = isAway
+    this.leases.isHeld = isAway
     if (isAnswered) this.changes.send()
   }
 

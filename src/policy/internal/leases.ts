@@ -8,6 +8,9 @@ import type { Commands, Outcome } from "./commands.ts"
 import type { Grant } from "./store.ts"
 import type { Timer } from "./timer.ts"
 
+/** While the store is away, so soon is it seen whether it is back. */
+const awayMillis = 1000
+
 interface Held {
   readonly grant: Grant
   isLost: boolean
@@ -77,8 +80,12 @@ export class Leases implements Entry {
     }
   }
 
+  /** Set while the store is away. */
+  isHeld = false
+
   readonly fire = (): void => {
-    this.timer.set(this, this.timer.now() + this.periodMillis)
+    this.timer.set(this, this.timer.now() + (this.isHeld ? awayMillis : this.periodMillis))
+    if (this.isHeld) return
     const grants = [...this.held.values()].filter(({ isLost }) => !isLost).map(({ grant }) => grant)
     if (grants.length === 0) return
     this.commands.run(this.store.renew(grants), (outcome) => {

@@ -22,6 +22,9 @@ const pace = (rule: Rule): { readonly unitMillis: number; readonly longestMillis
   }
 }
 
+/** How long one unit takes to come back at the rule's mean rate; 0 where that is not known. */
+export const unitMillis = (rule: Rule): number => pace(rule).unitMillis
+
 /** All waiters of the lane, counted in this process's. */
 const parts = (lane: LaneQueue): number => 1 + lane.elsewhere / Math.max(lane.turns.size + lane.asked, 1)
 
