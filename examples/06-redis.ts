@@ -15,6 +15,7 @@
  *   at most 20 started in the first second, at most 40 in the first two: true
  *   60 calls in … ms, at least 2 s: true
  */
+import { NodeRuntime } from "@effect/platform-node"
 import { Effect, Layer, Schedule } from "effect"
 import { type ChildProcess, fork, spawn } from "node:child_process"
 import { once } from "node:events"
@@ -61,7 +62,15 @@ const freePort = Effect.callback<number>((resume) => {
 })
 
 const child = (start: () => ChildProcess) =>
-  Effect.acquireRelease(Effect.sync(start), (running) => Effect.sync(() => running.kill()))
+  Effect.acquireRelease(
+    Effect.sync(() =>
+      start().once("error", ({ message }) => {
+        console.error(`${message}: is it installed?`)
+        process.exit(1)
+      })
+    ),
+    (running) => Effect.sync(() => running.kill())
+  )
 
 /** The next message of a client. */
 const heard = <A>(client: ChildProcess) =>
@@ -109,4 +118,5 @@ const parent = Effect.scoped(Effect.gen(function*() {
 }))
 
 const [name, port] = process.argv.slice(2)
-await Effect.runPromise(name === undefined ? parent : client(Number(port)))
+// Unlike Effect.runPromise it interrupts on Ctrl-C: the parent stops its children, and permits would be given back.
+NodeRuntime.runMain(name === undefined ? parent : client(Number(port)))

@@ -63,7 +63,8 @@ export const make = (
 /**
  * Effect's `Redis` service on ioredis.
  *
- * **Errors** Every `RedisError` has a {@link CommandError} as its `cause`. Without a connection a command fails at once.
+ * **Errors** Every `RedisError` has a {@link CommandError} as its `cause`, and its words as its message. Without a connection a
+ * command fails at once.
  *
  * **Gotchas** Interrupting a `send` does not call the command back from the server. Messages published while a subscription is
  * being renewed are not delivered. After a failover Redis may have forgotten the last writes. `SELECT`, `SUBSCRIBE`, `MULTI`

@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { usage } from "./CommandError.ts"
 import { demo } from "./demo.ts"
+import { fromEnvironment } from "./limits.ts"
 import { choose, layerOf } from "./provider.ts"
 import { runPrompt } from "./runPrompt.ts"
 import * as Folder from "./tools/Folder.ts"
@@ -61,9 +62,14 @@ const run = Command.make("run", {
     }
     const choice = yield* choose(wish, process.env)
     const tools = Option.isSome(flags.tools) ? yield* load(flags.tools.value) : builtIn
-    yield* runPrompt({ prompt: flags.prompt, tools, model: yield* layerOf(choice), maxParallel, json: flags.json })
+    const limits = yield* fromEnvironment
+    const model = yield* layerOf(choice)
+    yield* runPrompt({ prompt: flags.prompt, tools, model, limits, maxParallel, json: flags.json })
   })).pipe(
-    Command.withDescription("Run one prompt: the model chooses tools, they run in parallel, every result streams out."),
+    Command.withDescription(
+      "Run one prompt: the model chooses tools, they run in parallel, every result streams out. Limits come from the " +
+        "environment: TOOLFORMER_LIMIT_GLOBAL=\"10 at once\", TOOLFORMER_LIMIT_SERVICE_OPENAI=\"500 calls / 1 minute\"."
+    ),
     Command.withExamples([
       { command: "toolformer run \"Find all TypeScript files in src and analyse each of them\"" },
       { command: "toolformer run \"Show the last 5 commits\" --json" }

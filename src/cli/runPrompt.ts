@@ -22,6 +22,8 @@ export interface Request {
   readonly prompt: string
   readonly tools: Tools
   readonly model: Layer.Layer<LanguageModel.LanguageModel>
+  /** Wins over a limiter of the tools' own. */
+  readonly limits: Layer.Layer<never>
   readonly maxParallel: number | undefined
   readonly json: boolean
 }
@@ -63,7 +65,7 @@ const watch = Effect.fnUntraced(function*(request: Request, screen: Screen.Scree
       return screen.show(parts as ReadonlyArray<AnyPart>)
     }),
     Effect.ensuring(screen.end),
-    Effect.provide([request.tools.layer, request.model])
+    Effect.provide([request.tools.layer, request.model, request.limits])
   )
   return finish ?? (yield* failed("the run ended without a result"))
 })

@@ -27,7 +27,7 @@ import * as FromRateLimiter from "./internal/fromRateLimiter.ts"
 import type { Use } from "./internal/lane.ts"
 import { readLimits } from "./internal/limitConfig.ts"
 import { settings } from "./internal/options.ts"
-import type { Rules, Settings } from "./internal/options.ts"
+import type { Settings } from "./internal/options.ts"
 import { Rejected } from "./internal/request.ts"
 import type { Lease, Request } from "./internal/request.ts"
 import type { Rule } from "./internal/rule.ts"
@@ -104,11 +104,23 @@ export class Limiter extends Context.Service<Limiter, {
  * @since 0.1.0
  */
 export interface Options {
-  readonly global?: Rules | undefined
-  readonly services?: Readonly<Record<string, Rules>> | undefined
-  readonly tenants?: Rules | Readonly<Record<string, Rules>> | undefined
+  readonly global?: Rule | ReadonlyArray<Rule> | undefined
+  readonly services?: Readonly<Record<string, Rule | ReadonlyArray<Rule>>> | undefined
+  readonly tenants?: Rule | ReadonlyArray<Rule> | Readonly<Record<string, Rule | ReadonlyArray<Rule>>> | undefined
   readonly onExceeded?: "wait" | "fail" | "adaptive" | undefined
   readonly maxWait?: Duration.Input | undefined
+}
+
+/**
+ * The limits of {@link fromRateLimiter}: those of a limiter without `"adaptive"`. `prefix` begins the keys; default
+ * `effect-toolformer`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RateLimiterOptions extends Omit<Options, "onExceeded"> {
+  readonly onExceeded?: "wait" | "fail" | undefined
+  readonly prefix?: string | undefined
 }
 
 /**
@@ -132,9 +144,11 @@ export interface StoreOptions {
  * Makes the limits of a program, kept in this process's memory.
  *
  * **Shape** A request passes all limits on its way, or takes nothing of any. Who comes first starts first within the requests
- * of one kind; tenants and runs take turns; who waits for its own service holds nothing of the global limits.
+ * of one kind; tenants and runs take turns; who waits for its own service holds nothing of the global limits. Two limiters
+ * made here share nothing, whatever their services are called.
  *
- * **Errors** Options that make no sense die here, naming the value. A closed limiter rejects (`StoreUnavailable`).
+ * **Errors** Options that make no sense, and names that are none, die here, naming them. A closed limiter rejects
+ * (`StoreUnavailable`).
  *
  * **Example** (What each service allows, said once)
  *
@@ -168,11 +182,13 @@ export interface StoreOptions {
  */
 export const layer = (options: Options): Layer.Layer<Limiter> => {
   const given = settings(options)
-  return Layer.provide(Layer.effect(Limiter, Effect.orDie(fromStore(given))), layerMemory)
+  // A store of its own: `layerMemory` as it is would be one for all limiters of a program.
+  return Layer.provide(Layer.effect(Limiter, Effect.orDie(fromStore(given))), Layer.fresh(layerMemory))
 }
 
 /**
- * Makes the limits of a program, kept in the `LimiterStore` of the context. Limiters on one store share their limits.
+ * Makes the limits of a program, kept in the `LimiterStore` of the context. Limiters on one store share the limits of one name,
+ * place and rule; turns, added rules and settings are each limiter's own.
  *
  * **Errors** A store that is away fails the layer under `onStoreError: "closed"`; otherwise the limiter starts without it.
  *
@@ -190,6 +206,9 @@ export const layerStore = (options: Options & StoreOptions): Layer.Layer<Limiter
  * **Shape** It stands on Effect's `Redis` service, whichever driver serves it.
  *
  * **Errors** A Redis that is away when a request comes: `onStoreError` decides.
+ *
+ * **Gotchas** A driver may want Redis at the start: `IoRedis.layer` fails without it, whatever `onStoreError` says, unless it is
+ * told to connect in the `"background"`.
  *
  * @see `LimiterStoreRedis` for what Redis keeps, and when it may forget
  * @category layers
@@ -521,7 +540,7 @@ export const formatForecast: (lines: ReadonlyArray<Forecast>) => string = format
 /**
  * Makes Effect's own `RateLimiter` of `effect/persistence` a limiter, for programs that already run on it.
  *
- * **Shape** `prefix` begins the keys; default `effect-toolformer`. `onExceeded` `"wait"` consumes with `"delay"` and sleeps as
+ * **Shape** `onExceeded` `"wait"` consumes with `"delay"` and sleeps as
  * long as it says, `"fail"` with `"fail"`.
  *
  * **Errors** `slidingWindow` and `permits`, which Effect's has not, die at construction. A failing store is `StoreUnavailable`.
@@ -550,6 +569,6 @@ export const formatForecast: (lines: ReadonlyArray<Forecast>) => string = format
  * @since 0.1.0
  */
 export const fromRateLimiter = (
-  options: FromRateLimiter.Options
+  options: RateLimiterOptions
 ): Layer.Layer<Limiter, never, RateLimiter.RateLimiter> =>
   Layer.effect(Limiter, Effect.map(FromRateLimiter.fromRateLimiter(options), (parts) => make(parts as never)))

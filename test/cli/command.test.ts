@@ -12,7 +12,7 @@ const fixture = (name: string) => fileURLToPath(new URL(`./fixtures/${name}.ts`,
 
 const environment = (more: Record<string, string> = {}): NodeJS.ProcessEnv => {
   const inherited = Object.entries(process.env).filter(([name]) =>
-    !name.startsWith("OPENAI_") && !["NO_COLOR", "FORCE_COLOR"].includes(name)
+    !name.startsWith("OPENAI_") && !name.startsWith("TOOLFORMER_LIMIT") && !["NO_COLOR", "FORCE_COLOR"].includes(name)
   )
   return { ...Object.fromEntries(inherited), ...more }
 }
@@ -186,6 +186,12 @@ describe("toolformer", () => {
       ["a provider that is not built", ["run", "x", "--provider", "anthropic"], /anthropic provider is not built yet/],
       ["openai without a key", ["run", "x", "--provider", "openai"], /OPENAI_API_KEY/],
       ["a base URL that is none", ["run", "x"], /is not a URL/, { OPENAI_BASE_URL: "nowhere" }],
+      ["a limit with a misspelt name", ["run", "x"], /TOOLFORMER_LIMIT_GLOBL: there is no such setting/, {
+        TOOLFORMER_LIMIT_GLOBL: "5 at once"
+      }],
+      ["a limit that is none", ["run", "x"], /TOOLFORMER_LIMIT_GLOBAL: "5": this is no rule; write it as/, {
+        TOOLFORMER_LIMIT_GLOBAL: "5"
+      }],
       ["a tools file that is missing", ["run", "x", "--tools", "nope.ts"], /nope\.ts cannot be read: NotFound/],
       ["a tools file that is a folder", ["run", "x", "--tools", "src"], /is not a file/],
       ["a tools file that does not load", ["run", "x", "--tools", fixture("throws")], /does not load: cannot start/],
@@ -208,10 +214,41 @@ describe("toolformer", () => {
     assert.strictEqual(stderr, "toolformer: no database at db.local\n")
   })
 
+  describe("TOOLFORMER_LIMIT_*", () => {
+    const ask = (env: Record<string, string>, tools = "siteTools") =>
+      toolformer(["run", "Check https://a.example and https://b.example", "--tools", fixture(tools)], { env })
+
+    it("limits the model's turns and the calls of a run", () => {
+      const turns = ask({ TOOLFORMER_LIMIT_SERVICE_LOCAL: "1 calls / 1 hour", TOOLFORMER_LIMIT_ON_EXCEEDED: "fail" })
+      assert.strictEqual(turns.code, 1)
+      assert.match(turns.stderr, /^toolformer: The model was not asked: service "local", 1 call \/ 1 hour[^\n]*\n$/)
+      const calls = ask({ TOOLFORMER_LIMIT_GLOBAL: "1 at once", TOOLFORMER_LIMIT_ON_EXCEEDED: "fail" })
+      assert.match(calls.stdout, /check_site was not started: global, 1 at once/)
+      const waiting = ask({ TOOLFORMER_LIMIT_GLOBAL: "1 at once" })
+      assert.match(waiting.stdout, /2 tool calls, at most 1 at once/)
+    })
+
+    it("wins over a limiter that the tools file brings", () => {
+      assert.strictEqual(ask({}, "limitedTools").code, 1)
+      assert.strictEqual(ask({ TOOLFORMER_LIMIT_GLOBAL: "5 at once" }, "limitedTools").code, 0)
+    })
+  })
+
   it("prints help and version when asked, on stdout", () => {
     const help = toolformer(["run", "--help"])
     assert.strictEqual(help.code, 0)
-    for (const flag of ["--tools", "--provider", "--model", "--base-url", "--api", "--max-parallel", "--json"]) {
+    for (
+      const flag of [
+        "--tools",
+        "--provider",
+        "--model",
+        "--base-url",
+        "--api",
+        "--max-parallel",
+        "--json",
+        "TOOLFORMER_LIMIT_"
+      ]
+    ) {
       assert.include(help.stdout, flag)
     }
     const version = toolformer(["--version"])

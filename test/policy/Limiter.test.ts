@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import * as Limiter from "../../src/policy/Limiter.ts"
+import * as LimiterStore from "../../src/policy/LimiterStore.ts"
 import { layerAsked } from "./askedStore.ts"
 
 const perSecond = (limit: number) => Limiter.slidingWindow({ limit, window: "1 second" })
@@ -499,6 +500,30 @@ for (const [store, layer] of stores) {
   })
 }
 
+describe("Limiter: two in one program", () => {
+  const options: Limiter.Options = {
+    services: { a: Limiter.slidingWindow({ limit: 1, window: "1 hour" }) },
+    onExceeded: "fail"
+  }
+  const call = Effect.map(Effect.result(Limiter.withAdmission({ service: "a" })(Effect.void)), ({ _tag }) => _tag)
+  const both = <E, R>(outer: Layer.Layer<Limiter.Limiter, E, R>, inner: Layer.Layer<Limiter.Limiter, E, R>) =>
+    Effect.provide(Effect.all([call, Effect.provide(call, inner), call]), outer)
+
+  it.effect("share nothing", () =>
+    Effect.gen(function*() {
+      const seen = yield* both(Limiter.layer(options), Limiter.layer(options))
+      assert.deepStrictEqual(seen, ["Success", "Success", "Failure"])
+    }))
+
+  it.effect("share limits of one name and rule where they are given one store", () =>
+    Effect.gen(function*() {
+      const seen = yield* both(Limiter.layerStore(options), Limiter.layerStore(options)).pipe(
+        Effect.provide(LimiterStore.layerMemory)
+      )
+      assert.deepStrictEqual(seen, ["Success", "Failure", "Failure"])
+    }))
+})
+
 describe("Limiter: bad input", () => {
   const nonsense: ReadonlyArray<readonly [string, () => unknown, string]> = [
     ["a limit of 0", () => perSecond(0), "limit is 0"],
@@ -507,7 +532,17 @@ describe("Limiter: bad input", () => {
     ["an unknown onExceeded", () => Limiter.layer({ onExceeded: "queue" as never }), "onExceeded is queue"],
     ["a negative maxWait", () => Limiter.layer({ maxWait: "-1 seconds" }), "maxWait is -1 seconds"],
     ["a maxWait that is no number", () => Limiter.layer({ maxWait: Number.NaN }), "maxWait is NaN"],
-    ["a rule that is none", () => Limiter.layer({ services: { a: { limit: 5 } as never } }), "services.a is"]
+    [
+      "a unit that is none",
+      () => Limiter.slidingWindow({ limit: 1, window: 5, unit: "token" as never }),
+      "unit is token"
+    ],
+    ["an option that is none", () => Limiter.layer({ service: {} } as never), "an option is service"],
+    ["a rule that is none", () => Limiter.layer({ services: { a: { limit: 5 } as never } }), "services.a is"],
+    ["a rule of no service", () => Limiter.layer({ services: Limiter.permits(1) as never }), "services is"],
+    ["rules of no service", () => Limiter.layer({ services: [Limiter.permits(1)] as never }), "services is"],
+    ["services that are none", () => Limiter.layer({ services: null as never }), "services is null"],
+    ["tenants that are none", () => Limiter.layer({ tenants: null as never }), "tenants is null"]
   ]
   it.each(nonsense)("dies at construction of %s, naming it", (_name, make, message) => {
     assert.throws(make, RangeError, message)

@@ -80,6 +80,7 @@ describe("limits from the environment", () => {
     [{ GLOBL: "500 calls / 1 minute" }, ["TOOLFORMER_LIMIT_GLOBL", "no such setting", "TOOLFORMER_LIMIT_GLOBAL"]],
     [{ GLOBAL_MAX: "5 at once", GLOBAL: "5 at once" }, ["TOOLFORMER_LIMIT_GLOBAL_MAX", "no such setting"]],
     [{ SERVICE: "5 at once" }, ["TOOLFORMER_LIMIT_SERVICE:", "no such setting", "TOOLFORMER_LIMIT_SERVICE_<NAME>"]],
+    [{ SERVICE_: "5 at once" }, ["TOOLFORMER_LIMIT_SERVICE_:", "no such setting"]],
     [{ SERVICE_OPENAI: "5 at one" }, ["TOOLFORMER_LIMIT_SERVICE_OPENAI", "5 at one"]],
     [{ SERVICES: "openai=5" }, ["TOOLFORMER_LIMIT_SERVICES", "no JSON"]],
     [{ SERVICES: "[1]" }, ["TOOLFORMER_LIMIT_SERVICES", "JSON object"]],
@@ -89,7 +90,7 @@ describe("limits from the environment", () => {
     [{ SERVICES: `{"a": "5 at once"}`, SERVICE_A: "5 at once" }, ["TOOLFORMER_LIMIT_SERVICE_A", "another variable"]],
     [{ TENANT: "5 at once", TENANTS: `{"default": "5 at once"}` }, ["TOOLFORMER_LIMIT_TENANT", "default"]],
     [{ ON_EXCEEDED: "panic" }, ["TOOLFORMER_LIMIT_ON_EXCEEDED", "\"panic\"", "\"adaptive\""]],
-    [{ MAX_WAIT: "soon" }, ["TOOLFORMER_LIMIT_MAX_WAIT", "valid Duration"]],
+    [{ MAX_WAIT: "soon" }, ["TOOLFORMER_LIMIT_MAX_WAIT", "soon", "at least 0", "30 seconds"]],
     [{ MAX_WAIT: "-1 seconds" }, ["TOOLFORMER_LIMIT_MAX_WAIT", "-1 seconds", "at least 0"]]
   ]
 
@@ -104,6 +105,16 @@ describe("limits from the environment", () => {
           const error = yield* Effect.flip(read)
           assert.instanceOf(error, Config.ConfigError)
           for (const part of parts) assert.include(error.message, part)
+        }
+      })
+  )
+
+  it.effect.each(["TOOLFORMER_LIMIT", "TOOLFORMER_LIMITS_GLOBAL", "TOOLFORMER_LIMITS"])(
+    "refuses %s: a misspelt limit would let everything pass",
+    (name) =>
+      Effect.gen(function*() {
+        for (const read of [given({ [name]: "5 at once" }), whole({ [name]: "5 at once" })]) {
+          assert.include((yield* Effect.flip(read)).message, `${name}: there is no such setting`)
         }
       })
   )

@@ -8,7 +8,7 @@ import type * as Scope from "effect/Scope"
 import { Cluster, Redis as IoRedis } from "ioredis"
 import type { RedisOptions } from "ioredis"
 import { failed, timedOut, unreachable } from "./ioRedisError.ts"
-import { clusterOptions, dedicatedOptions, sharedOptions } from "./ioRedisOptions.ts"
+import { clusterOptions, dedicatedOptions, sharedOptions, textOf } from "./ioRedisOptions.ts"
 import type { Settings } from "./ioRedisOptions.ts"
 
 export type Client = IoRedis | Cluster
@@ -96,10 +96,10 @@ export const connect = (settings: Settings, connection: Connection): Effect.Effe
     const { client, lastError } = connection
     const away = (error: unknown): void => {
       clearTimeout(timer)
-      resume(Effect.fail(unreachable("CONNECT", client.status, lastError() ?? error)))
+      resume(Effect.fail(unreachable("CONNECT", textOf(settings.target), lastError() ?? error)))
     }
     const timer = setTimeout(
-      () => away(new Error(`no connection within ${settings.connectTimeout} ms`)),
+      () => away(new Error(`no answer within ${settings.connectTimeout} ms`)),
       settings.connectTimeout
     )
     const connected = (): void => {

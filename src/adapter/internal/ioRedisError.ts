@@ -61,13 +61,20 @@ const kindOf = (error: unknown, message: string): CommandError["kind"] =>
     ? "Unreachable"
     : "Disconnected"
 
+// Effect's error has no words of its own; where nobody catches it, they are all that is read.
+const redisError = (cause: CommandError): Redis.RedisError =>
+  Object.defineProperty(new Redis.RedisError({ cause }), "message", {
+    value: `${cause.command}: ${cause.message}`,
+    enumerable: false
+  })
+
 /** What ioredis rejected a command with, as the error of the service. */
 export const failed = (command: string, error: unknown): Redis.RedisError => {
   const said = textOf(error)
   const kind = kindOf(error, said)
   const code = kind === "Refused" ? codeOf(said) : undefined
-  return new Redis.RedisError({
-    cause: new CommandError({
+  return redisError(
+    new CommandError({
       kind,
       command,
       message: said.slice(0, maxMessage),
@@ -75,32 +82,32 @@ export const failed = (command: string, error: unknown): Redis.RedisError => {
       ...(code === undefined ? {} : { code }),
       cause: withoutArguments(error)
     })
-  })
+  )
 }
 
 /** No answer in time. */
 export const timedOut = (command: string, millis: number): Redis.RedisError =>
-  new Redis.RedisError({
-    cause: new CommandError({
+  redisError(
+    new CommandError({
       kind: "TimedOut",
       command,
       message: `no answer within ${millis} ms; it may have been applied and is not sent again`,
       isTransient: true
     })
-  })
+  )
 
-/** No connection: `why` is what ended the last one, or refused the next. */
-export const unreachable = (command: string, status: string, why: unknown): Redis.RedisError => {
+/** No connection: `state` is the client's, or where it was to lead; `why` ended the last one, or refused the next. */
+export const unreachable = (command: string, state: string, why: unknown): Redis.RedisError => {
   const said = why === undefined ? "" : `: ${textOf(why)}`
   const code = why instanceof Error && why.name === "ReplyError" ? codeOf(why.message) : undefined
-  return new Redis.RedisError({
-    cause: new CommandError({
+  return redisError(
+    new CommandError({
       kind: "Unreachable",
       command,
-      message: `no connection to Redis (${status})${said}`.slice(0, maxMessage),
+      message: `no connection to Redis (${state})${said}`.slice(0, maxMessage),
       isTransient: code === undefined || transientCodes.has(code),
       ...(code === undefined ? {} : { code }),
       ...(why === undefined ? {} : { cause: withoutArguments(why) })
     })
-  })
+  )
 }

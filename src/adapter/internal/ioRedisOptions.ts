@@ -68,6 +68,11 @@ export type Target =
   | { readonly _tag: "Sentinel"; readonly sentinels: ReadonlyArray<Place>; readonly name: string }
   | { readonly _tag: "Cluster"; readonly nodes: ReadonlyArray<Place> }
 
+/** The same, for messages. */
+export const textOf = (target: Target): string =>
+  (target._tag === "Single" ? [target.at] : target._tag === "Sentinel" ? target.sentinels : target.nodes)
+    .map(({ host, port }) => `${host.includes(":") ? `[${host}]` : host}:${port}`).join(", ")
+
 /** The options, checked and complete. Times in milliseconds. */
 export interface Settings {
   readonly target: Target
@@ -109,6 +114,9 @@ const valueOf = (secret: string | Redacted.Redacted | undefined): string | undef
 
 const databaseOf = (value: number): number =>
   Number.isInteger(value) && value >= 0 ? value : die("database", value, "an integer of at least 0")
+
+const connectOf = (value: "now" | "background"): "now" | "background" =>
+  value === "now" || value === "background" ? value : die("connect", value, `"now" or "background"`)
 
 /** A URL's parts, or nothing where it is none. */
 export const parseUrl = (text: string): Options | undefined => {
@@ -155,8 +163,15 @@ const targetOf = (options: Options): Target => {
   }
 }
 
+const known: ReadonlySet<string> = new Set([
+  ..."url host port sentinels name cluster username password database tls".split(" "),
+  ..."commandTimeout connectTimeout connect pool ioredis".split(" ")
+])
+
 /** Checks the options and fills in what they leave out. */
 export const settingsOf = (options: Options): Settings => {
+  const unknown = Object.keys(options).find((name) => !known.has(name))
+  if (unknown !== undefined) die("an option", unknown, `one of ${[...known].join(", ")}`)
   const target = targetOf(options)
   const { database, password, tls, username } = withUrl(options)
   if (target._tag === "Cluster" && (database ?? 0) !== 0) die("database", database, "0, the only one of a cluster")
@@ -171,7 +186,7 @@ export const settingsOf = (options: Options): Settings => {
     },
     commandTimeout: millisOf("commandTimeout", options.commandTimeout ?? 250),
     connectTimeout: millisOf("connectTimeout", options.connectTimeout ?? 1000),
-    connect: options.connect ?? "now",
+    connect: connectOf(options.connect ?? "now"),
     pool: options.pool,
     extra: options.ioredis ?? {}
   }

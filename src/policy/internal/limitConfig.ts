@@ -61,11 +61,7 @@ export const readLimits: Effect.Effect<ConfiguredLimits, Config.ConfigError> = E
     const why = `${JSON.stringify(onExceeded)} is not "wait", "fail" or "adaptive"`
     return yield* Effect.fail(configError(`${prefix}_ON_EXCEEDED`, why))
   }
-  const maxWait = Option.getOrUndefined(yield* Config.option(Config.Duration(`${prefix}_MAX_WAIT`)))
-  if (maxWait !== undefined && Duration.isNegative(maxWait)) {
-    const why = `${yield* text(`${prefix}_MAX_WAIT`)} is not a duration of at least 0`
-    return yield* Effect.fail(configError(`${prefix}_MAX_WAIT`, why))
-  }
+  const maxWait = yield* readMaxWait
   return {
     ...(global === undefined ? {} : { global: yield* rulesOf(`${prefix}_GLOBAL`, global) }),
     ...(Object.keys(services).length === 0 ? {} : { services }),
@@ -75,12 +71,24 @@ export const readLimits: Effect.Effect<ConfiguredLimits, Config.ConfigError> = E
   }
 })
 
+const readMaxWait = Effect.gen(function*() {
+  const name = `${prefix}_MAX_WAIT`
+  const written = yield* text(name)
+  if (written === undefined) return undefined
+  const read = yield* Effect.option(Config.Duration(name))
+  if (Option.isSome(read) && !Duration.isNegative(read.value)) return read.value
+  const why = `${JSON.stringify(written)} is not a duration of at least 0; write it as "30 seconds"`
+  return yield* Effect.fail(configError(name, why))
+})
+
 const isOnExceeded = (value: string): value is "wait" | "fail" | "adaptive" =>
   value === "wait" || value === "fail" || value === "adaptive"
 
 // A limit that nobody reads because its name is misspelt would let everything pass.
 const refuseUnknown = (set: Variables): Effect.Effect<void, Config.ConfigError> => {
-  const name = set.map(([name]) => name).find((name) => !known.includes(name) && !name.startsWith(servicePrefix))
+  const name = set.map(([name]) => name).find((name) =>
+    !known.includes(name) && !(name.startsWith(servicePrefix) && name.length > servicePrefix.length)
+  )
   return name === undefined
     ? Effect.void
     : Effect.fail(configError(name, `there is no such setting; there are ${known.join(", ")}, ${servicePrefix}<NAME>`))
@@ -125,21 +133,24 @@ const put = <A>(record: Record<string, A>, name: string, value: A): void => {
 
 type Variables = ReadonlyArray<readonly [name: string, value: string]>
 
-/** All variables that begin with `<start>_`. A provider shows names split at `_`, or whole. */
+/** All variables that begin with `<start>`, misspelt ones too. A provider shows names split at `_`, or whole. */
 const variables = Effect.fnUntraced(function*(start: string): Effect.fn.Return<Variables, Config.ConfigError> {
   const provider = yield* ConfigProvider.ConfigProvider
   const found = new Map<string, string>()
   const visit = (path: ReadonlyArray<string>): Effect.Effect<void, ConfigProvider.SourceError> =>
     Effect.flatMap(provider.load(path), (node) => {
       const name = path.join("_")
-      if (node?.value !== undefined && name.length > start.length) found.set(name, node.value)
+      if (node?.value !== undefined) found.set(name, node.value)
       return Effect.forEach(childrenOf(node), (key) => visit([...path, key]), { discard: true })
     })
-  const root = yield* Effect.mapError(provider.load([]), (error) => new Config.ConfigError(error))
-  const whole = childrenOf(root).filter((key) => key.startsWith(`${start}_`)).map((key) => [key])
-  for (const path of [start.split("_"), ...whole]) {
-    yield* Effect.mapError(visit(path), (error) => new Config.ConfigError(error))
-  }
+  const [first, second] = start.split("_") as [string, string]
+  const below = (path: ReadonlyArray<string>, start: string) =>
+    Effect.map(provider.load(path), (node) => childrenOf(node).filter((key) => key.startsWith(start)))
+  const all = Effect.gen(function*() {
+    for (const key of yield* below([first], second)) yield* visit([first, key])
+    for (const key of yield* below([], start)) yield* visit([key])
+  })
+  yield* Effect.mapError(all, (error) => new Config.ConfigError(error))
   return [...found].sort(([a], [b]) => a < b ? -1 : 1)
 })
 

@@ -30,7 +30,20 @@ export interface Settings {
   readonly probeMillis: number
 }
 
+// All that the Layers take, a store's own included: who shares a program's options between them may.
+const known: ReadonlySet<string> = new Set([
+  ..."global services tenants onExceeded maxWait".split(" "),
+  ..."onStoreError commandTimeout probeInterval prefix name".split(" ")
+])
+
+// A limit under a misspelt name would let everything pass.
+const refuseUnknown = (given: object): void => {
+  const unknown = Object.keys(given).find((name) => !known.has(name))
+  if (unknown !== undefined) die("an option", unknown, `one of ${[...known].join(", ")}`)
+}
+
 export const settings = (given: Given & GivenStore): Settings => {
+  refuseUnknown(given)
   const { global = [], maxWait = 60_000, onExceeded = "wait", services = {}, tenants = [] } = given
   if (onExceeded !== "wait" && onExceeded !== "fail" && onExceeded !== "adaptive") {
     return die("onExceeded", onExceeded, `"wait", "fail" or "adaptive"`)
@@ -73,7 +86,9 @@ const positive = (name: string, input: Duration.Input): number => {
 }
 
 const named = (where: string, rules: Readonly<Record<string, Rules>>): ReadonlyMap<string, ReadonlyArray<Rule>> =>
-  new Map(Object.entries(rules).map(([name, each]) => [name, rulesOf(`${where}.${name}`, each)]))
+  typeof rules !== "object" || rules === null || isRules(rules)
+    ? die(where, rules, "rules by name")
+    : new Map(Object.entries(rules).map(([name, each]) => [name, rulesOf(`${where}.${name}`, each)]))
 
 const isRules = (rules: Rules | Readonly<Record<string, Rules>>): rules is Rules =>
   Array.isArray(rules) || isRule(rules)

@@ -52,7 +52,7 @@ export const tokenBucket = (options: {
   readonly unit?: Unit | undefined
 }): Rule => ({
   _tag: "TokenBucket",
-  unit: options.unit ?? "calls",
+  unit: unitOf("tokenBucket", options.unit),
   capacity: count("tokenBucket", "capacity", options.capacity),
   refill: positive("tokenBucket", "refill", options.refill),
   everyMillis: millis("tokenBucket", "every", options.every)
@@ -71,7 +71,7 @@ export const slidingWindow = (options: {
   readonly unit?: Unit | undefined
 }): Rule => ({
   _tag: "SlidingWindow",
-  unit: options.unit ?? "calls",
+  unit: unitOf("slidingWindow", options.unit),
   limit: count("slidingWindow", "limit", options.limit),
   windowMillis: millis("slidingWindow", "window", options.window)
 })
@@ -88,7 +88,7 @@ export const fixedWindow = (options: {
   readonly unit?: Unit | undefined
 }): Rule => ({
   _tag: "FixedWindow",
-  unit: options.unit ?? "calls",
+  unit: unitOf("fixedWindow", options.unit),
   limit: count("fixedWindow", "limit", options.limit),
   windowMillis: millis("fixedWindow", "window", options.window)
 })
@@ -106,6 +106,9 @@ export const permits = (permits: number, options?: { readonly lease?: Duration.I
   permits: count("permits", "permits", permits),
   leaseMillis: millis("permits", "lease", options?.lease ?? "30 seconds")
 })
+
+const unitOf = (rule: string, unit: Unit = "calls"): Unit =>
+  unit === "calls" || unit === "tokens" ? unit : die(rule, "unit", unit, `"calls" or "tokens"`)
 
 const count = (rule: string, name: string, value: unknown): number =>
   Number.isSafeInteger(value) && (value as number) >= 1
