@@ -50,6 +50,9 @@ interface Site extends Entry {
   readonly isPermits: boolean
   readonly state: RuleState
   readonly parked: Array<Queue>
+  /** What the head costs that its time was told to. */
+  calls: number
+  tokens: number
 }
 
 /** A lane, and how long it was parked where. */
@@ -96,6 +99,7 @@ class Simulation {
   private readonly sites = new Map<string, Site>()
   private readonly queues = new Map<string, Queue>()
   private readonly starts: Array<Start> = []
+  private readonly hastened = new Set<Site>()
   private now = 0
   private tickets = 0
 
@@ -110,7 +114,9 @@ class Simulation {
         isTokens: limit.rule.unit === "tokens",
         isPermits: limit.rule._tag === "Permits",
         state: restoreState(limit.rule, states[i]!),
-        parked: []
+        parked: [],
+        calls: 0,
+        tokens: 0
       }
       this.sites.set(limit.key, site)
     }
@@ -118,6 +124,7 @@ class Simulation {
 
   run(wishes: ReadonlyArray<Wish>): ReadonlyArray<Start> {
     for (const [index, wish] of wishes.entries()) this.arrive(new Pending(wish, index))
+    for (const site of this.hastened) this.due(site)
     for (let entry = this.agenda.first; entry !== undefined; entry = this.agenda.first) {
       this.agenda.remove(entry)
       this.now = Math.max(this.now, entry.at)
@@ -134,11 +141,18 @@ class Simulation {
     const tooSmall = queue.sites.find((site) => costAt(site, pending) > site.state.capacity)
     if (tooSmall !== undefined) return this.never(pending, tooSmall)
     queue.turns.push(pending)
-    if (queue.parkedAt !== undefined) return
+    if (queue.parkedAt !== undefined) return this.hasten(queue, queue.parkedAt)
     queue.ticket = ++this.tickets
     const elder = behind(queue)
     if (elder === undefined) this.serve(queue)
     else this.park(queue, elder)
+  }
+
+  // Who is ahead now may cost less than the one its limit's time was told to: it tries when all have come.
+  private hasten(queue: Queue, site: Site): void {
+    const head = queue.turns.peek()
+    if (site.parked[0] !== queue || head === undefined) return
+    if (head.calls < site.calls || head.tokens < site.tokens) this.hastened.add(site)
   }
 
   private serve(queue: Queue): void {
@@ -233,6 +247,9 @@ class Simulation {
   }
 
   private wait(site: Site, waitMillis: number): void {
+    const head = site.parked[0]?.turns.peek()
+    site.calls = head?.calls ?? 0
+    site.tokens = head?.tokens ?? 0
     if (waitMillis === Number.POSITIVE_INFINITY) this.agenda.remove(site)
     else this.agenda.set(site, this.now + waitMillis)
   }
