@@ -280,7 +280,7 @@ const fromStore = Effect.fnUntraced(function*(settings: Settings) {
     ? listening
     : Effect.forkScoped(Effect.retry(listening, Schedule.spaced(probeMillis)), { startImmediately: true })
   yield* Effect.addFinalizer(() => desk.closing)
-  return limiterOf(settings, desk, overDesk(desk, defaults), desk)
+  return limiterOf(settings, desk, overDesk(desk, defaults), desk.questions)
 })
 
 const limiterOf = (

@@ -7,15 +7,13 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { LimiterStoreError } from "../LimiterStore.ts"
-import type { LimiterStore } from "../LimiterStore.ts"
+import type { LimiterStore, LimiterStoreError } from "../LimiterStore.ts"
 import { Commands } from "./commands.ts"
-import type { Outcome } from "./commands.ts"
 import { Desk } from "./desk.ts"
 import type { Refusal } from "./desk.ts"
 import { earliestInLine } from "./estimate.ts"
 import type { Refused } from "./estimate.ts"
-import { blocking, headsEach, nextBatch } from "./flight.ts"
+import { blocking, headsEach, miscounted, nextBatch } from "./flight.ts"
 import type { Flight, Leg } from "./flight.ts"
 import { Health } from "./health.ts"
 import { Holdings } from "./holdings.ts"
@@ -24,10 +22,11 @@ import { Lanes } from "./lanes.ts"
 import type { RuleBook } from "./lanes.ts"
 import { Outage } from "./outage.ts"
 import type { OnStoreError } from "./outage.ts"
+import { Questions } from "./questions.ts"
 import * as Rejections from "./rejections.ts"
 import type { Rejected } from "./request.ts"
 import { shareMillis, unitMillis } from "./shares.ts"
-import type { Answer, Grant, Limit, Signal } from "./store.ts"
+import type { Answer, Grant } from "./store.ts"
 import type { Timer } from "./timer.ts"
 
 type Store = LimiterStore["Service"]
@@ -46,6 +45,7 @@ const retryMillis = 100
 
 export class AskingDesk extends Desk {
   readonly lanes: Lanes
+  readonly questions: Questions
   private readonly health: Health
   private readonly store: Store
   private readonly owner: string
@@ -66,10 +66,11 @@ export class AskingDesk extends Desk {
     this.owner = options.owner
     this.health = new Health(options.probeMillis, timer, {
       isWanted: () => this.parked > 0 || this.holdings.isOpen,
-      ask: this.readOne,
+      ask: (done) => this.questions.probe(this.lanes.all(), done),
       heard: ({ _tag }) => this.holdings.follow(this.health.isAway, _tag === "Done")
     })
     this.commands = new Commands(context, timer, options.commandTimeoutMillis)
+    this.questions = new Questions(store, this.commands, this.health)
     this.outage = new Outage(options.onStoreError, timer.clock, this.freed)
     this.holdings = new Holdings(store, this.commands, timer, this.outage, this.health.heard)
     this.lanes = new Lanes(book, (key, limits) => store.lane(key, limits, options.owner), this.due)
@@ -199,13 +200,13 @@ export class AskingDesk extends Desk {
       if (lane.parkedAt !== undefined) this.unpark(lane)
       return
     }
-    const ids = heads.map(({ calls, tokens }) => ({ id: lane.hasPermits ? this.nextId() : "", calls, tokens }))
+    const ids = heads.map(({ calls, tokens }) => ({
+      id: lane.hasPermits ? `${this.owner}:${++this.ids}` : "",
+      calls,
+      tokens
+    }))
     const ask = { lane: lane.lane, heads: ids, waiting: lane.turns.open + heads.length }
     legs.push({ lane, heads, ask, from: lane.parkedAt })
-  }
-
-  private nextId(): string {
-    return `${this.owner}:${++this.ids}`
   }
 
   private moveTo(lane: LaneQueue, queue: LimitQueue, waitMillis?: number): void {
@@ -420,16 +421,6 @@ export class AskingDesk extends Desk {
     }
   }
 
-  // The first limit of any lane, read.
-  private readonly readOne = (done: (outcome: Outcome<unknown>) => void): void => {
-    const limits: Array<Limit> = []
-    for (const lane of this.lanes.all()) {
-      limits.push(...lane.lane.limits.slice(0, 1))
-      if (limits.length > 0) break
-    }
-    this.commands.run(this.store.peek(limits), done)
-  }
-
   // ---- the way out ----------------------------------------------------------------------------------------------------
 
   protected override hold(waiter: Waiter): void {
@@ -464,26 +455,6 @@ export class AskingDesk extends Desk {
     return this.holdings.lost(waiter)
   }
 
-  /** Tells what a service said. What makes it pause is heard before anybody goes on. */
-  readonly feedback = (limit: Limit, signal: Signal): Effect.Effect<void> =>
-    Effect.callback<void>((resume) => {
-      if (this.health.isAway) return resume(Effect.void)
-      this.commands.run(this.store.feedback(limit, signal), (outcome) => {
-        this.health.heard(outcome)
-        resume(Effect.void)
-      })
-      if (!signal.congested) resume(Effect.void)
-    })
-
-  /** Reads the state of limits, within the time a command may take. */
-  readonly peek: Store["peek"] = (limits) =>
-    Effect.callback((resume) =>
-      this.commands.run(this.store.peek(limits), (outcome) => {
-        this.health.heard(outcome)
-        resume(outcome._tag === "Done" ? Effect.succeed(outcome.value) : Effect.fail(outcome.error))
-      })
-    )
-
   /** Ends when the store has what it is to have back, or cannot have it. */
   readonly closing: Effect.Effect<void> = Effect.suspend(() => {
     this.close()
@@ -510,9 +481,3 @@ export class AskingDesk extends Desk {
     })
   })
 }
-
-const miscounted = new LimiterStoreError({
-  kind: "Refused",
-  message: "the store gave more or fewer answers than it was asked for",
-  isTransient: false
-})

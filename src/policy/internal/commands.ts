@@ -30,6 +30,7 @@ export class Commands {
   private readonly timer: Timer
   private readonly timeoutMillis: number
   private readonly running = new Set<Fiber.Fiber<unknown, unknown>>()
+  private isClosed = false
 
   constructor(context: Context.Context<never>, timer: Timer, timeoutMillis: number) {
     this.context = context
@@ -38,6 +39,7 @@ export class Commands {
   }
 
   run<A>(command: Effect.Effect<A, LimiterStoreError>, done: (outcome: Outcome<A>) => void): void {
+    if (this.isClosed) return done({ _tag: "Failed", error: closed })
     let isOver = false
     const finish = (outcome: Outcome<A>): void => {
       if (isOver) return
@@ -58,8 +60,9 @@ export class Commands {
     if (!isOver) this.timer.set(bound, this.timer.now() + this.timeoutMillis)
   }
 
-  /** Gives up all commands under way. */
+  /** Gives up all commands under way, and takes no more: nothing would bound them. */
   close(): void {
+    this.isClosed = true
     for (const fiber of this.running) fiber.interruptUnsafe()
   }
 }
@@ -69,6 +72,12 @@ const outcomeOf = <A>(exit: Exit.Exit<A, LimiterStoreError>): Outcome<A> => {
   const error = Option.getOrUndefined(Exit.findErrorOption(exit))
   return { _tag: "Failed", error: error ?? broken(exit.cause) }
 }
+
+const closed = new LimiterStoreError({
+  kind: "Unreachable",
+  message: "the limiter is closed",
+  isTransient: false
+})
 
 const timedOut = (millis: number): LimiterStoreError =>
   new LimiterStoreError({ kind: "TimedOut", message: `the store did not answer in ${millis} ms`, isTransient: true })

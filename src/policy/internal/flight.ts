@@ -1,6 +1,7 @@
 /**
  * One ask under way: which heads of which lanes it carries, and how many heads the next one should.
  */
+import { LimiterStoreError } from "../LimiterStore.ts"
 import type { LaneQueue, LimitQueue, Waiter } from "./lane.ts"
 import type { Answer, Ask, Lane } from "./store.ts"
 
@@ -30,3 +31,10 @@ export const headsEach = (lanes: number): number => Math.max(1, Math.floor(2 * m
 
 /** The limit an answer names, in the lane it was asked for. */
 export const blocking = (lane: Lane, { blockedBy }: Answer): string | undefined => lane.limits[blockedBy]?.key
+
+/** A store that answers more or fewer asks than there were: none of its answers is to be trusted. */
+export const miscounted = new LimiterStoreError({
+  kind: "Refused",
+  message: "the store gave more or fewer answers than it was asked for",
+  isTransient: false
+})
