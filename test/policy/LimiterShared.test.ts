@@ -327,6 +327,8 @@ describe("Limiter: asking", () => {
       assert.strictEqual((yield* Fiber.join(inFlight)).reason, "StoreUnavailable")
       assert.strictEqual((yield* Fiber.join(waiting)).reason, "StoreUnavailable")
       assert.strictEqual((yield* Effect.flip(call(Effect.void))).reason, "StoreUnavailable")
+      wire.delay = () => Number.POSITIVE_INFINITY
+      assert.strictEqual((yield* Effect.flip(limiter.explain([{ service: "a" }]))).reason, "StoreUnavailable")
       assert.deepStrictEqual(wire.changes.map(({ _tag }) => _tag).sort(), ["Release", "Return"])
       yield* Fiber.interrupt(holder)
       yield* TestClock.adjust("1 hour")

@@ -355,7 +355,8 @@ export class AskingDesk extends Desk {
     const fresh = [...this.fresh]
     this.fresh.clear()
     for (const lane of fresh) this.unheard(lane)
-    for (const queue of this.polledQueues()) for (const lane of queue.parked.slice()) this.unheard(lane)
+    const polled = [...this.lanes.all()].filter(({ parkedAt }) => parkedAt?.limit.rule._tag === "Permits")
+    for (const lane of polled.sort((a, b) => a.ticket - b.ticket)) this.unheard(lane)
   }
 
   // Waiters of a lane that waits for no certain time.
@@ -370,12 +371,6 @@ export class AskingDesk extends Desk {
     }
     if (lane.parkedAt === undefined) return this.arrive(lane)
     if (lane.parkedAt !== undefined && lane.turns.peek() === undefined) this.unpark(lane)
-  }
-
-  private *polledQueues(): Generator<LimitQueue> {
-    for (const lane of this.lanes.all()) {
-      if (lane.parkedAt?.parked[0] === lane && lane.parkedAt.limit.rule._tag === "Permits") yield lane.parkedAt
-    }
   }
 
   // Decides without the store for heads out of their line: whether each got an answer. The first that is to wait goes back to
