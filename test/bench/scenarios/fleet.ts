@@ -10,7 +10,6 @@ import { clocks, fleetOf, runFleet } from "../../limits/fleet.ts"
 import { mostIn, unevenness, worstExcess } from "../../limits/windows.ts"
 import { redisServer } from "../../redis.ts"
 import { isInstalled } from "../../redis/process.ts"
-import { reading } from "../measure.ts"
 import { absolute, type Bound, type Measure, type Reading, type Scenario } from "../scenario.ts"
 
 const perSecond = 1000
@@ -52,8 +51,8 @@ const measure = (rule: Rule, skewMillis: number): Measure => () =>
       ? [worst("calls over", Math.max(0, worstExcess({ capacity: perSecond, perMilli: perSecond / 1000 }, granted)))]
       : [
         worst("calls in 1 s", mostIn(1000, granted)),
-        // What the machine does between a grant and its start is in it: its median counts.
-        reading("starts in 1 s", mostIn(1000, reports.flatMap(({ startedAt }) => startedAt)))
+        // What the machine does between a grant and its start is in it: on a busy one it is missed.
+        worst("starts in 1 s", mostIn(1000, reports.flatMap(({ startedAt }) => startedAt)))
       ]
     return [
       worst("calls", counted.reduce((sum, count) => sum + count, 0), "min"),
