@@ -4,6 +4,7 @@ import * as Limiter from "../../src/policy/Limiter.ts"
 import { proxy } from "../proxy.ts"
 import { describeRedis, redisServer } from "../redis.ts"
 import type { Server } from "../redis.ts"
+import { lateness, percentile } from "./redisClient.ts"
 import { assertOnly, count, limiterOn, requests, underLoad } from "./redisLimiter.ts"
 
 const scripts = (server: Server) =>
@@ -26,12 +27,16 @@ describeRedis("R5: every answer comes 500 ms late", () => {
         const limiter = yield* limiterOn(front.url, { ...options, driverTimeout })
         assertOnly(yield* requests(limiter, 10), "admitted")
         const before = yield* scripts(server)
+        const late = yield* lateness
         front.delay(500)
         const began = performance.now()
         const during = yield* underLoad(limiter, 20, 3000)
         const elapsed = performance.now() - began
         assertOnly(during, "StoreUnavailable")
         assert.isAbove(during.length, 200)
+        // Nobody waits longer than a command may take, the first who come included.
+        const slowest = percentile(1, during.map(({ tookMillis }) => tookMillis))
+        assert.isAtMost(slowest, 1.2 * 250 + late())
         const sent = (yield* scripts(server)) - before
         // Three failures open the circuit, then one probe an interval.
         assert.isAtMost(sent, 3 + Math.ceil(elapsed / 500))
