@@ -11,10 +11,10 @@ import * as Schema from "effect/Schema"
 
 const schema = Schema.Union([
   Schema.TaggedStruct("Timeout", {
-    clock: Schema.Literals(["attempt", "deadline", "total"]),
+    clock: Schema.Literals(["attempt", "deadline", "branch", "group", "total"]),
     afterMillis: Schema.Finite
   }),
-  Schema.TaggedStruct("Superseded", { by: Schema.String }),
+  Schema.TaggedStruct("Superseded", { by: Schema.String, group: Schema.optionalKey(Schema.String) }),
   Schema.TaggedStruct("BranchCancelled", { note: Schema.optionalKey(Schema.String) }),
   Schema.TaggedStruct("CallerGone", {}),
   Schema.TaggedStruct("Misspeculated", {}),
@@ -61,12 +61,20 @@ export const CancelReason: Context.Service<"effect-toolformer/CancelReason", Can
 export const CancelReasonSchema: Schema.Codec<CancelReason> = schema
 
 /**
- * A clock ran out: one attempt, the call's deadline, or the whole run. `afterMillis` is the configured length.
+ * The clocks that stop a call: one attempt's, the call's own, its branch's, its group's, the run's.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Clock = Extract<CancelReason, { readonly _tag: "Timeout" }>["clock"]
+
+/**
+ * A clock ran out; `afterMillis` is its configured length.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const timeout = (clock: "attempt" | "deadline" | "total", afterMillis: number): CancelReason => ({
+export const timeout = (clock: Clock, afterMillis: number): CancelReason => ({
   _tag: "Timeout",
   clock,
   afterMillis
@@ -78,7 +86,8 @@ export const timeout = (clock: "attempt" | "deadline" | "total", afterMillis: nu
  * @category constructors
  * @since 0.1.0
  */
-export const superseded = (by: string): CancelReason => ({ _tag: "Superseded", by })
+export const superseded = (by: string, group?: string): CancelReason =>
+  group === undefined ? { _tag: "Superseded", by } : { _tag: "Superseded", by, group }
 
 /**
  * Somebody cancelled this call or its group by name.
@@ -133,7 +142,9 @@ export const message = (reason: CancelReason): string => {
     case "Timeout":
       return `timed out: ${clockNames[reason.clock]} is ${reason.afterMillis} ms`
     case "Superseded":
-      return `superseded by ${reason.by}`
+      return reason.group === undefined
+        ? `superseded by ${reason.by}`
+        : `superseded by ${reason.by} in group "${reason.group}"`
     case "BranchCancelled":
       return reason.note === undefined ? "cancelled on request" : `cancelled on request: ${reason.note}`
     case "CallerGone":
@@ -150,5 +161,7 @@ export const message = (reason: CancelReason): string => {
 const clockNames = {
   attempt: "the limit for one attempt",
   deadline: "the call's deadline",
+  branch: "the limit for one branch of its group",
+  group: "the limit for its group",
   total: "the limit for the whole run"
 } as const

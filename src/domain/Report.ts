@@ -7,7 +7,8 @@ import { CancelReasonSchema } from "./CancelReason.ts"
 /**
  * One call. `status` is `"success"`, `"failure"` (the tool's own), `"denied"`, or the tag of a `ToolFailure`. Milliseconds from
  * the seal to the handler's start (to the answer where it never started) are `limiterMillis` where a limit made it wait, and
- * `queuedMillis` otherwise; `runMillis` from the start to the answer. `abandoned`: it was answered while its handler still ran.
+ * `queuedMillis` otherwise; `runMillis` from the start to the answer, waits between attempts included. `abandoned`: it was
+ * answered while its handler still ran. `adoptedFrom`: the call of a broken answer whose outcome it has.
  *
  * @category models
  * @since 0.1.0
@@ -22,13 +23,14 @@ export const CallReport = Schema.Struct({
   runMillis: Schema.Finite,
   attempts: Schema.Int,
   abandoned: Schema.Boolean,
-  service: Schema.optionalKey(Schema.String)
+  service: Schema.optionalKey(Schema.String),
+  adoptedFrom: Schema.optionalKey(Schema.String)
 })
 export type CallReport = typeof CallReport.Type
 
 /**
  * One turn of the model, from the request to the end of its stream, in milliseconds. `limiterMillis`: how long a limit made it
- * wait before.
+ * wait before. `attempts`: how often the turn was asked, where it was more than once.
  *
  * @category models
  * @since 0.1.0
@@ -38,7 +40,8 @@ export const StepReport = Schema.Struct({
   modelMillis: Schema.Finite,
   limiterMillis: Schema.Finite,
   calls: Schema.Int,
-  finishReason: Schema.String
+  finishReason: Schema.String,
+  attempts: Schema.optionalKey(Schema.Int)
 })
 export type StepReport = typeof StepReport.Type
 
@@ -57,6 +60,25 @@ export const Segment = Schema.Struct({
   name: Schema.optionalKey(Schema.String)
 })
 export type Segment = typeof Segment.Type
+
+/**
+ * How a group of calls with a completion policy ended. `outcome`: `"decided"` (its winners are known), `"unreachable"` (too few
+ * branches can still succeed), `"timed-out"` (`within`), `"cancelled"`. `winners` and `losers` are call ids, the best first;
+ * `millis` from the seal of its first call to the decision.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const GroupReport = Schema.Struct({
+  group: Schema.String,
+  step: Schema.Int,
+  policy: Schema.String,
+  outcome: Schema.Literals(["decided", "unreachable", "timed-out", "cancelled"]),
+  winners: Schema.Array(Schema.String),
+  losers: Schema.Array(Schema.String),
+  millis: Schema.Finite
+})
+export type GroupReport = typeof GroupReport.Type
 
 /**
  * A handler that was still running when its grace was over.
@@ -86,6 +108,7 @@ export const Report = Schema.Struct({
   calls: Schema.Array(CallReport),
   steps: Schema.Array(StepReport),
   criticalPath: Schema.Array(Segment),
-  abandoned: Schema.Array(Abandoned)
+  abandoned: Schema.Array(Abandoned),
+  groups: Schema.Array(GroupReport)
 })
 export type Report = typeof Report.Type

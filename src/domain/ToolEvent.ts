@@ -36,12 +36,49 @@ export interface ToolQueued {
   readonly time: number
 }
 
-/** A call's handler starts. `attempt` counts from 1. @category models @since 0.1.0 */
+/**
+ * A call's handler starts. `attempt` counts from 1; `hedge` where it starts beside an attempt that still runs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export interface ToolStarted {
   readonly type: "tool-started"
   readonly callId: string
   readonly name: string
   readonly attempt: number
+  readonly hedge?: true
+  readonly time: number
+}
+
+/**
+ * An attempt failed and the call will be tried again: which attempt, why, and how long it waits first.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ToolRetry {
+  readonly type: "tool-retry"
+  readonly callId: string
+  readonly name: string
+  readonly attempt: number
+  readonly delayMillis: number
+  readonly message: string
+  readonly time: number
+}
+
+/**
+ * A call of a turn that was asked again is the same as one (`from`) of the answer that broke off, and has its outcome: nothing
+ * ran twice.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ToolAdopted {
+  readonly type: "tool-adopted"
+  readonly callId: string
+  readonly name: string
+  readonly from: string
   readonly time: number
 }
 
@@ -72,6 +109,23 @@ export interface ToolAbandoned {
   readonly name: string
   readonly reason: CancelReason
   readonly graceMillis: number
+  readonly time: number
+}
+
+/**
+ * The model's answer broke off and its turn is asked again: which asking failed, why, and how long it waits first. What was
+ * streamed of the text before does not count any more. `failover`: the next model of the run's plan is asked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StepRetry {
+  readonly type: "step-retry"
+  readonly step: number
+  readonly attempt: number
+  readonly delayMillis: number
+  readonly message: string
+  readonly failover?: true
   readonly time: number
 }
 
@@ -113,8 +167,11 @@ export type ToolEvent =
   | ToolQueued
   | ToolStarted
   | ToolProgress
+  | ToolRetry
+  | ToolAdopted
   | ToolCancelled
   | ToolAbandoned
+  | StepRetry
   | StepFinish
   | RunFinish
 

@@ -26,7 +26,7 @@ const schema = Schema.Union([
   Schema.TaggedStruct("HandlerFailed", common),
   Schema.TaggedStruct("TimedOut", {
     ...common,
-    clock: Schema.Literals(["attempt", "deadline", "total"]),
+    clock: Schema.Literals(["attempt", "deadline", "branch", "group", "total"]),
     afterMillis: Schema.Finite,
     executionStarted: Schema.Boolean
   }),

@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
+import type * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 
 const reference = <A>(name: string, defaultValue: A): Context.Reference<A> =>
@@ -119,6 +120,69 @@ export const Group = reference<string | undefined>("Group", undefined)
 export const Service = reference<string | undefined>("Service", undefined)
 
 /**
+ * How often and how soon something that failed is tried again.
+ *
+ * - `attempts`: at most, the first included; an integer of at least 1; default 3.
+ * - `base`, `factor`, `maxDelay`: exponential backoff with full jitter: before attempt n+1 a random time up to
+ *   `base * factor^(n-1)`, at most `maxDelay`; defaults 200 milliseconds, 2, 10 seconds.
+ * - `schedule`: a `Schedule` instead of that backoff; its input is the failure.
+ * - `maxRetryAfter`: the longest wait a service may ask for (`Retry-After`); a longer one is not waited for and the failure
+ *   stands. Default 1 minute.
+ * - `while`: whether this failure may be tried again; default `Retry.isRetryable`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RetryOptions {
+  readonly attempts?: number | undefined
+  readonly base?: Duration.Input | undefined
+  readonly factor?: number | undefined
+  readonly maxDelay?: Duration.Input | undefined
+  readonly schedule?: Schedule.Schedule<unknown, unknown> | undefined
+  readonly maxRetryAfter?: Duration.Input | undefined
+  readonly while?: ((failure: unknown) => boolean) | undefined
+}
+
+/**
+ * How a tool's calls are tried again; `false`: never, whatever the program's `Retry` says. Unset: as the program's `Retry` says,
+ * and without one not at all.
+ *
+ * **Errors** Options that make no sense die where the tool is first used, and so do options on a tool that is neither
+ * `Readonly` nor `Idempotent`: such a call starts at most once.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Retry = reference<RetryOptions | false | undefined>("Retry", undefined)
+
+/**
+ * When a second attempt is started beside one that is slow; the first to succeed is the call's result, the others are
+ * interrupted.
+ *
+ * - `after`: how long an attempt may take before; unset: the 95th percentile of the tool's own last calls, once 20 were seen.
+ * - `max`: further attempts at most, an integer of at least 1; default 1.
+ * - `budget`: further attempts per call at most, over the tool's calls; above 0, at most 1; default 0.1.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HedgeOptions {
+  readonly after?: Duration.Input | undefined
+  readonly max?: number | undefined
+  readonly budget?: number | undefined
+}
+
+/**
+ * Hedges a tool's calls. A further attempt never waits and never holds up a call: it starts only where there is room at once.
+ *
+ * **Errors** As of {@link Retry}: only on a tool that is `Readonly` or `Idempotent`.
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Hedge = reference<HedgeOptions | undefined>("Hedge", undefined)
+
+/**
  * What a call costs its service: an estimate of its tokens from the decoded parameters, or an object.
  *
  * - `estimate`: tokens, known before the call: an integer of at least 1.
@@ -178,6 +242,8 @@ export interface Policies {
   readonly group: string | undefined
   readonly service: string | undefined
   readonly cost: Exclude<Cost<never, never>, (params: never) => number> | undefined
+  readonly retry: RetryOptions | false | undefined
+  readonly hedge: HedgeOptions | undefined
   /** May be interrupted, or run again, without harm: `Readonly` or `Idempotent`. */
   readonly repeatable: boolean
 }
@@ -206,6 +272,8 @@ export const read = (tool: Tool.Any): Policies => {
     group: get(Group),
     service: get(Service),
     cost: costOf(tool, get(Cost)),
+    retry: get(Retry),
+    hedge: get(Hedge),
     repeatable: get(Tool.Readonly) || get(Tool.Idempotent)
   }
 }
@@ -257,6 +325,8 @@ export interface Annotations<Parameters, Success = unknown> {
   readonly group?: string
   readonly service?: string
   readonly cost?: Cost<Parameters, Success>
+  readonly retry?: RetryOptions | false
+  readonly hedge?: HedgeOptions
 }
 
 const keys: { readonly [K in keyof Required<Annotations<never, never>>]: Context.Key<never, never> } = {
@@ -274,7 +344,9 @@ const keys: { readonly [K in keyof Required<Annotations<never, never>>]: Context
   eager: Eager,
   group: Group,
   service: Service,
-  cost: Cost
+  cost: Cost,
+  retry: Retry,
+  hedge: Hedge
 } as never
 
 /**

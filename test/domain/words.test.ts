@@ -118,6 +118,8 @@ describe("ToolPolicy.read", () => {
       group: undefined,
       service: undefined,
       cost: undefined,
+      retry: undefined,
+      hedge: undefined,
       repeatable: false
     })
   })
@@ -188,6 +190,8 @@ describe("ToolPolicy.define", () => {
       group: "g",
       service: "s",
       cost,
+      retry: undefined,
+      hedge: undefined,
       repeatable: true
     } as never)
     const get = <A>(key: Context.Key<never, A>) => Context.getOrUndefined(tool.annotations, key as never)

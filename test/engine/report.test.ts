@@ -72,7 +72,8 @@ describe("the report", () => {
           { kind: "tool", step: 2, millis: 1000, callId: "d", name: "web" },
           { kind: "model", step: 3, millis: 0 }
         ],
-        abandoned: []
+        abandoned: [],
+        groups: []
       })
       assert.deepStrictEqual(yield* Schema.encodeUnknownEffect(Report.Report)(report), report)
     }).pipe(Effect.provide([

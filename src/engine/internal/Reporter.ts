@@ -1,7 +1,7 @@
 /**
  * Turns the records of a finished run into its report: pure arithmetic over times the engine took anyway.
  */
-import type { CallReport, Report, Segment, StepReport } from "../../domain/Report.ts"
+import type { CallReport, GroupReport, Report, Segment, StepReport } from "../../domain/Report.ts"
 import type { Call } from "./Call.ts"
 
 /** One finished turn. */
@@ -17,7 +17,8 @@ export const report = (
   runId: string,
   totalMillis: number,
   peakConcurrency: number,
-  turns: ReadonlyArray<TurnRecord>
+  turns: ReadonlyArray<TurnRecord>,
+  groups: ReadonlyArray<GroupReport> = []
 ): Report => {
   const calls: Array<CallReport> = []
   const steps: Array<StepReport> = []
@@ -57,7 +58,8 @@ export const report = (
     criticalPath,
     abandoned: turns.flatMap((turn) =>
       turn.calls.flatMap((call) => call.abandoned ? [{ callId: call.id, name: call.name, reason: call.reason! }] : [])
-    )
+    ),
+    groups
   }
 }
 
