@@ -167,11 +167,14 @@ export const signal = (call: Call, reason: CancelReason.CancelReason): boolean =
   call.reason = reason
   call.environment.listener?.cancelled(call, reason)
   if (call.controllers !== undefined) { for (const controller of call.controllers) controller.abort(reason) }
+  if (call.adopted !== undefined) stop(call.adopted, reason)
   return true
 }
 
 /** The second half: its fiber is interrupted, and it is answered now, when it ends, or when its grace is over. */
 export const halt = (call: Call, reason: CancelReason.CancelReason): void => {
+  // It is answered when the call it joined is.
+  if (call.adopted !== undefined) return
   const started = call.state === "running"
   call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
   if (!started) {

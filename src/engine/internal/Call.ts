@@ -124,6 +124,10 @@ export class Call implements Holder {
   /** Its way through the limiter, where the program has one. */
   limited: Admitted | undefined = undefined
   limiterMillis = 0
+  /** The call of a broken answer whose outcome it has. */
+  adopted: Call | undefined = undefined
+  /** Calls that wait for its outcome. */
+  followers: Array<Call> | undefined = undefined
   /** The wire's id, where the call got one of its own. */
   readonly wireId: string | undefined
   readonly id: string
