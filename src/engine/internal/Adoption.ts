@@ -50,18 +50,27 @@ export class Earlier {
     }
   }
 
+  /** Whether a call of the new answer would adopt an earlier one. */
+  hasFor(call: Call): boolean {
+    return this.equalTo(call).some(isFree)
+  }
+
   /** The call whose outcome a call of the new answer has, if there is one. */
   claim(call: Call): Call | undefined {
-    const key = keyOf(call.name, call.params)
-    const equal = key === undefined ? undefined : this.byKey.get(key)
-    const adopted = equal?.find((made) => !made.adopted && isAdoptable(made.call))
+    const equal = this.equalTo(call)
+    const adopted = equal.find(isFree)
     if (adopted !== undefined) {
       adopted.adopted = true
       return adopted.call
     }
-    const unstarted = equal?.find((made) => !made.madeAgain && made.call.attempts === 0)
+    const unstarted = equal.find((made) => !made.madeAgain && made.call.attempts === 0)
     if (unstarted !== undefined) unstarted.madeAgain = true
     return undefined
+  }
+
+  private equalTo(call: Call): ReadonlyArray<Made> {
+    const key = keyOf(call.name, call.params)
+    return (key === undefined ? undefined : this.byKey.get(key)) ?? []
   }
 
   /** The calls that have started. */
@@ -91,6 +100,8 @@ export class Earlier {
     return [...this.gone, ...this.made.map(({ call }) => call)].filter((call) => !some.has(call))
   }
 }
+
+const isFree = ({ adopted, call }: Made): boolean => !adopted && isAdoptable(call)
 
 // What finished is not done again. What may have had effects is not begun again, however it ended. What may be repeated and was
 // stopped, or never let in, gets a chance of its own.

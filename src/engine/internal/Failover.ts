@@ -13,7 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as Pull from "effect/Pull"
+import type * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { describe } from "../../domain/ToolFailure.ts"
@@ -48,7 +48,7 @@ export class Models {
     modelService: string | undefined,
     plan: FailoverPlan | undefined
   ) {
-    this.context = context as Context.Context<never>
+    this.context = context
     this.steps = plan?.steps ?? []
     this.current = {
       service: modelService ?? providerOf(this.context) ?? "model",

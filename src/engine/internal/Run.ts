@@ -197,7 +197,7 @@ export class Run implements Listener {
     const { maxRepeats, maxToolCalls } = this.settings
     if (this.fatal !== undefined) return ToolFailure.notStarted(call.name, call.id, "the run is ending")
     if (call.tool === this.unknownTool) return this.unknown(call)
-    if (turn.calls.length + turn.startedEarlier - turn.adopted > maxToolCalls) {
+    if (turn.running > maxToolCalls && turn.earlier?.hasFor(call) !== true) {
       return ToolFailure.rejected(
         call.name,
         call.id,

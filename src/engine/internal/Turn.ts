@@ -74,6 +74,11 @@ export class Turn {
     return opened.id
   }
 
+  /** How many calls the turn has run or runs: of all its answers, and none twice. */
+  get running(): number {
+    return this.calls.length - this.adopted + this.startedEarlier
+  }
+
   /** Calls that were opened and never sealed. */
   get unsealed(): ReadonlyArray<Opened> {
     return [...this.opened.values()].flat()

@@ -325,7 +325,7 @@ const isPlain = (input: Duration.Input | ModelTimeouts | undefined): input is Du
   Object.keys(input).some((key) => !["firstByte", "idle", "total"].includes(key))
 
 const modelTimeouts = (input: Duration.Input | ModelTimeouts | undefined): ModelTimeouts =>
-  input === undefined ? {} : isPlain(input) ? { total: input } : input as ModelTimeouts
+  input === undefined ? {} : isPlain(input) ? { total: input } : input
 
 // From Effect's `Random`, so a seeded program gets the same ids.
 const newRunId: Effect.Effect<string> = Effect.map(
