@@ -174,12 +174,15 @@ export const signal = (call: Call, reason: CancelReason.CancelReason): boolean =
   if (call.attemptOf === undefined) call.environment.listener?.cancelled(call, reason)
   call.governor?.signal(reason)
   if (call.controllers !== undefined) { for (const controller of call.controllers) controller.abort(reason) }
+  if (call.adopted !== undefined) stop(call.adopted, reason)
   return true
 }
 
 /** The second half: its fiber is interrupted, and it is answered now, when it ends, or when its grace is over. */
 export const halt = (call: Call, reason: CancelReason.CancelReason): void => {
   if (call.governor !== undefined) return call.governor.halt(reason)
+  // It is answered when the call it joined is.
+  if (call.adopted !== undefined) return
   const started = call.state === "running"
   call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
   if (!started) {
