@@ -150,6 +150,11 @@ export class Dispatcher implements Admission, Limits.Places {
     return stopped.length
   }
 
+  /** Answers every call that was told to stop and has not ended yet: its grace is over now. */
+  abandonAll(): void {
+    for (const call of [...this.live]) if (call.reason !== undefined) Attempt.abandon(call)
+  }
+
   /** Answers what has not started with `NotStarted`. */
   refuseUnstarted(why: string, which: (call: Call) => boolean = () => true): void {
     this.withoutStarts(() => {
@@ -234,6 +239,7 @@ export class Dispatcher implements Admission, Limits.Places {
   withdraw(call: Call): void {
     this.locked.delete(call)
     this.freeLocks(call)
+    if (call.tool.compiled.policies.resources !== undefined) this.leaveIntake(call)
     if (call.permits !== undefined) leave(call.permits, call)
     call.limited?.withdraw()
   }
@@ -316,7 +322,19 @@ export class Dispatcher implements Admission, Limits.Places {
     }
     if (ordered === undefined) return this.toQueue(call)
     ordered.ready = true
+    this.takeIn()
+  }
+
+  private takeIn(): void {
     while (this.intake[0]?.ready === true) this.toQueue(this.intake.shift()!.call)
+  }
+
+  // Those behind a call that is stopped while it is being prepared wait for it no longer.
+  private leaveIntake(call: Call): void {
+    const at = this.intake.findIndex((each) => each.call === call)
+    if (at < 0) return
+    this.intake.splice(at, 1)
+    this.takeIn()
   }
 
   private toQueue(call: Call): void {

@@ -33,7 +33,7 @@ import type { Reason } from "./internal/OrchestratorError.ts"
 import * as PartQueue from "./internal/PartQueue.ts"
 import { bindAll } from "./internal/Pipeline.ts"
 import * as Reporter from "./internal/Reporter.ts"
-import { Run } from "./internal/Run.ts"
+import { Run, shutDown } from "./internal/Run.ts"
 import { Runs } from "./internal/Runs.ts"
 import { Timers } from "./internal/Timers.ts"
 import * as Tracing from "./internal/Tracing.ts"
@@ -237,6 +237,7 @@ const loop = Effect.fnUntraced(function*(
   const unanswered = yield* answerApprovals(run)
   if (unanswered.length > 0) return resultOf(run, steps, unanswered, "tool-calls")
   for (let step = 1;; step++) {
+    if (run.isShuttingDown) return yield* failure(run, shutDown)
     const turn = run.beginTurn(step)
     tracing?.beginStep(step)
     const exit = yield* Effect.exit(Effect.raceFirst(
@@ -301,8 +302,11 @@ const readTurn = (
   )
   const { model: limit } = settings.timeout
   const asked = Effect.suspend(() => {
+    // Ended in the step in which its limits let it pass.
+    if (run.fatal !== undefined) return Effect.interrupt
+    turn.isAsked = true
     if (limit !== undefined) watchModel(run, turn, limit)
-    return read
+    return Effect.ensuring(read, Effect.sync(() => turn.isAsked = false))
   })
   const admitted = run.limits === undefined ? asked : admitTurn(run, run.limits, turn, settings, asked)
   return tracing === undefined ? admitted : tracing.inStep(admitted)

@@ -124,6 +124,8 @@ export class Call implements Holder {
   /** Its way through the limiter, where the program has one. */
   limited: Admitted | undefined = undefined
   limiterMillis = 0
+  /** What its handler ended with after it was stopped, where its clean-up died. */
+  brokenCleanUp: Exit.Failure<unknown, unknown> | undefined = undefined
   /** The wire's id, where the call got one of its own. */
   readonly wireId: string | undefined
   readonly id: string

@@ -68,7 +68,9 @@ const admitted = (
       return tokens === undefined ? Effect.void : lease.settle({ tokens })
     })),
     Effect.as(Effect.void),
-    Effect.catch((error) => turn.touched ? Effect.succeed(Effect.fail(error)) : Effect.fail(error))
+    Effect.catch((error) =>
+      turn.touched || run.isShuttingDown ? Effect.succeed(Effect.fail(error)) : Effect.fail(error)
+    )
   )
 
 const begin = (turn: Turn, now: number, { waitedMillis }: Lease): void => {
