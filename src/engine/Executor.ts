@@ -38,6 +38,9 @@ import { Timers } from "./internal/Timers.ts"
  * **Errors** The tool's own failure, or a `ToolFailure` (plain tagged data: `TimedOut`, `HandlerFailed`, `InvalidInput` …).
  * Interruption stops the handler (reason `CallerGone`) and waits for it at most its grace.
  *
+ * **Gotchas** Made inside a handler it ends with that handler's call. Made outside of any run it stands in no registry:
+ * `Orchestrator.drain` neither waits for it nor stops it.
+ *
  * **Example** (A tool called from code)
  *
  * ```ts

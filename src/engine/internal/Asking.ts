@@ -132,7 +132,13 @@ const ask = (asker: Asker, turn: Turn): Effect.Effect<void, Failure> => {
   const { idle, firstByte, total } = settings.timeout.model
   const isTimed = idle !== undefined || firstByte !== undefined || total !== undefined
   const read = isTimed ? timed(asker, turn) : readAnswer(asker, turn, undefined)
-  const admitted = run.limits === undefined ? read : admitTurn(run, run.limits, turn, settings, current.service, read)
+  const asked = Effect.suspend(() => {
+    // Ended in the step in which its limits let it pass.
+    if (run.fatal !== undefined) return Effect.interrupt
+    turn.isAsked = true
+    return Effect.ensuring(read, Effect.sync(() => turn.isAsked = false))
+  })
+  const admitted = run.limits === undefined ? asked : admitTurn(run, run.limits, turn, settings, current.service, asked)
   return breaker === undefined ? admitted : breaker.execute(current.service)(admitted)
 }
 

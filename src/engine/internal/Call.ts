@@ -171,6 +171,8 @@ export class Call implements Holder {
   adopted: Call | undefined = undefined
   /** Calls that wait for its outcome. */
   followers: Array<Call> | undefined = undefined
+  /** What its handler ended with after it was stopped, where its clean-up died. */
+  brokenCleanUp: Exit.Failure<unknown, unknown> | undefined = undefined
   /** The wire's id, where the call got one of its own. */
   readonly wireId: string | undefined
   readonly id: string
