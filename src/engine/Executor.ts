@@ -66,8 +66,8 @@ export const call = <T extends Tool.Any>(
   Tool.Failure<T> | ToolFailure,
   Tool.HandlersFor<{ readonly [Name in T["name"]]: T }> | Tool.HandlerServices<T>
 > =>
-  Effect.contextWith((context: Context.Context<never>) =>
-    Effect.callback<Tool.Success<T>, Tool.Failure<T> | ToolFailure>((resume) => {
+  Effect.contextWith((context: Context.Context<never>) => {
+    const called = Effect.callback<Tool.Success<T>, Tool.Failure<T> | ToolFailure>((resume) => {
       const environment = environmentOf(context, undefined)
       const running = submit(
         context,
@@ -85,7 +85,9 @@ export const call = <T extends Tool.Any>(
       )
       return stopAndAwait(running)
     })
-  ) as never
+    // A handler that was stopped within its first step is interrupted here; one that cleans up may go on calling.
+    return Context.get(context, CurrentCall)?.reason === undefined ? called : Effect.andThen(Effect.yieldNow, called)
+  }) as never
 
 let callCount = 0
 const newCallId = (name: string): string => `${name}_${++callCount}`

@@ -43,11 +43,12 @@ class Registry implements RunRegistry {
 
   register<A, E, R>(run: Run, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | OrchestratorError, R> {
     const { prompt, runId } = run.settings
-    return Effect.suspend((): Effect.Effect<A, E | OrchestratorError, R> => {
+    // Uninterruptible from the entry to its removal's being certain: a fiber may yield between any two operations.
+    return Effect.uninterruptibleMask((restore): Effect.Effect<A, E | OrchestratorError, R> => {
       const refusal = this.refusal(runId)
       if (refusal !== undefined) return Effect.fail(new OrchestratorError({ runId, reason: refusal, prompt }))
       this.runs.set(runId, run)
-      return Effect.ensuring(effect, Effect.sync(() => this.remove(runId)))
+      return Effect.ensuring(restore(effect), Effect.sync(() => this.remove(runId)))
     })
   }
 
