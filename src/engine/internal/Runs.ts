@@ -64,16 +64,15 @@ class Registry implements RunRegistry {
     if (this.runs.size === 0) { for (const resume of this.empty) resume() }
   }
 
-  readonly awaitEmpty: Effect.Effect<void> = Effect.suspend(() =>
-    this.runs.size === 0 ? Effect.void : Effect.callback<void>((resume) => {
-      const done = () => {
-        this.empty.delete(done)
-        resume(Effect.void)
-      }
-      this.empty.add(done)
-      return Effect.sync(() => this.empty.delete(done))
-    })
-  )
+  readonly awaitEmpty: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.runs.size === 0) return resume(Effect.void)
+    const done = () => {
+      this.empty.delete(done)
+      resume(Effect.void)
+    }
+    this.empty.add(done)
+    return Effect.sync(() => this.empty.delete(done))
+  })
 
   drain(grace: Duration.Input): Effect.Effect<void> {
     return Effect.suspend(() => {
