@@ -166,14 +166,14 @@ export class Dispatcher implements Admission, Tenant {
   }
 
   /** Ends when every call is answered. */
-  readonly awaitIdle: Effect.Effect<void> = Effect.suspend(() =>
-    this.outstanding === 0 ? Effect.void : Effect.callback<void>((resume) => {
-      this.idle = () => resume(Effect.void)
-      return Effect.sync(() => {
-        this.idle = undefined
-      })
+  readonly awaitIdle: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    // Looked up in the step that begins the wait: a fiber may yield before it, and the last answer come then.
+    if (this.outstanding === 0) return resume(Effect.void)
+    this.idle = () => resume(Effect.void)
+    return Effect.sync(() => {
+      this.idle = undefined
     })
-  )
+  })
 
   /** To be called by the owner when a call is answered. */
   answered(call: Call): void {

@@ -111,6 +111,11 @@ export interface Listener {
   retried(call: Call, delayMillis: number, message: string): void
 }
 
+/** Told why a call is stopped. */
+export interface Follower {
+  abort(reason: CancelReason): void
+}
+
 /** What the calls of one owner share. */
 export interface Environment {
   readonly timers: Timers
@@ -144,7 +149,8 @@ export class Call implements Holder {
   fiberEnded = true
   /** Promises of `Executor.promise` that have not settled. */
   held = 0
-  controllers: Set<AbortController> | undefined = undefined
+  /** Who is told when it is stopped: its promises, and the calls its handler made. */
+  controllers: Set<Follower> | undefined = undefined
   holdsToolPermit = false
   lender: Holder | undefined = undefined
   borrower: Holder | undefined = undefined
