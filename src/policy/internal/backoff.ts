@@ -11,7 +11,10 @@ export interface BackoffSettings {
 
 /** The wait after the nth failure (from 1): anything up to `base * factor^(n-1)`, at most `maxDelay`. */
 export const backoffMillis = (settings: BackoffSettings, failures: number, random: number): number =>
-  random * Math.min(settings.maxDelayMillis, settings.baseMillis * settings.factor ** (failures - 1))
+  // The power may be infinite, and 0 times that is no number.
+  settings.baseMillis === 0
+    ? 0
+    : random * Math.min(settings.maxDelayMillis, settings.baseMillis * settings.factor ** (failures - 1))
 
 /** Over how long those come back who waited for the same pause: a tenth of it, at least `base`. */
 export const spreadOf = (askedMillis: number, baseMillis: number): number => Math.max(baseMillis, askedMillis / 10)
