@@ -7,7 +7,8 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { CancelReason, Executor, Limiter, Orchestrator, Retry, ToolFailure, ToolPolicy } from "../../src/index.ts"
+import { CancelReason, Executor, Limiter, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
+import type { Retry } from "../../src/index.ts"
 import { HandLimiter, lease, limiterOf } from "../limiter.ts"
 import { call, calls, scripted } from "../model.ts"
 import { failureOf, results, settle, statuses } from "../stage.ts"
@@ -115,7 +116,7 @@ describe("attempts of a call", () => {
         yield* streamed(never, retry.layer),
         yield* streamed(plain)
       ]
-      assert.deepStrictEqual(parts.map((each) => statuses(results(each))), Array(3).fill(["a {\"status\":503}"]))
+      assert.deepStrictEqual(parts.map((each) => statuses(results(each))), [0, 1, 2].map(() => ["a {\"status\":503}"]))
       assert.deepStrictEqual([write, never, plain].map(({ starts }) => starts.length), [1, 1, 1])
       assert.deepStrictEqual(retry.asked, [])
     })

@@ -7,8 +7,8 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { CancelReason, Executor, Orchestrator, ToolEvent, ToolPolicy } from "../../src/index.ts"
-import type { Retry } from "../../src/index.ts"
+import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import type { Retry, ToolEvent } from "../../src/index.ts"
 import { HandLimiter } from "../limiter.ts"
 import { call, calls, scripted } from "../model.ts"
 import { failureOf, results, settle, statuses } from "../stage.ts"
@@ -168,7 +168,7 @@ describe("a hedged call", () => {
       ]
       for (const { annotations, extra, opens, options } of cases) {
         const work = gated(annotations)
-        const run = yield* streamed(work, options, extra as never)
+        const run = yield* streamed(work, options, extra)
         yield* TestClock.adjust("250 millis")
         assert.strictEqual(work.attempts.length, 1)
         if (opens) {

@@ -19,7 +19,7 @@ const circle = () => {
       handler: ({ left }): Effect.Effect<string, unknown> => {
         started++
         if (left === 0) return Effect.succeed("bottom")
-        const inner = Executor.call(tools[other]!, (left === undefined ? {} : { left: left - 1 }) as never)
+        const inner = Executor.call(tools[other]!, left === undefined ? {} : { left: left - 1 })
         return Effect.tapError(inner as Effect.Effect<string, unknown>, (failure) =>
           Effect.sync(() => void failures.push(failure)))
       }

@@ -54,7 +54,7 @@ interface Warning {
 const noting = () => {
   const warnings: Array<Warning> = []
   const logger = Logger.make(({ fiber, logLevel }) => {
-    const { blockedMillis, tool } = fiber.getRef(References.CurrentLogAnnotations) as Record<string, unknown>
+    const { blockedMillis, tool } = fiber.getRef(References.CurrentLogAnnotations)
     warnings.push({ level: logLevel, tool, blockedMillis })
   })
   return { warnings, layer: Layer.merge(Logger.layer([logger]), Layer.succeed(Executor.BlockedAfter, "100 millis")) }

@@ -151,7 +151,8 @@ class Attempts implements Governor {
 
   private readonly attempted = (attempt: Call, outcome: Outcome): void => {
     const { call } = this
-    this.running.splice(this.running.indexOf(attempt), 1)
+    // A new array: an old one may be walked through, by what stops its attempts.
+    this.running = this.running.length === 1 ? [] : this.running.filter((other) => other !== attempt)
     if (attempt.abandoned) this.abandoned = attempt.reason
     if (!this.isOver) this.decide({ attempt, outcome })
     call.environment.admission.attempted(attempt)
@@ -226,7 +227,7 @@ class Attempts implements Governor {
     }
     this.answer(outcome, attempt.exit)
     const reason = CancelReason.superseded(`attempt ${attempt.attempts}`)
-    for (const loser of [...this.running]) Attempt.stop(loser, reason)
+    for (const loser of this.running) Attempt.stop(loser, reason)
   }
 
   private answer(outcome: Outcome, exit: Exit.Exit<unknown, unknown> | undefined): void {
@@ -256,7 +257,7 @@ class Attempts implements Governor {
   halt(reason: CancelReason.CancelReason): void {
     this.forgetHedges()
     // One that was being stopped for a reason of its own has been halted already.
-    for (const attempt of [...this.running]) if (attempt.reason === reason) Attempt.halt(attempt, reason)
+    for (const attempt of this.running) if (attempt.reason === reason) Attempt.halt(attempt, reason)
     this.stopIfQuiet(reason)
   }
 
@@ -272,7 +273,7 @@ class Attempts implements Governor {
 
   withdraw(): void {
     this.close()
-    for (const attempt of [...this.running]) Attempt.stop(attempt, unstarted)
+    for (const attempt of this.running) Attempt.stop(attempt, unstarted)
     this.call.released = true
   }
 }

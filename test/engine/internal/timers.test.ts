@@ -24,7 +24,7 @@ const setUp = Effect.contextWith((context: Context.Context<never>) =>
           sleeping++
           return Effect.ensuring(clock.sleep(duration), Effect.sync(() => sleeping--))
         })
-    } as Clock.Clock
+    }
     const timers = new Timers(watched, context)
     const inside = timers as unknown as {
       readonly lanes: ReadonlyMap<number, object>
