@@ -4,7 +4,6 @@
  * outside: who started, who ended, what is held.
  */
 import type * as Tool from "effect/ai/Tool"
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -51,7 +50,7 @@ class Watch {
   readonly aborted: Array<string> = []
   /** Promises that neither settled nor were told to stop. */
   promises = 0
-  /** Handlers started before the first one was interrupted. */
+  /** Handlers started before the first one was told that the reader has gone. */
   startsBeforeInterrupt = Number.NaN
   /** Called when a handler has begun or ended, from within. */
   onEvent: (() => void) | undefined = undefined
@@ -90,7 +89,8 @@ const toolsOf = (watch: Watch, steps: Steps) => {
         Effect.sync(() => {
           if (!began) return
           watch.left++
-          if (Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) && Number.isNaN(watch.startsBeforeInterrupt)) {
+          const reason = Exit.isFailure(exit) ? CancelReason.fromCause(exit.cause) : undefined
+          if (reason?._tag === "CallerGone" && Number.isNaN(watch.startsBeforeInterrupt)) {
             watch.startsBeforeInterrupt = watch.starts.length
           }
           watch.event()
