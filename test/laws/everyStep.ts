@@ -162,6 +162,10 @@ export const everywhere = async (pace: Pace, where: "step" | "event", sample: nu
   nothingIsLeft(undisturbed)
   const peace = outcomesOf(undisturbed.parts)
   assert.strictEqual(peace.size, ids.length)
+  const count = (wanted: (part: AnyPart) => boolean) => undisturbed.parts.filter(wanted).length
+  assert.isAtLeast(count((part) => part.type === "tool-retry"), 4, "retries")
+  assert.isAtLeast(count((part) => part.type === "tool-started" && part.hedge === true), 2, "hedges")
+  assert.isAtLeast(count((part) => part.type === "tool-result" && !part.isFailure), ids.length - 1, "successes")
   const last = where === "step" ? undisturbed.taken : undisturbed.watch.events
   const { chance } = random(pace.seed + 1)
   let disturbed = 0

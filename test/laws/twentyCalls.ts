@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -16,9 +17,11 @@ import * as Stream from "effect/Stream"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import { layerMemory, LimiterStore } from "../../src/policy/LimiterStore.ts"
 import type { Limit } from "../../src/policy/LimiterStore.ts"
+import * as Retry from "../../src/policy/Retry.ts"
 import { call, finish, scripted } from "../model.ts"
 import type { Script } from "../model.ts"
 import { Steps } from "../policy/steps.ts"
@@ -220,7 +223,7 @@ const script: Script = [
 ]
 
 const limits: Limiter.Options = {
-  global: Limiter.permits(12),
+  global: Limiter.permits(14),
   services: {
     a: [Limiter.permits(1), Limiter.slidingWindow({ limit: 3, window: "50 millis" })],
     b: Limiter.permits(2),
@@ -229,11 +232,16 @@ const limits: Limiter.Options = {
 }
 
 const permitLimits: ReadonlyArray<Limit> = [
-  ["global/0", "global", 12] as const,
+  ["global/0", "global", 14] as const,
   ["service/a/0", "service/a", 1] as const,
   ["service/b/0", "service/b", 2] as const,
   ["service/model/0", "service/model", 1] as const
 ].map(([key, group, n]) => ({ key, name: "", group, rule: Limiter.permits(n) }))
+
+const seeded = (seed: number): Random.Random => {
+  const { next } = random(seed ^ 0x5eed)
+  return { nextDoubleUnsafe: next, nextIntUnsafe: () => Math.floor((next() - 0.5) * 2 ** 53) }
+}
 
 const done = <A>(fiber: Fiber.Fiber<A>): A => {
   const exit = fiber.pollUnsafe()
@@ -246,18 +254,21 @@ export class World {
   readonly steps: Steps
   readonly watch = new Watch()
   readonly parts: Array<AnyPart> = []
+  readonly pace: Pace
   readonly runId: string
   exit: Exit.Exit<void, unknown> | undefined = undefined
   /** Handlers at work when the run's own fiber had ended. */
   runningAtExit = Number.NaN
   private readonly tools: ReturnType<typeof toolsOf>
   private readonly limiter: Context.Context<Limiter.Limiter>
+  private readonly policies: Context.Context<Retry.Retry | Breaker.Breaker>
   private readonly store: LimiterStore["Service"]
   private reader: { readonly interruptUnsafe: () => void } | undefined
   private fibersBefore = 0
   private readonly from: number
 
   constructor(pace: Pace, runId: string) {
+    this.pace = pace
     this.runId = runId
     const { chance } = random(pace.seed)
     this.steps = new Steps(pace.opsBeforeYield, undefined, {
@@ -272,11 +283,15 @@ export class World {
         const limiter = yield* Layer.buildWithScope(Layer.fresh(Limiter.layerStore(limits)), scope).pipe(
           Effect.provideService(LimiterStore, store)
         )
-        return { store, limiter }
+        // No circuit opens in peace: what opens one is tested elsewhere.
+        const breaker = yield* Layer.buildWithScope(Breaker.layer({ failures: 30 }), scope)
+        const retry = yield* Layer.buildWithScope(Retry.layer({ base: "4 millis" }), scope)
+        return { store, limiter, policies: Context.merge(breaker, retry) }
       }).pipe(Effect.orDie)
     )
     this.store = built.store
     this.limiter = built.limiter
+    this.policies = built.policies
     this.fibersBefore = this.steps.fibers
     this.from = this.steps.taken
     this.start()
@@ -293,12 +308,17 @@ export class World {
   }
 
   private start(): void {
-    const context = Context.merge(this.steps.context, this.limiter)
+    const context = Context.mergeAll(
+      this.steps.context,
+      this.limiter,
+      this.policies,
+      Context.make(Random.Random, seeded(this.pace.seed))
+    )
     const stream = Orchestrator.stream({
       prompt: "go",
       toolkit: this.tools.toolkit,
       runId: this.runId,
-      toolCallConcurrency: 10,
+      toolCallConcurrency: 12,
       timeout: { model: "1 minute", total: "5 minutes" }
     })
     const fiber = Effect.runForkWith(context)(
