@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import type * as Scheduler from "effect/Scheduler"
 import type { CancelReason } from "../domain/CancelReason.ts"
 import * as ToolFailure from "../domain/ToolFailure.ts"
+import { join } from "./internal/Adoption.ts"
 import * as Attempt from "./internal/Attempt.ts"
 import { fault } from "./internal/Call.ts"
 import type { Admission, Call, Runner } from "./internal/Call.ts"
@@ -99,6 +100,14 @@ export class Dispatcher implements Admission, Tenant {
     Attempt.settle(call, fault(failure))
   }
 
+  /** Takes a call that runs nothing of its own: it has the outcome of an earlier one. */
+  adopt(call: Call, from: Call): void {
+    this.outstanding++
+    this.live.add(call)
+    call.span = openCall(call)
+    join(call, from)
+  }
+
   /** Set by the owner: whether `after-finish` calls need not wait any more (approved calls, calls after the finish). */
   set turnEndedWell(ended: boolean) {
     this.ordering.turnEndedWell = ended
@@ -113,16 +122,27 @@ export class Dispatcher implements Admission, Tenant {
 
   /** Answers every call of the owner that has not started, and stops the started ones that `which` selects. */
   stopAll(reason: CancelReason, which: (call: Call) => boolean = () => true): number {
-    const stopped = [...this.live].filter((call) => which(call) && Attempt.signal(call, reason))
-    this.places.withoutStarts(() => stopped.forEach((call) => Attempt.halt(call, reason)))
+    let stopped: ReadonlyArray<Call> = []
+    this.places.withoutStarts(() => {
+      stopped = [...this.live].filter((call) => which(call) && Attempt.signal(call, reason))
+      stopped.forEach((call) => Attempt.halt(call, reason))
+    })
     return stopped.length
+  }
+
+  /** Answers every call that was told to stop and has not ended yet: its grace is over now. */
+  abandonAll(): void {
+    // A call with attempts is answered when they are, and one that joined another when that one is.
+    for (const call of [...this.attempts, ...this.live]) {
+      if (call.reason !== undefined && call.governor === undefined && call.adopted === undefined) Attempt.abandon(call)
+    }
   }
 
   /** Answers what has not started with `NotStarted`. */
   refuseUnstarted(why: string, which: (call: Call) => boolean = () => true): void {
     this.places.withoutStarts(() => {
       for (const call of this.live) {
-        if (call.state === "running" || !which(call)) continue
+        if (call.state === "running" || call.adopted !== undefined || !which(call)) continue
         const { fiber } = call
         this.withdraw(call)
         Attempt.settle(call, fault(ToolFailure.notStarted(call.name, call.id, why)))
@@ -174,7 +194,8 @@ export class Dispatcher implements Admission, Tenant {
   private over(call: Call): void {
     this.outstanding--
     // What it holds is given back in the same step, and before anybody is told that all is over.
-    if (call.attempts === 0 || call.released || call.isActive || call.governor !== undefined) this.checkIdle()
+    const { attempts, governor, isActive, released } = call.adopted ?? call
+    if (attempts === 0 || released || isActive || governor !== undefined) this.checkIdle()
   }
 
   private checkIdle(): void {
@@ -199,6 +220,7 @@ export class Dispatcher implements Admission, Tenant {
   withdraw(call: Call): void {
     if (call.governor !== undefined) call.governor.withdraw()
     if (call.attemptOf === undefined) this.ordering.free(call)
+    if (call.tool.compiled.policies.resources !== undefined) this.leaveIntake(call)
     if (call.permits !== undefined) leave(call.permits, call)
     call.limited?.withdraw()
   }
@@ -268,7 +290,19 @@ export class Dispatcher implements Admission, Tenant {
     }
     if (ordered === undefined) return this.toQueue(call)
     ordered.ready = true
+    this.takeIn()
+  }
+
+  private takeIn(): void {
     while (this.intake[0]?.ready === true) this.toQueue(this.intake.shift()!.call)
+  }
+
+  // Those behind a call that is stopped while it is being prepared wait for it no longer.
+  private leaveIntake(call: Call): void {
+    const at = this.intake.findIndex((each) => each.call === call)
+    if (at < 0) return
+    this.intake.splice(at, 1)
+    this.takeIn()
   }
 
   private toQueue(call: Call): void {

@@ -39,6 +39,9 @@ import { Timers } from "./internal/Timers.ts"
  * Interruption stops the handler (reason `CallerGone`, or that of the call whose handler made this one) and waits for it at most
  * its grace.
  *
+ * **Gotchas** Made inside a handler it ends with that handler's call. Made outside of any run it stands in no registry:
+ * `Orchestrator.drain` neither waits for it nor stops it.
+ *
  * **Example** (A tool called from code)
  *
  * ```ts

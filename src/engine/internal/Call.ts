@@ -173,6 +173,12 @@ export class Call implements Holder {
   hedge = false
   /** Its way through the circuit breaker, where the program has one. */
   guarded: Guarded | undefined = undefined
+  /** The call of a broken answer whose outcome it has. */
+  adopted: Call | undefined = undefined
+  /** Calls that wait for its outcome. */
+  followers: Array<Call> | undefined = undefined
+  /** What its handler ended with after it was stopped, where its clean-up died. */
+  brokenCleanUp: Exit.Failure<unknown, unknown> | undefined = undefined
   /** The wire's id, where the call got one of its own. */
   readonly wireId: string | undefined
   readonly id: string

@@ -7,7 +7,7 @@ import type * as Scheduler from "effect/Scheduler"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
 import type { Call, Runner } from "./Call.ts"
 import * as Limits from "./Limits.ts"
-import { Flow, release as releasePermit, rejectStuck, tryTake, tryTakeIdle, wait, wake } from "./ToolPermits.ts"
+import { Flow, rejectStuck, release as releasePermit, tryTake, tryTakeIdle, wait, wake } from "./ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./ToolPermits.ts"
 
 /** How many handlers are started in one go before the event loop gets its turn. */
