@@ -43,6 +43,7 @@ class Attempts implements Governor {
   /** Handlers that have not really ended. */
   private active = 0
   private isOver = false
+  /** Further attempts beside a slow one, started or on their way. */
   private hedges = 0
   private timer: Timer | undefined = undefined
   private hedgeTimer: Timer | undefined = undefined
@@ -120,6 +121,7 @@ class Attempts implements Governor {
     attempt.hedge = hedge
     attempt.span = call.span
     this.running.push(attempt)
+    if (hedge) this.hedges++
     call.environment.admission.attempting(attempt)
     this.next(attempt)
   }
@@ -133,8 +135,7 @@ class Attempts implements Governor {
       call.startedAt = attempt.startedAt
       call.limiterMillis = attempt.limiterMillis
     }
-    if (attempt.hedge) this.hedges++
-    else this.watch()
+    if (!attempt.hedge) this.watch()
   }
 
   released(): void {
@@ -179,12 +180,16 @@ class Attempts implements Governor {
     const { attempt, outcome } = ended
     const { call, running } = this
     const isUnstartedHedge = attempt.hedge && attempt.attempts === 0
-    if (isUnstartedHedge) this.policy.hedging!.putBack()
+    if (isUnstartedHedge) {
+      this.hedges--
+      this.policy.hedging!.putBack()
+    }
     if (call.attempts === 0) call.limiterMillis = attempt.limiterMillis
     if (call.reason !== undefined) return this.stopIfQuiet(call.reason)
     if (!outcome.isFailure) return this.succeed(ended)
     if (!isUnstartedHedge) this.last = ended
     if (running.length === 0) this.failed(this.last ?? ended)
+    else if (isUnstartedHedge) this.watch()
   }
 
   private succeed({ attempt, outcome }: Failed): void {
