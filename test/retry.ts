@@ -25,6 +25,7 @@ export const retrying = (
       told.begun.push(service)
       return {
         pauseMillis: () => pauses[paused++] ?? 0,
+        refusedMillis: () => undefined,
         failed: (failure) =>
           Effect.sync(() => {
             told.failed.push(failure)

@@ -127,10 +127,11 @@ const submit = (
   const environment = environmentFor(dispatcher)
   const call = new Call(id, name, params, 0, tool, environment, (call, outcome) => {
     dispatcher.answered(call)
-    environment.timers.close()
     onOutcome(outcome)
   })
   dispatcher.turnEndedWell = true
+  // Not before: attempts that were stopped may still have their grace.
+  dispatcher.whenIdle = () => environment.timers.close()
   dispatcher.submit(call, true, codec)
   return { call, dispatcher }
 }
@@ -230,6 +231,7 @@ const progressTo = (queue: Queue.Enqueue<Tool.HandlerResult<Tool.Any>, Cause.Don
   started: () => {},
   cancelled: () => {},
   abandoned: () => {},
+  retried: () => {},
   progress: (_call, result, encodedResult) => {
     Queue.offerUnsafe(queue, { result: result, encodedResult, isFailure: false, preliminary: true })
   }

@@ -62,8 +62,7 @@ const askAgain = Effect.fnUntraced(function*(asker: Asker, turn: Turn): Effect.f
   let attempts = beginAttempts(asker)
   let rules = yield* models.begin
   for (;;) {
-    yield* pause(run, turn, attempts)
-    const exit = yield* Effect.exit(ask(asker, turn))
+    const exit = yield* Effect.exit(Effect.andThen(pause(asker, turn, attempts), ask(asker, turn)))
     if (Exit.isSuccess(exit)) return attempts?.succeeded()
     const failure = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
     // A defect is the adapter's, a run that ends asks no more, and what makes no sense here makes none elsewhere.
@@ -95,13 +94,30 @@ const sameModel = (
   return rules === undefined ? told : Effect.andThen(told, rules(asAiError(failure)))
 }
 
-const pause = Effect.fnUntraced(function*(run: Run, turn: Turn, attempts: Retry.Attempts | undefined) {
+// A service that wants to be left alone for longer than a turn may wait is not asked at all.
+const pause = Effect.fnUntraced(function*(
+  { models, run }: Asker,
+  turn: Turn,
+  attempts: Retry.Attempts | undefined
+): Effect.fn.Return<void, Rejected> {
   if (attempts === undefined) return
-  for (let millis = attempts.pauseMillis(); millis > 0; millis = attempts.pauseMillis()) {
+  for (;;) {
+    const refused = attempts.refusedMillis()
+    if (refused !== undefined) return yield* turnedAway(models.current.service, refused)
+    const millis = attempts.pauseMillis()
+    if (!(millis > 0)) return
     yield* Effect.sleep(Duration.millis(Math.ceil(millis)))
     turn.paused(run.settings.timers.now())
   }
 })
+
+const turnedAway = (service: string, retryAfterMillis: number): Rejected =>
+  new Rejected({
+    reason: "RateLimited",
+    limit: service,
+    retryAfterMillis,
+    message: `${service} has asked to be left alone for ${retryAfterMillis} ms more`
+  })
 
 const startAnew = (
   run: Run,

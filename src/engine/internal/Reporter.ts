@@ -62,9 +62,12 @@ export const report = (
     steps,
     criticalPath,
     abandoned: turns.flatMap((turn) =>
-      everyCall(turn).flatMap((call) =>
-        call.abandoned ? [{ callId: call.id, name: call.name, reason: call.reason! }] : []
-      )
+      everyCall(turn).flatMap((call) => {
+        const reason = call.governor === undefined ? call.reason : call.governor.abandoned
+        return reason !== undefined && (call.abandoned || call.governor !== undefined)
+          ? [{ callId: call.id, name: call.name, reason }]
+          : []
+      })
     ),
     groups
   }

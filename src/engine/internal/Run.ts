@@ -327,8 +327,15 @@ export class Run implements Listener {
     this.sink?.offer({ type: "tool-queued", callId: id, name, step, time: this.time })
   }
 
-  started({ attempts, id, name }: Call): void {
-    this.sink?.offer({ type: "tool-started", callId: id, name, attempt: attempts, time: this.time })
+  started({ attempts, hedge, id, name }: Call): void {
+    const { sink } = this
+    if (sink === undefined) return
+    const part = { type: "tool-started", callId: id, name, attempt: attempts, time: this.time } as const
+    sink.offer(hedge ? { ...part, hedge } : part)
+  }
+
+  retried({ attempts, id, name }: Call, delayMillis: number, message: string): void {
+    this.emit({ type: "tool-retry", callId: id, name, attempt: attempts, delayMillis, message, time: this.time })
   }
 
   progress({ id, name }: Call, result: unknown, encodedResult: unknown): void {
