@@ -53,7 +53,9 @@ const ofCall = (parts: ReadonlyArray<{ readonly type: string }>) =>
   parts.map(({ type }) => type).filter((type) => type.startsWith("tool-") && !type.startsWith("tool-params"))
 
 const reportOf = (parts: ReadonlyArray<{ readonly type: string }>) =>
-  (parts.find((part) => part.type === "run-finish") as unknown as { readonly report: Orchestrator.RunResult<{}>["report"] })
+  (parts.find((part) => part.type === "run-finish") as unknown as {
+    readonly report: Orchestrator.RunResult<{}>["report"]
+  })
     .report
 
 describe("attempts of a call", () => {
@@ -157,7 +159,10 @@ describe("attempts of a call", () => {
 
   it.effect("are not made again after a defect, nor beside a handler that did not stop", () => {
     const broken = acting({ readonly: true }, Effect.die(new Error("a bug")))
-    const deaf = acting({ readonly: true, timeout: "1 seconds", grace: "100 millis" }, Effect.uninterruptible(Effect.never))
+    const deaf = acting(
+      { readonly: true, timeout: "1 seconds", grace: "100 millis" },
+      Effect.uninterruptible(Effect.never)
+    )
     const retry = new ScriptedRetry([1, 1, 1])
     return Effect.gen(function*() {
       assert.deepStrictEqual(statuses(results(yield* streamed(broken, retry.layer))), ["a HandlerFailed"])
@@ -190,7 +195,11 @@ describe("attempts of a call", () => {
       const fiber = yield* Effect.forkChild(streamed(work, new ScriptedRetry([400]).layer))
       yield* TestClock.adjust("1 seconds")
       const parts = yield* Fiber.join(fiber)
-      assert.deepInclude(failureOf(results(parts), "a"), { _tag: "TimedOut", clock: "deadline", executionStarted: true })
+      assert.deepInclude(failureOf(results(parts), "a"), {
+        _tag: "TimedOut",
+        clock: "deadline",
+        executionStarted: true
+      })
       assert.strictEqual(reportOf(parts).totalMillis, 1000)
       assert.strictEqual(ofCall(parts).filter((type) => type === "tool-cancelled").length, 1)
     })
@@ -327,8 +336,13 @@ describe("a stop", () => {
 
   it.effect("ends a running attempt, which is told the reason", () => {
     const seen: Array<unknown> = []
-    const told = Effect.onExit(Effect.never, (exit) =>
-      Effect.sync(() => void seen.push(exit._tag === "Failure" ? CancelReason.fromCause(exit.cause)?._tag : undefined)))
+    const told = Effect.onExit(
+      Effect.never,
+      (exit) =>
+        Effect.sync(() =>
+          void seen.push(exit._tag === "Failure" ? CancelReason.fromCause(exit.cause)?._tag : undefined)
+        )
+    )
     return Effect.gen(function*() {
       yield* stopped(acting({ readonly: true }, busy, told), new ScriptedRetry([500, 500]), "1 seconds")
       assert.deepStrictEqual(seen, ["BranchCancelled"])
@@ -352,7 +366,9 @@ describe("Executor and attempts", () => {
     return Effect.gen(function*() {
       const governed = yield* Executor.govern(work.toolkit)
       const fiber = yield* Effect.forkChild(
-        Stream.runCollect(Stream.unwrap(governed.handle("work", { id: "a" }) as never)) as Effect.Effect<ReadonlyArray<unknown>>
+        Stream.runCollect(Stream.unwrap(governed.handle("work", { id: "a" }) as never)) as Effect.Effect<
+          ReadonlyArray<unknown>
+        >
       )
       yield* TestClock.adjust("1 seconds")
       assert.deepStrictEqual((yield* Fiber.join(fiber)).length, 1)
