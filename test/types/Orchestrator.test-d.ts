@@ -71,12 +71,9 @@ export const satisfied = E.map(
 )
 // @ts-expect-error it brings no model
 Orchestrator.run({ prompt: "hi", toolkit, failover: ExecutionPlan.make({ provide: Context.make(Db, { name: "" }) }) })
+const misled = ExecutionPlan.make({ provide: Named, while: (_: string) => true })
 // @ts-expect-error its rules are asked with the model's error
-Orchestrator.run({
-  prompt: "hi",
-  toolkit,
-  failover: ExecutionPlan.make({ provide: Named, while: (_: string) => true })
-})
+Orchestrator.run({ prompt: "hi", toolkit, failover: misled })
 
 Orchestrator.run({ prompt: "hi", toolkit, timeout: { model: "1 minute" } })
 Orchestrator.run({

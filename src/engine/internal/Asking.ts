@@ -191,8 +191,9 @@ const readAnswer = (
     }) as Stream.Stream<Response.AnyPart, AiError.AiError>,
     (parts) => {
       turn.touched = true
-      clock?.heard()
       parts.forEach(run.route)
+      // Behind them: what a handler did in its first step was not the model's time.
+      clock?.heard()
       return sink === undefined ? Effect.void : sink.gate
     }
   ).pipe(current.context === undefined ? (read) => read : Effect.provideContext(current.context))
