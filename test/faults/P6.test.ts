@@ -16,7 +16,7 @@ import { call, finish, recording, says, text } from "../model.ts"
 import type { Chunk, Script } from "../model.ts"
 import type { Answer } from "../replay/server.ts"
 import { retrying } from "../retry.ts"
-import { Stage, statuses } from "../stage.ts"
+import { settle, Stage, statuses } from "../stage.ts"
 import { callOf, ends, mount, observe, says as saying, server, streams, tools } from "./provider.ts"
 
 const setUp = (...scripts: ReadonlyArray<Script>) => {
@@ -131,7 +131,7 @@ describe("P6: a scripted model that stalls", () => {
   it.effect("P6: time in which nobody read our parts is no silence of the model's", () => {
     const many = Array.from({ length: 300 }, () => ({ type: "text-delta" as const, id: "t", delta: "x" }))
     const { provided, stage, toolkit } = setUp([
-      [{ type: "text-start", id: "t" }, ...many],
+      after(1, [{ type: "text-start", id: "t" }, ...many]),
       after(900, [{ type: "text-delta", id: "t", delta: "x" }]),
       silence
     ])
@@ -140,10 +140,11 @@ describe("P6: a scripted model that stalls", () => {
         Orchestrator.stream({ prompt: "go", toolkit, timeout: { model: { idle: 1000 } } }),
         () => stage.gate("reader").await
       )))
+      yield* settle
       yield* TestClock.adjust("1 minute")
+      assert.isUndefined(fiber.pollUnsafe())
       yield* stage.open("reader")
-      // The second chunk had been read ahead; it is heard when the reader lets it through.
-      yield* TestClock.adjust(999)
+      yield* TestClock.adjust(1899)
       assert.isUndefined(fiber.pollUnsafe())
       yield* TestClock.adjust(1)
       assert.deepInclude(reasonOf(yield* Fiber.join(fiber)), { clock: "model-idle" })
