@@ -130,6 +130,14 @@ export class Dispatcher implements Admission, Tenant {
     return stopped.length
   }
 
+  /** Answers every call that was told to stop and has not ended yet: its grace is over now. */
+  abandonAll(): void {
+    // A call with attempts is answered when they are, and one that joined another when that one is.
+    for (const call of [...this.attempts, ...this.live]) {
+      if (call.reason !== undefined && call.governor === undefined && call.adopted === undefined) Attempt.abandon(call)
+    }
+  }
+
   /** Answers what has not started with `NotStarted`. */
   refuseUnstarted(why: string, which: (call: Call) => boolean = () => true): void {
     this.places.withoutStarts(() => {
@@ -158,14 +166,14 @@ export class Dispatcher implements Admission, Tenant {
   }
 
   /** Ends when every call is answered. */
-  readonly awaitIdle: Effect.Effect<void> = Effect.suspend(() =>
-    this.outstanding === 0 ? Effect.void : Effect.callback<void>((resume) => {
-      this.idle = () => resume(Effect.void)
-      return Effect.sync(() => {
-        this.idle = undefined
-      })
+  readonly awaitIdle: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    // Looked up in the step that begins the wait: a fiber may yield before it, and the last answer come then.
+    if (this.outstanding === 0) return resume(Effect.void)
+    this.idle = () => resume(Effect.void)
+    return Effect.sync(() => {
+      this.idle = undefined
     })
-  )
+  })
 
   /** To be called by the owner when a call is answered. */
   answered(call: Call): void {
@@ -212,6 +220,7 @@ export class Dispatcher implements Admission, Tenant {
   withdraw(call: Call): void {
     if (call.governor !== undefined) call.governor.withdraw()
     if (call.attemptOf === undefined) this.ordering.free(call)
+    if (call.tool.compiled.policies.resources !== undefined) this.leaveIntake(call)
     if (call.permits !== undefined) leave(call.permits, call)
     call.limited?.withdraw()
   }
@@ -281,7 +290,19 @@ export class Dispatcher implements Admission, Tenant {
     }
     if (ordered === undefined) return this.toQueue(call)
     ordered.ready = true
+    this.takeIn()
+  }
+
+  private takeIn(): void {
     while (this.intake[0]?.ready === true) this.toQueue(this.intake.shift()!.call)
+  }
+
+  // Those behind a call that is stopped while it is being prepared wait for it no longer.
+  private leaveIntake(call: Call): void {
+    const at = this.intake.findIndex((each) => each.call === call)
+    if (at < 0) return
+    this.intake.splice(at, 1)
+    this.takeIn()
   }
 
   private toQueue(call: Call): void {

@@ -35,7 +35,7 @@ import * as PartQueue from "./internal/PartQueue.ts"
 import { bindAll } from "./internal/Pipeline.ts"
 import * as Reporter from "./internal/Reporter.ts"
 import type { TurnRecord } from "./internal/Reporter.ts"
-import { Run } from "./internal/Run.ts"
+import { Run, shutDown } from "./internal/Run.ts"
 import { Runs } from "./internal/Runs.ts"
 import { Timers } from "./internal/Timers.ts"
 import * as Tracing from "./internal/Tracing.ts"
@@ -245,6 +245,7 @@ const loop = Effect.fnUntraced(function*(
   const unanswered = yield* answerApprovals(run)
   if (unanswered.length > 0) return resultOf(run, steps, unanswered, "tool-calls")
   for (let step = 1;; step++) {
+    if (run.isShuttingDown) return yield* failure(run, shutDown)
     const turn = run.beginTurn(step)
     tracing?.beginStep(step)
     const exit = yield* Effect.exit(Effect.raceFirst(

@@ -66,7 +66,8 @@ const askAgain = Effect.fnUntraced(function*(asker: Asker, turn: Turn): Effect.f
     if (Exit.isSuccess(exit)) return attempts?.succeeded()
     const failure = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
     // A defect is the adapter's, a run that ends asks no more, and what makes no sense here makes none elsewhere.
-    if (failure === undefined || run.fatal !== undefined || isInvalid(failure)) return yield* exit
+    const isEnding = run.fatal !== undefined || run.isShuttingDown
+    if (failure === undefined || isEnding || isInvalid(failure)) return yield* exit
     const retried = yield* sameModel(attempts, rules, failure)
     if (retried !== undefined) {
       yield* startAnew(run, turn, retried, failure)
@@ -148,7 +149,13 @@ const ask = (asker: Asker, turn: Turn): Effect.Effect<void, Failure> => {
   const { idle, firstByte, total } = settings.timeout.model
   const isTimed = idle !== undefined || firstByte !== undefined || total !== undefined
   const read = isTimed ? timed(asker, turn) : readAnswer(asker, turn, undefined)
-  const admitted = run.limits === undefined ? read : admitTurn(run, run.limits, turn, settings, current.service, read)
+  const asked = Effect.suspend(() => {
+    // Ended in the step in which its limits let it pass.
+    if (run.fatal !== undefined) return Effect.interrupt
+    turn.isAsked = true
+    return Effect.ensuring(read, Effect.sync(() => turn.isAsked = false))
+  })
+  const admitted = run.limits === undefined ? asked : admitTurn(run, run.limits, turn, settings, current.service, asked)
   return breaker === undefined ? admitted : breaker.execute(current.service)(admitted)
 }
 

@@ -93,6 +93,7 @@ const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
   if (call.state === "answered" || call.reason !== undefined) {
     call.fiberEnded = true
     if (call.abandoned && Exit.isSuccess(exit)) countLate(call)
+    if (Exit.isFailure(exit) && exit.cause.reasons.some(Cause.isDieReason)) call.brokenCleanUp = exit
     return settleIfEnded(call)
   }
   const outcome = outcomeOf(call, exit)
@@ -132,13 +133,18 @@ const releaseIfEnded = (call: Call): void => {
 
 const settleIfEnded = (call: Call): void => {
   if (call.isActive) return
-  if (call.reason !== undefined) settle(call, stopped(call, call.reason))
+  if (call.reason !== undefined) settle(call, stopped(call, call.reason), call.brokenCleanUp)
   releaseIfEnded(call)
 }
 
 /** The outcome of a call that was stopped. */
 export const stopped = (call: Call, reason: CancelReason.CancelReason): Outcome =>
-  fault(ToolFailure.stopped(call.name, call.id, reason, call.attempts > 0, call.abandoned))
+  fault(ToolFailure.stopped(call.name, call.id, reason, call.attempts > 0, call.abandoned, brokenCleanUp(call)))
+
+const brokenCleanUp = ({ brokenCleanUp }: Call): string | undefined =>
+  brokenCleanUp === undefined
+    ? undefined
+    : ToolFailure.describe(brokenCleanUp.cause.reasons.find(Cause.isDieReason)?.defect)
 
 /** Answers a call, once. */
 export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, unknown>): void => {
@@ -180,9 +186,9 @@ export const signal = (call: Call, reason: CancelReason.CancelReason): boolean =
 
 /** The second half: its fiber is interrupted, and it is answered now, when it ends, or when its grace is over. */
 export const halt = (call: Call, reason: CancelReason.CancelReason): void => {
+  if (call.governor !== undefined) return call.governor.halt(reason)
   // It is answered when the call it joined is.
   if (call.adopted !== undefined) return
-  if (call.governor !== undefined) return call.governor.halt(reason)
   const started = call.state === "running"
   call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
   if (!started) {
@@ -196,7 +202,8 @@ export const halt = (call: Call, reason: CancelReason.CancelReason): void => {
   call.graceTimer = call.environment.timers.add(graceMillis, () => abandon(call))
 }
 
-const abandon = (call: Call): void => {
+/** Answers a stopped call whose handler has not ended, and leaves the handler to itself. */
+export const abandon = (call: Call): void => {
   if (call.state === "answered") return
   call.abandoned = true
   countAbandoned(call)

@@ -111,6 +111,11 @@ export interface Listener {
   retried(call: Call, delayMillis: number, message: string): void
 }
 
+/** Told why a call is stopped. */
+export interface Follower {
+  abort(reason: CancelReason): void
+}
+
 /** What the calls of one owner share. */
 export interface Environment {
   readonly timers: Timers
@@ -144,7 +149,8 @@ export class Call implements Holder {
   fiberEnded = true
   /** Promises of `Executor.promise` that have not settled. */
   held = 0
-  controllers: Set<AbortController> | undefined = undefined
+  /** Who is told when it is stopped: its promises, and the calls its handler made. */
+  controllers: Set<Follower> | undefined = undefined
   holdsToolPermit = false
   lender: Holder | undefined = undefined
   borrower: Holder | undefined = undefined
@@ -171,6 +177,8 @@ export class Call implements Holder {
   adopted: Call | undefined = undefined
   /** Calls that wait for its outcome. */
   followers: Array<Call> | undefined = undefined
+  /** What its handler ended with after it was stopped, where its clean-up died. */
+  brokenCleanUp: Exit.Failure<unknown, unknown> | undefined = undefined
   /** The wire's id, where the call got one of its own. */
   readonly wireId: string | undefined
   readonly id: string

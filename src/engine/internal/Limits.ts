@@ -212,11 +212,10 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   }
 
   // Whoever takes the admission away stops the call; what it held is free when the handler has really ended.
-  private readonly interrupted: Effect.Effect<void> = Effect.suspend(() => {
+  private readonly interrupted: Effect.Effect<void> = Effect.callback<void>((resume) => {
     Attempt.stop(this.call, stoppedByLimiter)
-    return this.isOver ? Effect.void : Effect.callback<void>((resume) => {
-      this.resume = (effect) => resume(Effect.ignore(effect))
-    })
+    if (this.isOver) return resume(Effect.void)
+    this.resume = (effect) => resume(Effect.ignore(effect))
   })
 
   end(): void {

@@ -53,6 +53,8 @@ export class Run implements Listener {
   usage: Response.Usage = usage.empty
   /** Why the run must end now, once something has said so. */
   fatal: Reason | undefined = undefined
+  /** The process goes down: what has not started never will. */
+  isShuttingDown = false
   readonly fatalSignal = Deferred.makeUnsafe<void>()
   readonly turns: Array<TurnRecord> = []
   readonly startedAt: number
@@ -100,13 +102,27 @@ export class Run implements Listener {
     this.sink?.offer(part)
   }
 
-  /** Ends the run: `"all"` stops every call; `"broken"` lets calls finish whose outcome must be known. */
-  fail(reason: Reason, calls: "all" | "broken", why: CancelReason.CancelReason): void {
-    if (this.fatal !== undefined) return
-    this.fatal = reason
-    if (calls === "all") this.dispatcher.stopAll(why)
-    else this.breakTurn(why)
+  /**
+   * Ends the run: `"all"` stops every call, also in a run that is ending already; `"broken"` lets calls finish whose outcome must
+   * be known. Gives how many calls were told to stop.
+   */
+  fail(reason: Reason, calls: "all" | "broken", why: CancelReason.CancelReason): number {
+    const isEnding = this.fatal !== undefined
+    this.fatal ??= reason
+    const stopped = calls === "all" ? this.dispatcher.stopAll(why) : 0
+    if (isEnding) return stopped
+    if (calls === "broken") this.breakTurn(why)
     Deferred.doneUnsafe(this.fatalSignal, Effect.void)
+    return stopped
+  }
+
+  /** Starts no new turn and no new call. What runs goes on, and so does an answer the model has begun. */
+  shutDown(): void {
+    if (this.isShuttingDown) return
+    this.isShuttingDown = true
+    this.dispatcher.stopAll(CancelReason.shutdown, (call) => call.state !== "running")
+    const waitsToAsk = Number.isNaN(this.turn.endedAt) && !this.turn.isAsked
+    if (waitsToAsk) this.fail(shutDown, "broken", CancelReason.shutdown)
   }
 
   // ---- approvals ------------------------------------------------------------------------------------------------------
@@ -195,6 +211,7 @@ export class Run implements Listener {
 
   private refusal(turn: Turn, call: Call): ToolFailure.ToolFailure | undefined {
     const { maxRepeats, maxToolCalls } = this.settings
+    if (this.isShuttingDown) return ToolFailure.stopped(call.name, call.id, CancelReason.shutdown, false, false)
     if (this.fatal !== undefined) return ToolFailure.notStarted(call.name, call.id, "the run is ending")
     if (call.tool === this.unknownTool) return this.unknown(call)
     if (turn.running > maxToolCalls && turn.earlier?.hasFor(call) !== true) {
@@ -268,6 +285,8 @@ export class Run implements Listener {
 
   private breakTurn(why: CancelReason.CancelReason): void {
     this.dispatcher.refuseUnstarted("the model's answer broke off before it could start")
+    // Running calls have the grace of the shutdown, which is about to end in any case.
+    if (this.isShuttingDown) return
     this.dispatcher.stopAll(why, (call) => call.tool.compiled.policies.repeatable)
   }
 
@@ -352,6 +371,9 @@ export class Run implements Listener {
     this.emit({ type: "tool-abandoned", callId: id, name, reason, graceMillis, time: this.time })
   }
 }
+
+/** How a run ends that has to leave off because the process goes down. */
+export const shutDown: Reason = { _tag: "Cancelled", reason: CancelReason.shutdown }
 
 // Stands in for a tool that does not exist; its calls are answered before anything of it is used.
 const unknown: Tool.Any = Tool.make("unknown")

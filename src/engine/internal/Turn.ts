@@ -38,6 +38,8 @@ export class Turn {
   limiterMillis = 0
   /** How often the model was asked, or its answer has ended: what belongs to an earlier answer can tell. */
   era = 0
+  /** The model is asked, or being read, now: no wait for a limit. */
+  isAsked = false
   /** Something of the answer has been read, so it must not be asked for again. */
   touched = false
   private readonly lost: Array<Opened> = []

@@ -65,7 +65,9 @@ const admitted = (
     })),
     Effect.as(Effect.void),
     Effect.catch((error) =>
-      turn.touched || error instanceof OrchestratorError ? Effect.succeed(Effect.fail(error)) : Effect.fail(error)
+      turn.touched || run.isShuttingDown || error instanceof OrchestratorError
+        ? Effect.succeed(Effect.fail(error))
+        : Effect.fail(error)
     )
   )
 
