@@ -85,13 +85,14 @@ const beginAttempts = ({ models, retry, run }: Asker): Retry.Attempts | undefine
   retry?.begin({ service: models.current.service }, run.settings.context)
 
 // The policy hears of every failure, since it learns from them when the service may be asked again; only where the plan has rules
-// of its own it does not decide. A limit that let nobody through is not pressed.
+// of its own it does not decide. Where one of our own policies let nobody through, nobody was asked, and nobody waits for it.
 const sameModel = (
   attempts: Retry.Attempts | undefined,
   rules: Rules | undefined,
   failure: Failure
 ): Effect.Effect<number | undefined> => {
-  const told = attempts === undefined || failure instanceof Rejected ? Effect.undefined : attempts.failed(failure)
+  if (failure instanceof Rejected || isCircuit(failure)) return Effect.undefined
+  const told = attempts === undefined ? Effect.undefined : attempts.failed(failure)
   return rules === undefined ? told : Effect.andThen(told, rules(asAiError(failure)))
 }
 
