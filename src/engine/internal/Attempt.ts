@@ -24,6 +24,7 @@ export const start = (call: Call): void => {
   call.state = "running"
   call.attempts++
   call.startedAt = environment.timers.now()
+  if (call.attemptOf !== undefined) call.attemptOf.governor!.started(call)
   environment.listener?.started(call)
   let context = Context.add(tool.context, CurrentCall, call)
   if (call.span !== undefined) context = Context.add(context, Tracer.ParentSpan, call.span)
@@ -74,15 +75,18 @@ class HandlerContext {
 const progress = (call: Call, result: unknown): Effect.Effect<void> =>
   Effect.suspend(() => {
     const listener = call.environment.listener
-    if (listener === undefined || call.state !== "running") return Effect.void
+    if (listener === undefined || !isHeard(call)) return Effect.void
     // Progress that cannot be encoded is dropped; the final result is the one that must not be.
     return Effect.match(call.tool.compiled.encodeSuccess(result), {
       onFailure: () => {},
       onSuccess: (encoded) => {
-        if (call.state === "running") listener.progress(call, result, encoded)
+        if (isHeard(call)) listener.progress(call, result, encoded)
       }
     })
   })
+
+// Nothing is said about a call after its result.
+const isHeard = (call: Call): boolean => call.state === "running" && call.attemptOf?.state !== "answered"
 
 const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
   call.fiber = undefined
@@ -133,7 +137,8 @@ const settleIfEnded = (call: Call): void => {
   releaseIfEnded(call)
 }
 
-const stopped = (call: Call, reason: CancelReason.CancelReason): Outcome =>
+/** The outcome of a call that was stopped. */
+export const stopped = (call: Call, reason: CancelReason.CancelReason): Outcome =>
   fault(ToolFailure.stopped(call.name, call.id, reason, call.attempts > 0, call.abandoned, brokenCleanUp(call)))
 
 const brokenCleanUp = ({ brokenCleanUp }: Call): string | undefined =>
@@ -151,8 +156,9 @@ export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, u
   if (call.attemptTimer !== undefined) timers.remove(call.attemptTimer)
   if (call.deadlineTimer !== undefined) timers.remove(call.deadlineTimer)
   if (call.graceTimer !== undefined) timers.remove(call.graceTimer)
-  if (call.limited !== undefined) call.limited.exit = exit
-  closeCall(call, outcome, exit)
+  call.exit = exit
+  if (call.guarded !== undefined) call.guarded.answered(outcome)
+  if (call.attemptOf === undefined) closeCall(call, outcome, exit)
   call.done(call, outcome)
 }
 
@@ -171,13 +177,18 @@ export const stop = (call: Call, reason: CancelReason.CancelReason): void => {
 export const signal = (call: Call, reason: CancelReason.CancelReason): boolean => {
   if (call.state === "answered" || call.reason !== undefined) return false
   call.reason = reason
-  call.environment.listener?.cancelled(call, reason)
+  if (call.attemptOf === undefined) call.environment.listener?.cancelled(call, reason)
+  call.governor?.signal(reason)
   if (call.controllers !== undefined) { for (const controller of call.controllers) controller.abort(reason) }
+  if (call.adopted !== undefined) stop(call.adopted, reason)
   return true
 }
 
 /** The second half: its fiber is interrupted, and it is answered now, when it ends, or when its grace is over. */
 export const halt = (call: Call, reason: CancelReason.CancelReason): void => {
+  if (call.governor !== undefined) return call.governor.halt(reason)
+  // It is answered when the call it joined is.
+  if (call.adopted !== undefined) return
   const started = call.state === "running"
   call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
   if (!started) {
@@ -197,7 +208,7 @@ export const abandon = (call: Call): void => {
   call.abandoned = true
   countAbandoned(call)
   const reason = call.reason!
-  call.environment.listener?.abandoned(call, reason)
+  if (call.attemptOf === undefined) call.environment.listener?.abandoned(call, reason)
   settle(call, stopped(call, reason))
   call.environment.admission.abandon(call)
 }

@@ -46,11 +46,12 @@ class Registry implements RunRegistry {
 
   register<A, E, R>(run: Run, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | OrchestratorError, R> {
     const { prompt, runId } = run.settings
-    return Effect.suspend((): Effect.Effect<A, E | OrchestratorError, R> => {
+    // Uninterruptible from the entry to its removal's being certain: a fiber may yield between any two operations.
+    return Effect.uninterruptibleMask((restore): Effect.Effect<A, E | OrchestratorError, R> => {
       const refusal = this.refusal(runId)
       if (refusal !== undefined) return Effect.fail(new OrchestratorError({ runId, reason: refusal, prompt }))
       this.runs.set(runId, run)
-      return Effect.ensuring(effect, Effect.sync(() => this.remove(runId)))
+      return Effect.ensuring(restore(effect), Effect.sync(() => this.remove(runId)))
     })
   }
 
@@ -66,16 +67,15 @@ class Registry implements RunRegistry {
     if (this.runs.size === 0) { for (const resume of this.empty) resume() }
   }
 
-  readonly awaitEmpty: Effect.Effect<void> = Effect.suspend(() =>
-    this.runs.size === 0 ? Effect.void : Effect.callback<void>((resume) => {
-      const done = () => {
-        this.empty.delete(done)
-        resume(Effect.void)
-      }
-      this.empty.add(done)
-      return Effect.sync(() => this.empty.delete(done))
-    })
-  )
+  readonly awaitEmpty: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.runs.size === 0) return resume(Effect.void)
+    const done = () => {
+      this.empty.delete(done)
+      resume(Effect.void)
+    }
+    this.empty.add(done)
+    return Effect.sync(() => this.empty.delete(done))
+  })
 
   drain(grace: Duration.Input): Effect.Effect<void> {
     return Effect.suspend(() => {

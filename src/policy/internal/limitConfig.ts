@@ -1,12 +1,12 @@
 /**
  * The limits of a program from its environment.
  */
-import * as Config from "effect/Config"
-import * as ConfigProvider from "effect/ConfigProvider"
-import * as Duration from "effect/Duration"
+import type * as Config from "effect/Config"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import { configError, duration, text, variables } from "./environment.ts"
+import type { Variables } from "./environment.ts"
 import type { Rule } from "./rule.ts"
 import { parseRules } from "./ruleText.ts"
 
@@ -23,16 +23,11 @@ const prefix = "TOOLFORMER_LIMIT"
 const servicePrefix = `${prefix}_SERVICE_`
 const known = ["GLOBAL", "SERVICES", "TENANT", "TENANTS", "ON_EXCEEDED", "MAX_WAIT"].map((name) => `${prefix}_${name}`)
 
-const configError = (name: string, why: string): Config.ConfigError =>
-  new Config.ConfigError(new ConfigProvider.SourceError({ message: `${name}: ${why}` }))
-
 const rulesOf = (name: string, text: string): Effect.Effect<ReadonlyArray<Rule>, Config.ConfigError> =>
   Result.match(parseRules(text), {
     onFailure: (why) => Effect.fail(configError(name, why)),
     onSuccess: Effect.succeed
   })
-
-const text = (name: string) => Effect.map(Config.option(Config.String(name)), Option.getOrUndefined)
 
 /**
  * Reads the options of a limiter:
@@ -61,7 +56,7 @@ export const readLimits: Effect.Effect<ConfiguredLimits, Config.ConfigError> = E
     const why = `${JSON.stringify(onExceeded)} is not "wait", "fail" or "adaptive"`
     return yield* Effect.fail(configError(`${prefix}_ON_EXCEEDED`, why))
   }
-  const maxWait = yield* readMaxWait
+  const maxWait = yield* duration(`${prefix}_MAX_WAIT`)
   return {
     ...(global === undefined ? {} : { global: yield* rulesOf(`${prefix}_GLOBAL`, global) }),
     ...(Object.keys(services).length === 0 ? {} : { services }),
@@ -69,16 +64,6 @@ export const readLimits: Effect.Effect<ConfiguredLimits, Config.ConfigError> = E
     ...(onExceeded === undefined ? {} : { onExceeded }),
     ...(maxWait === undefined ? {} : { maxWait })
   }
-})
-
-const readMaxWait = Effect.gen(function*() {
-  const name = `${prefix}_MAX_WAIT`
-  const written = yield* text(name)
-  if (written === undefined) return undefined
-  const read = yield* Effect.option(Config.Duration(name))
-  if (Option.isSome(read) && !Duration.isNegative(read.value)) return read.value
-  const why = `${JSON.stringify(written)} is not a duration of at least 0; write it as "30 seconds"`
-  return yield* Effect.fail(configError(name, why))
 })
 
 const isOnExceeded = (value: string): value is "wait" | "fail" | "adaptive" =>
@@ -130,33 +115,3 @@ const byName = Effect.fnUntraced(function*(variable: string) {
 const put = <A>(record: Record<string, A>, name: string, value: A): void => {
   Object.defineProperty(record, name, { value, enumerable: true, configurable: true, writable: true })
 }
-
-type Variables = ReadonlyArray<readonly [name: string, value: string]>
-
-/** All variables that begin with `<start>`, misspelt ones too. A provider shows names split at `_`, or whole. */
-const variables = Effect.fnUntraced(function*(start: string): Effect.fn.Return<Variables, Config.ConfigError> {
-  const provider = yield* ConfigProvider.ConfigProvider
-  const found = new Map<string, string>()
-  const visit = (path: ReadonlyArray<string>): Effect.Effect<void, ConfigProvider.SourceError> =>
-    Effect.flatMap(provider.load(path), (node) => {
-      const name = path.join("_")
-      if (node?.value !== undefined) found.set(name, node.value)
-      return Effect.forEach(childrenOf(node), (key) => visit([...path, key]), { discard: true })
-    })
-  const [first, second] = start.split("_") as [string, string]
-  const below = (path: ReadonlyArray<string>, start: string) =>
-    Effect.map(provider.load(path), (node) => childrenOf(node).filter((key) => key.startsWith(start)))
-  const all = Effect.gen(function*() {
-    for (const key of yield* below([first], second)) yield* visit([first, key])
-    for (const key of yield* below([], start)) yield* visit([key])
-  })
-  yield* Effect.mapError(all, (error) => new Config.ConfigError(error))
-  return [...found].sort(([a], [b]) => a < b ? -1 : 1)
-})
-
-const childrenOf = (node: ConfigProvider.Node | undefined): ReadonlyArray<string> =>
-  node?._tag === "Record"
-    ? [...node.keys]
-    : node?._tag === "Array"
-    ? Array.from({ length: Math.min(node.length, 10_000) }, (_, index) => String(index))
-    : []

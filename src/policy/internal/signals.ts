@@ -32,6 +32,33 @@ export const signalOf = (answer: unknown, now: number): Said | undefined => {
   }
 }
 
+/** What a failure says about trying again: the service's own words about it, as far as it had any. */
+export interface Refusal {
+  /** The HTTP status it came with. */
+  readonly status: number | undefined
+  /** Refused for the rate: it passes. */
+  readonly congested: boolean
+  /** A quota is used up or a bill is due: it does not pass by waiting. */
+  readonly spent: boolean
+  /** `x-should-retry`, in which OpenAI and Anthropic say it in so many words. */
+  readonly shouldRetry: boolean | undefined
+  readonly retryAfterMillis: number | undefined
+}
+
+/** What a service's failure says about trying again. May throw where a getter or a proxy of the failure does. */
+export const refusalOf = (failure: object, now: number): Refusal => {
+  const fields = errorFields(failure, 0)
+  const congested = isCongested(fields)
+  const should = fields.headers("x-should-retry")?.trim().toLowerCase()
+  return {
+    status: fields.status,
+    congested,
+    spent: isSpent(fields),
+    shouldRetry: should === "true" ? true : should === "false" ? false : undefined,
+    retryAfterMillis: congested ? askedBy(fields, now) : toldBy(fields, now)
+  }
+}
+
 const isError = (value: unknown): boolean =>
   value instanceof Error || typeof field(value, "_tag") === "string" || field(value, "error") !== undefined ||
   isFailing(value)
@@ -95,7 +122,7 @@ const answerFields = (answer: object): Fields | undefined => {
 }
 
 // An error in whatever shape a client gives it; where it only wraps another, that one.
-const errorFields = (error: object, depth: number): Fields | undefined => {
+const errorFields = (error: object, depth: number): Fields => {
   const reason = field(error, "reason")
   const inner = typeof reason === "object" && reason !== null ? reason : error
   const response = field(field(inner, "http"), "response") ?? field(inner, "response") ?? field(error, "response")
@@ -155,9 +182,12 @@ const spoken =
   /rate_?limit|too_?many_?requests|overloaded|throttl|slow_?down|resource_?exhausted|RequestLimitExceeded|ProvisionedThroughputExceeded/i
 const crowded = /overload|throttl|slow_?down|too many requests|rate.?limit|at capacity/i
 
+const isSpent = ({ status, words }: Fields): boolean => status === 402 || quota.test(words)
+
 // Out of money is no jam: waiting does not help.
-const isCongested = ({ headers, message, retryAfter, status, words }: Fields): boolean => {
-  if (status === 402 || quota.test(words)) return false
+const isCongested = (fields: Fields): boolean => {
+  const { headers, message, retryAfter, status, words } = fields
+  if (isSpent(fields)) return false
   if (status === 429 || status === 529) return true
   const asked = headers("retry-after") !== undefined || headers("retry-after-ms") !== undefined
   if (status === 503) return asked || retryAfter !== undefined || crowded.test(words) || crowded.test(message)
@@ -166,11 +196,12 @@ const isCongested = ({ headers, message, retryAfter, status, words }: Fields): b
   return spoken.test(words)
 }
 
-// What it asks for, in the order of how exact it is.
+// What it asks for in so many words, in the order of how exact it is.
+const toldBy = (fields: Fields, now: number): number | undefined =>
+  askedOf(fields.headers, now) ?? detailOf(fields.body) ?? durationField(fields.retryAfter)
+
 const askedBy = (fields: Fields, now: number): number | undefined =>
-  askedOf(fields.headers, now) ?? detailOf(fields.body) ?? durationField(fields.retryAfter) ??
-    sentenceOf(fields.message) ??
-    emptyUntil(fields.headers, now)
+  toldBy(fields, now) ?? sentenceOf(fields.message) ?? emptyUntil(fields.headers, now)
 
 // Google's RetryInfo among the details; `retry_after` of those who say it in the body.
 const detailOf = (body: unknown): number | undefined => {
