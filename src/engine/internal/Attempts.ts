@@ -43,6 +43,7 @@ class Attempts implements Governor {
   /** Handlers that have not really ended. */
   private active = 0
   private isOver = false
+  private isRetired = false
   /** Further attempts beside a slow one, started or on their way. */
   private hedges = 0
   private timer: Timer | undefined = undefined
@@ -155,6 +156,7 @@ class Attempts implements Governor {
     // A new array: an old one may be walked through, by what stops its attempts.
     this.running = this.running.length === 1 ? [] : this.running.filter((other) => other !== attempt)
     if (attempt.abandoned) this.abandoned = attempt.reason
+    call.brokenCleanUp ??= attempt.brokenCleanUp
     if (!this.isOver) this.decide({ attempt, outcome })
     call.environment.admission.attempted(attempt)
   }
@@ -203,7 +205,7 @@ class Attempts implements Governor {
     const { call, retrying } = this
     this.forgetHedges()
     const failure = passing(failed)
-    if (retrying === undefined || failure === undefined) return this.finish(failed)
+    if (retrying === undefined || failure === undefined || this.isRetired) return this.finish(failed)
     const delay = evaluate(() => retrying.failed(failure.value))
     const known = exitOf(delay)
     if (known !== undefined) return this.decided(failed, known)
@@ -273,7 +275,15 @@ class Attempts implements Governor {
       call.abandoned = true
       call.environment.listener?.abandoned(call, abandoned)
     }
-    this.answer(Attempt.stopped(call, reason), undefined)
+    this.answer(Attempt.stopped(call, reason), call.brokenCleanUp)
+  }
+
+  retire(reason: CancelReason.CancelReason): boolean {
+    this.isRetired = true
+    this.forgetHedges()
+    if (!this.running.some(isAtWork)) return false
+    for (const attempt of [...this.running]) if (!isAtWork(attempt)) Attempt.stop(attempt, reason)
+    return true
   }
 
   withdraw(): void {
@@ -282,6 +292,8 @@ class Attempts implements Governor {
     this.call.released = true
   }
 }
+
+const isAtWork = ({ state }: Call): boolean => state === "running"
 
 const unstarted = CancelReason.branchCancelled("its call was answered before it could start")
 
