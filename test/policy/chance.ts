@@ -1,5 +1,5 @@
 /** Randomness for policies under test. */
-import * as Random from "effect/Random"
+import type * as Random from "effect/Random"
 import { random } from "../random.ts"
 
 /** Says the same number always. */
