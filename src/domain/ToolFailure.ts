@@ -286,7 +286,7 @@ export const notStarted = (tool: string, callId: string, why: string): ToolFailu
 
 /**
  * The failure of a call that was stopped: `TimedOut` for a clock, `Cancelled` for every other reason. `abandoned` says
- * that its handler was still running when its grace was over.
+ * that its handler was still running when its grace was over, `brokenCleanUp` what its clean-up died of.
  *
  * @category constructors
  * @since 0.1.0
@@ -296,13 +296,15 @@ export const stopped = (
   callId: string,
   reason: CancelReason,
   executionStarted: boolean,
-  abandoned: boolean
+  abandoned: boolean,
+  brokenCleanUp?: string
 ): ToolFailure => {
-  const state = !executionStarted
+  const stage = !executionStarted
     ? "It had not started."
     : abandoned
     ? "It had started and did not stop when asked, so it may still have effects."
     : "It had started, so part of its work may be done."
+  const state = brokenCleanUp === undefined ? stage : cut(`${stage} Its clean-up failed: ${brokenCleanUp}`)
   return reason._tag === "Timeout"
     ? {
       _tag: "TimedOut",

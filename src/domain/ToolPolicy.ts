@@ -13,6 +13,9 @@ import type * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
+import { issueOfHedge, issueOfRetry } from "./internal/repetition.ts"
+import type { Issue } from "./internal/repetition.ts"
+import { describe } from "./ToolFailure.ts"
 
 const reference = <A>(name: string, defaultValue: A): Context.Reference<A> =>
   Context.Reference<A>(`effect-toolformer/ToolPolicy/${name}`, { defaultValue: () => defaultValue })
@@ -262,6 +265,9 @@ export const read = (tool: Tool.Any): Policies => {
   if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency >= 1)) {
     die(tool, "Concurrency", concurrency, "an integer of at least 1")
   }
+  const repeatable = get(Tool.Readonly) || get(Tool.Idempotent)
+  check(tool, "Retry", issueOfRetry(get(Retry), repeatable))
+  check(tool, "Hedge", issueOfHedge(get(Hedge), repeatable))
   return {
     timeoutMillis: millis(tool, "Timeout", get(Timeout)),
     deadlineMillis: millis(tool, "Deadline", get(Deadline)),
@@ -274,7 +280,7 @@ export const read = (tool: Tool.Any): Policies => {
     cost: costOf(tool, get(Cost)),
     retry: get(Retry),
     hedge: get(Hedge),
-    repeatable: get(Tool.Readonly) || get(Tool.Idempotent)
+    repeatable
   }
 }
 
@@ -299,8 +305,15 @@ const millis = (tool: Tool.Any, name: string, input: Duration.Input | undefined)
   return value >= 0 ? value : die(tool, name, value, "a duration of at least 0")
 }
 
+const check = (tool: Tool.Any, annotation: string, issue: Issue | undefined): void => {
+  if (issue === undefined) return
+  die(tool, issue.name === "" ? annotation : `${annotation}.${issue.name}`, issue.value, issue.wanted)
+}
+
+const shown = (value: unknown): string => typeof value === "object" ? describe(value) : String(value)
+
 const die = (tool: Tool.Any, name: string, value: unknown, wanted: string): never => {
-  throw new RangeError(`ToolPolicy.${name} of tool "${tool.name}" is ${String(value)}; it must be ${wanted}`)
+  throw new RangeError(`ToolPolicy.${name} of tool "${tool.name}" is ${shown(value)}; it must be ${wanted}`)
 }
 
 /**

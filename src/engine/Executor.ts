@@ -36,7 +36,11 @@ import { Timers } from "./internal/Timers.ts"
  * **Shape** Takes the tool's typed parameters and gives its success.
  *
  * **Errors** The tool's own failure, or a `ToolFailure` (plain tagged data: `TimedOut`, `HandlerFailed`, `InvalidInput` …).
- * Interruption stops the handler (reason `CallerGone`) and waits for it at most its grace.
+ * Interruption stops the handler (reason `CallerGone`, or that of the call whose handler made this one) and waits for it at most
+ * its grace.
+ *
+ * **Gotchas** Made inside a handler it ends with that handler's call. Made outside of any run it stands in no registry:
+ * `Orchestrator.drain` neither waits for it nor stops it.
  *
  * **Example** (A tool called from code)
  *
@@ -66,8 +70,13 @@ export const call = <T extends Tool.Any>(
   Tool.Failure<T> | ToolFailure,
   Tool.HandlersFor<{ readonly [Name in T["name"]]: T }> | Tool.HandlerServices<T>
 > =>
-  Effect.contextWith((context: Context.Context<never>) =>
-    Effect.callback<Tool.Success<T>, Tool.Failure<T> | ToolFailure>((resume) => {
+  Effect.contextWith((context: Context.Context<never>) => {
+    const parent = Context.get(context, CurrentCall)
+    // A handler that was stopped is interrupted before it sees or starts anything; one that cleans up may go on calling.
+    const unlessStopped = <A, E>(effect: Effect.Effect<A, E>) =>
+      parent?.reason === undefined ? effect : Effect.andThen(Effect.yieldNow, effect)
+    return unlessStopped(Effect.callback<Tool.Success<T>, Tool.Failure<T> | ToolFailure>((resume) => {
+      let forget: (() => void) | undefined
       const environment = environmentOf(context, undefined)
       const running = submit(
         context,
@@ -78,14 +87,25 @@ export const call = <T extends Tool.Any>(
         params,
         "check",
         ({ isFailure, result }) => {
-          resume(
+          forget?.()
+          resume(unlessStopped(
             isFailure ? Effect.fail(result as Tool.Failure<T> | ToolFailure) : Effect.succeed(result as Tool.Success<T>)
-          )
+          ))
         }
       )
+      if (parent?.reason === undefined && running.call.outcome === undefined) forget = follow(running.call, parent)
       return stopAndAwait(running)
-    })
-  ) as never
+    }))
+  }) as never
+
+// A stop reaches the calls under a call in the same step: what waits must not start before their caller is told.
+const follow = (call: Call, parent: Call | undefined): (() => void) | undefined => {
+  if (parent === undefined) return undefined
+  const follower = { abort: (reason: CancelReason.CancelReason) => stop(call, reason) }
+  const followers = parent.controllers ??= new Set()
+  followers.add(follower)
+  return () => followers.delete(follower)
+}
 
 let callCount = 0
 const newCallId = (name: string): string => `${name}_${++callCount}`
@@ -127,10 +147,11 @@ const submit = (
   const environment = environmentFor(dispatcher)
   const call = new Call(id, name, params, 0, tool, environment, (call, outcome) => {
     dispatcher.answered(call)
-    environment.timers.close()
     onOutcome(outcome)
   })
   dispatcher.turnEndedWell = true
+  // Not before: attempts that were stopped may still have their grace.
+  dispatcher.whenIdle = () => environment.timers.close()
   dispatcher.submit(call, true, codec)
   return { call, dispatcher }
 }
@@ -230,6 +251,7 @@ const progressTo = (queue: Queue.Enqueue<Tool.HandlerResult<Tool.Any>, Cause.Don
   started: () => {},
   cancelled: () => {},
   abandoned: () => {},
+  retried: () => {},
   progress: (_call, result, encodedResult) => {
     Queue.offerUnsafe(queue, { result: result, encodedResult, isFailure: false, preliminary: true })
   }

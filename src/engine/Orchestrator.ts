@@ -6,8 +6,8 @@
  * Calls are the Dispatcher's (when) and the Executor's (how); this module knows turns. There is no `Orchestrator` service: live
  * runs stand in `Runs`, defaults in `Config`.
  */
-import type * as AiError from "effect/ai/AiError"
-import * as LanguageModel from "effect/ai/LanguageModel"
+import * as AiError from "effect/ai/AiError"
+import type * as LanguageModel from "effect/ai/LanguageModel"
 import type * as Prompt from "effect/ai/Prompt"
 import type * as Response from "effect/ai/Response"
 import type * as Tool from "effect/ai/Tool"
@@ -22,10 +22,11 @@ import * as Stream from "effect/Stream"
 import * as CancelReason from "../domain/CancelReason.ts"
 import type { Report } from "../domain/Report.ts"
 import type { AnyPart, Part, PendingApproval, ToolResult } from "../domain/ToolEvent.ts"
-import { Rejected } from "../policy/Limiter.ts"
 import * as Approvals from "./internal/Approvals.ts"
+import * as Asking from "./internal/Asking.ts"
 import { CurrentCall } from "./internal/Call.ts"
-import { admitTurn, rejection } from "./internal/modelAdmission.ts"
+import type { Call } from "./internal/Call.ts"
+import { Models } from "./internal/Failover.ts"
 import { Config, resolveOptions } from "./internal/options.ts"
 import type { Options, Resolved, StepResult, StopCondition } from "./internal/options.ts"
 import { OrchestratorError } from "./internal/OrchestratorError.ts"
@@ -33,16 +34,24 @@ import type { Reason } from "./internal/OrchestratorError.ts"
 import * as PartQueue from "./internal/PartQueue.ts"
 import { bindAll } from "./internal/Pipeline.ts"
 import * as Reporter from "./internal/Reporter.ts"
-import { Run } from "./internal/Run.ts"
+import type { TurnRecord } from "./internal/Reporter.ts"
+import { Run, shutDown } from "./internal/Run.ts"
 import { Runs } from "./internal/Runs.ts"
 import { Timers } from "./internal/Timers.ts"
 import * as Tracing from "./internal/Tracing.ts"
 import type { Turn } from "./internal/Turn.ts"
 import { gaveUp } from "./internal/Turn.ts"
-import * as usage from "./internal/usage.ts"
 
 export { Config, hasToolCall, isStepCount, layerConfig } from "./internal/options.ts"
-export type { Defaults, ModelTurn, Options, StepResult, StopCondition } from "./internal/options.ts"
+export type {
+  Defaults,
+  FailoverPlan,
+  ModelTimeouts,
+  ModelTurn,
+  Options,
+  StepResult,
+  StopCondition
+} from "./internal/options.ts"
 export { OrchestratorError } from "./internal/OrchestratorError.ts"
 export type { Reason } from "./internal/OrchestratorError.ts"
 export { cancel, drain, layerRuns, Runs } from "./internal/Runs.ts"
@@ -182,11 +191,12 @@ const execute = Effect.fnUntraced(function*<Tools extends Record<string, Tool.An
     parent: Context.get(context, CurrentCall),
     sink
   })
-  const model = Context.get(services, LanguageModel.LanguageModel)
-  return yield* loop(run, settings, model, tracing).pipe(
+  const models = new Models(services, settings.modelService, settings.failover)
+  const asker = { run, settings, models, tracing, ...Asking.policiesOf(context) }
+  return yield* loop(asker).pipe(
     // The run's own door for a stop by name, and its last act: nothing it started outlives it.
     Effect.tap((result) => Effect.sync(() => finish(run, result))),
-    Effect.onExit((exit) => close(run, timers, tracing, exit)),
+    Effect.onExit((exit) => Effect.andThen(close(run, timers, tracing, exit), models.close)),
     (effect) => registry.register(run, effect)
   ) as Effect.Effect<RunResult<Tools>, OrchestratorError | AiError.AiError>
 })
@@ -212,17 +222,15 @@ const close = (
   })))
 
 const loop = Effect.fnUntraced(function*(
-  run: Run,
-  settings: Resolved,
-  model: LanguageModel.LanguageModel,
-  tracing: Tracing.RunTracing | undefined
+  asker: Asking.Asker
 ): Effect.fn.Return<RunResult<Record<string, Tool.Any>>, OrchestratorError | AiError.AiError> {
+  const { run, settings, tracing } = asker
   const { timers, tools } = run.settings
   const steps: Array<StepResult<Record<string, Tool.Any>>> = []
   run.emit({
     type: "run-start",
     runId: settings.runId,
-    policies: run.limits === undefined ? [] : ["limiter"],
+    policies: activePolicies(asker),
     tools: [...tools.keys()],
     time: run.time
   })
@@ -237,22 +245,24 @@ const loop = Effect.fnUntraced(function*(
   const unanswered = yield* answerApprovals(run)
   if (unanswered.length > 0) return resultOf(run, steps, unanswered, "tool-calls")
   for (let step = 1;; step++) {
+    if (run.isShuttingDown) return yield* failure(run, shutDown)
     const turn = run.beginTurn(step)
     tracing?.beginStep(step)
     const exit = yield* Effect.exit(Effect.raceFirst(
-      readTurn(run, turn, settings, model, tracing),
+      Asking.askTurn(asker, turn),
       Deferred.await(run.fatalSignal)
     ))
-    run.endReading(turn, run.fatal !== undefined || Exit.isFailure(exit))
+    const failed = run.fatal !== undefined || Exit.isFailure(exit)
+    run.endReading(turn, failed)
     yield* run.dispatcher.awaitIdle
-    run.endTurn(turn)
+    const record = run.endTurn(turn, failed)
     tracing?.endStep()
     if (run.fatal !== undefined) return yield* failure(run, run.fatal)
-    if (Exit.isFailure(exit)) return yield* modelFailure(run, turn, exit.cause)
+    if (Exit.isFailure(exit)) return yield* modelFailure(run, turn, record, exit.cause)
     const finishReason = turn.finish?.reason ?? "unknown"
-    steps.push(stepResult(turn, finishReason))
+    steps.push(stepResult(turn, record))
     run.emit({ type: "step-finish", step, finishReason, usage: steps.at(-1)!.usage, time: run.time })
-    if (isOver(turn, step, settings, steps)) return resultOf(run, steps, run.pendingApprovals, finishReason)
+    if (isOver(turn, record, settings, steps)) return resultOf(run, steps, run.pendingApprovals, finishReason)
   }
 })
 
@@ -261,7 +271,7 @@ const answerApprovals = Effect.fnUntraced(function*(run: Run) {
   if (resolved.length > 0) {
     const turn = run.resolveApprovals(resolved)
     yield* run.dispatcher.awaitIdle
-    run.endTurn(turn)
+    run.endTurn(turn, false)
     if (run.fatal !== undefined) return yield* failure(run, run.fatal)
   }
   return unanswered.map(({ approvalId, call }) => ({
@@ -272,93 +282,34 @@ const answerApprovals = Effect.fnUntraced(function*(run: Run) {
   }))
 })
 
-const readTurn = (
-  run: Run,
-  turn: Turn,
-  settings: Resolved,
-  model: LanguageModel.LanguageModel,
-  tracing: Tracing.RunTracing | undefined
-): Effect.Effect<void, AiError.AiError | OrchestratorError | Rejected> => {
-  const { sink, tools } = run.settings
-  const toolkit = {
-    tools: Object.fromEntries([...tools].map(([name, tool]) => [name, tool.compiled.tool])),
-    // Stock would run approved calls of the prompt itself; they have been answered before this turn.
-    handle: () => Effect.die("effect-toolformer runs the calls; the model's toolkit has no handlers")
-  }
-  const read = Stream.runForEachArray(
-    model.streamText({
-      prompt: run.prompt,
-      toolkit: toolkit,
-      toolChoice: toolChoice(settings, turn.step) as never,
-      disableToolCallResolution: true,
-      toolCallValidation: "deferred"
-    }) as Stream.Stream<Response.AnyPart, AiError.AiError>,
-    (parts) => {
-      turn.touched = true
-      parts.forEach(run.route)
-      return sink === undefined ? Effect.void : sink.gate
-    }
-  )
-  const { model: limit } = settings.timeout
-  const asked = Effect.suspend(() => {
-    if (limit !== undefined) watchModel(run, turn, limit)
-    return read
-  })
-  const admitted = run.limits === undefined ? asked : admitTurn(run, run.limits, turn, settings, asked)
-  return tracing === undefined ? admitted : tracing.inStep(admitted)
-}
+const activePolicies = ({ breaker, retry, run: { limits } }: Asking.Asker): ReadonlyArray<string> =>
+  Object.entries({ limiter: limits, retry, breaker }).flatMap(([name, policy]) => policy === undefined ? [] : [name])
 
-// A forced choice would force a call in every turn; it is meant for the first.
-const toolChoice = (settings: Resolved, step: number) => {
-  const choice = settings.toolChoice
-  const forces = choice === "required" ||
-    (typeof choice === "object" && ("tool" in choice || choice.mode === "required"))
-  return step === 1 || !forces
-    ? choice
-    : typeof choice === "object" && "oneOf" in choice
-    ? { oneOf: choice.oneOf }
-    : "auto"
-}
-
-// Time in which the reader left our own parts unread is not the model's.
-const watchModel = (run: Run, turn: Turn, limit: number, left = limit): void => {
-  const { sink, timers } = run.settings
-  const { era } = turn
-  const blockedBefore = sink?.blockedMillis ?? 0
-  timers.add(left, () => {
-    if (!Number.isNaN(turn.endedAt) || turn.era !== era) return
-    const blocked = (sink?.blockedMillis ?? 0) - blockedBefore
-    if (blocked >= 1) return watchModel(run, turn, limit, Math.ceil(blocked))
-    run.fail(
-      { _tag: "TimedOut", clock: "model", afterMillis: limit },
-      "broken",
-      CancelReason.branchCancelled("the model's turn timed out")
-    )
-  })
-}
-
-const stepResult = (turn: Turn, finishReason: Response.FinishReason): StepResult<Record<string, Tool.Any>> => ({
+const stepResult = (turn: Turn, { calls }: TurnRecord): StepResult<Record<string, Tool.Any>> => ({
   step: turn.step,
   text: turn.text.join(""),
-  toolCalls: turn.calls.map(({ id, name, params }) => ({ id, name, params })),
-  toolResults: turn.calls.flatMap((call) => call.result === undefined ? [] : [call.result]) as never,
-  finishReason,
-  usage: turn.finish?.usage ?? usage.empty
+  toolCalls: calls.map(({ id, name, params }) => ({ id, name, params })),
+  toolResults: calls.flatMap((call) => call.result === undefined ? [] : [call.result]) as never,
+  finishReason: turn.finish?.reason ?? "unknown",
+  usage: turn.usage
 })
 
 const isOver = (
   turn: Turn,
-  step: number,
+  { calls, step }: TurnRecord,
   settings: Resolved,
   steps: ReadonlyArray<StepResult<Record<string, Tool.Any>>>
 ): boolean => {
   const reason = turn.finish?.reason ?? "unknown"
   return turn.approvals.length > 0 ||
     gaveUp(reason) ||
-    (turn.calls.length === 0 && reason !== "pause") ||
+    (turn.calls.length === 0 && reason !== "pause" && calls.every(isRepeatable)) ||
     step >= settings.maxSteps ||
     settings.stopWhen.some((stop: StopCondition) => stop({ steps }))
 }
+
+// What an answer that broke off has done is to be told to the model, which may think that it was not.
+const isRepeatable = (call: Call): boolean => call.tool.compiled.policies.repeatable
 
 const resultOf = (
   run: Run,
@@ -391,18 +342,20 @@ const failure = (run: Run, reason: Reason): Effect.Effect<never, OrchestratorErr
 const modelFailure = (
   run: Run,
   turn: Turn,
-  cause: Cause.Cause<AiError.AiError | OrchestratorError | Rejected>
+  record: TurnRecord,
+  cause: Cause.Cause<Asking.Failure>
 ): Effect.Effect<never, AiError.AiError | OrchestratorError> => {
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-  if (error instanceof Rejected) return failure(run, rejection(error))
-  const incomplete = turn.unsealed.map(({ id }) => id)
+  const reason = error === undefined ? undefined : Asking.reasonOf(error)
+  if (reason !== undefined) return failure(run, reason)
+  const incomplete = turn.incomplete.map(({ id }) => id)
   const untouched = incomplete.length === 0 && run.turns.every(({ calls }) => calls.length === 0)
-  return error === undefined || error instanceof OrchestratorError || untouched
-    ? Effect.failCause(cause as Cause.Cause<AiError.AiError | OrchestratorError>)
+  return !AiError.isAiError(error) || untouched
+    ? Effect.failCause(cause as Cause.Cause<AiError.AiError>)
     : failure(run, {
       _tag: "TurnBroken",
       error,
-      completed: turn.calls.map(({ id }) => id),
+      completed: record.calls.map(({ id }) => id),
       incomplete
     })
 }

@@ -2,10 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { TestClock } from "effect/testing"
 import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { call, calls, scripted } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
@@ -181,57 +178,5 @@ describe("Orchestrator.cancel", () => {
       )
       assert.deepStrictEqual(life, ["b cancelled false", "b result", "a cancelled true", "a result"])
     }).pipe(Effect.provide([layer, scripted(calls(work("a"), work("b")))]))
-  })
-})
-
-describe("Orchestrator.drain", () => {
-  it.effect("gives live runs the grace to finish, refuses new ones, then stops what is left for Shutdown", () => {
-    const { layer, stage, toolkit } = setUp()
-    return Effect.gen(function*() {
-      const run = (id: string) =>
-        Orchestrator.run({ prompt: "go", toolkit, runId: id }).pipe(
-          Effect.provide(scripted(calls(work(id))))
-        )
-      const quick = yield* Effect.forkChild(run("quick"))
-      const slow = yield* Effect.forkChild(Effect.flip(run("slow")))
-      yield* settle
-      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
-      yield* settle
-      const refused = yield* Effect.flip(run("new"))
-      assert.strictEqual(refused._tag === "OrchestratorError" ? refused.reason._tag : "", "ShuttingDown")
-      yield* stage.open("quick")
-      assert.strictEqual((yield* Fiber.join(quick)).text, "done")
-      yield* TestClock.adjust("2 seconds")
-      assert.isUndefined(drain.pollUnsafe())
-      yield* TestClock.adjust("1 seconds")
-      yield* Fiber.join(drain)
-      const error = yield* Fiber.join(slow)
-      assert.deepStrictEqual<unknown>(error._tag === "OrchestratorError" ? error.reason : error, {
-        _tag: "Cancelled",
-        reason: CancelReason.shutdown
-      })
-      assert.deepStrictEqual(stage.interrupted, ["slow"])
-    }).pipe(Effect.provide([layer, Orchestrator.layerRuns()]))
-  })
-
-  it.effect("ends at once when nothing runs", () =>
-    Orchestrator.drain({ grace: "1 hour" }).pipe(Effect.provide(Orchestrator.layerRuns())))
-
-  it.effect("happens when a layerRuns closes, and leaves other registries alone", () => {
-    const { layer, stage, toolkit } = setUp()
-    return Effect.gen(function*() {
-      const scope = yield* Scope.make()
-      const runs = yield* Layer.buildWithScope(Orchestrator.layerRuns({ grace: "1 seconds" }), scope)
-      const run = Orchestrator.run({ prompt: "go", toolkit, runId: "r" })
-      const inside = yield* Effect.forkChild(Effect.flip(Effect.provideContext(run, runs)))
-      const outside = yield* Effect.forkChild(run)
-      yield* settle
-      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
-      yield* TestClock.adjust("1 seconds")
-      yield* Fiber.join(closing)
-      assert.include((yield* Fiber.join(inside)).message, "shutting down")
-      yield* stage.open("a")
-      assert.strictEqual((yield* Fiber.join(outside)).text, "done")
-    }).pipe(Effect.provide([layer, scripted(calls(work("a")), calls(work("a"))), Orchestrator.layerRuns()]))
   })
 })

@@ -6,28 +6,47 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Scheduler from "effect/Scheduler"
+
+/** How finely a program is taken apart. */
+export interface StepOptions {
+  /** Every task is a step of its own; else all that one dispatcher has waiting are one, as in production. */
+  readonly singly?: boolean | undefined
+  /** Whether so many milliseconds pass now although there is work left, as on a machine that is too slow. */
+  readonly hurries?: ((millis: number) => boolean) | undefined
+}
 
 export class Steps {
   private tasks: Array<() => void> = []
   private sleeps: Array<{ readonly at: number; readonly wake: () => void }> = []
   private now = 0
   taken = 0
+  /** Fibers that have begun and not ended. */
+  fibers = 0
   readonly context: Context.Context<never>
+  private readonly hurries: (millis: number) => boolean
 
   /** `opsBeforeYield`: a fiber yields after so many operations; or before any one of them that `yields` says. */
-  constructor(opsBeforeYield: number, yields?: () => boolean) {
+  constructor(opsBeforeYield: number, yields?: () => boolean, options: StepOptions = {}) {
+    this.hurries = options.hurries ?? (() => false)
     const mixed = new Scheduler.MixedScheduler("async", (task) => {
       this.tasks.push(task)
       return () => {
         this.tasks = this.tasks.filter((each) => each !== task)
       }
     })
-    const scheduler: Scheduler.Scheduler = yields === undefined
-      ? mixed
-      : { executionMode: "async", shouldYield: yields, makeDispatcher: () => mixed.makeDispatcher() }
+    const scheduler: Scheduler.Scheduler = yields === undefined && options.singly !== true ? mixed : {
+      executionMode: "async",
+      shouldYield: yields ?? ((fiber) => mixed.shouldYield(fiber)),
+      makeDispatcher: () => options.singly === true ? this.dispatcher() : mixed.makeDispatcher()
+    }
     this.context = Context.empty().pipe(
       Context.add(Clock.Clock, this.clock()),
+      Context.add(Metric.FiberRuntimeMetrics, {
+        recordFiberStart: () => void this.fibers++,
+        recordFiberEnd: () => void this.fibers--
+      }),
       Context.add(Scheduler.Scheduler, scheduler),
       Context.add(Scheduler.MaxOpsBeforeYield, opsBeforeYield)
     )
@@ -35,7 +54,7 @@ export class Steps {
 
   /** Takes one step: a task, else time goes to the next sleeper. False when there is neither. */
   take(): boolean {
-    const task = this.tasks.shift()
+    const task = this.sleeps.length > 0 && this.hurries(this.untilNext) ? undefined : this.tasks.shift()
     if (task !== undefined) {
       this.taken++
       task()
@@ -61,8 +80,28 @@ export class Steps {
     while (this.tasks.length > 0) this.take()
   }
 
+  private get untilNext(): number {
+    return Math.min(...this.sleeps.map(({ at }) => at)) - this.now
+  }
+
   get sleepers(): number {
     return this.sleeps.length
+  }
+
+  // In order of scheduling over all dispatchers; within one the lower priority goes first.
+  private dispatcher(): Scheduler.SchedulerDispatcher {
+    const own: Array<{ readonly priority: number; readonly task: () => void }> = []
+    const next = () => own.shift()?.task()
+    return {
+      scheduleTask: (task, priority) => {
+        const at = own.findIndex((each) => each.priority > priority)
+        own.splice(at < 0 ? own.length : at, 0, { priority, task })
+        this.tasks.push(next)
+      },
+      flush: () => {
+        while (own.length > 0) next()
+      }
+    }
   }
 
   private clock(): Clock.Clock {

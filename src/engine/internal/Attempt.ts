@@ -24,6 +24,7 @@ export const start = (call: Call): void => {
   call.state = "running"
   call.attempts++
   call.startedAt = environment.timers.now()
+  if (call.attemptOf !== undefined) call.attemptOf.governor!.started(call)
   environment.listener?.started(call)
   let context = Context.add(tool.context, CurrentCall, call)
   if (call.span !== undefined) context = Context.add(context, Tracer.ParentSpan, call.span)
@@ -74,21 +75,25 @@ class HandlerContext {
 const progress = (call: Call, result: unknown): Effect.Effect<void> =>
   Effect.suspend(() => {
     const listener = call.environment.listener
-    if (listener === undefined || call.state !== "running") return Effect.void
+    if (listener === undefined || !isHeard(call)) return Effect.void
     // Progress that cannot be encoded is dropped; the final result is the one that must not be.
     return Effect.match(call.tool.compiled.encodeSuccess(result), {
       onFailure: () => {},
       onSuccess: (encoded) => {
-        if (call.state === "running") listener.progress(call, result, encoded)
+        if (isHeard(call)) listener.progress(call, result, encoded)
       }
     })
   })
+
+// Nothing is said about a call after its result.
+const isHeard = (call: Call): boolean => call.state === "running" && call.attemptOf?.state !== "answered"
 
 const ended = (call: Call, exit: Exit.Exit<unknown, unknown>): void => {
   call.fiber = undefined
   if (call.state === "answered" || call.reason !== undefined) {
     call.fiberEnded = true
     if (call.abandoned && Exit.isSuccess(exit)) countLate(call)
+    if (Exit.isFailure(exit) && exit.cause.reasons.some(Cause.isDieReason)) call.brokenCleanUp = exit
     return settleIfEnded(call)
   }
   const outcome = outcomeOf(call, exit)
@@ -128,12 +133,18 @@ const releaseIfEnded = (call: Call): void => {
 
 const settleIfEnded = (call: Call): void => {
   if (call.isActive) return
-  if (call.reason !== undefined) settle(call, stopped(call, call.reason))
+  if (call.reason !== undefined) settle(call, stopped(call, call.reason), call.brokenCleanUp)
   releaseIfEnded(call)
 }
 
-const stopped = (call: Call, reason: CancelReason.CancelReason): Outcome =>
-  fault(ToolFailure.stopped(call.name, call.id, reason, call.attempts > 0, call.abandoned))
+/** The outcome of a call that was stopped. */
+export const stopped = (call: Call, reason: CancelReason.CancelReason): Outcome =>
+  fault(ToolFailure.stopped(call.name, call.id, reason, call.attempts > 0, call.abandoned, brokenCleanUp(call)))
+
+const brokenCleanUp = ({ brokenCleanUp }: Call): string | undefined =>
+  brokenCleanUp === undefined
+    ? undefined
+    : ToolFailure.describe(brokenCleanUp.cause.reasons.find(Cause.isDieReason)?.defect)
 
 /** Answers a call, once. */
 export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, unknown>): void => {
@@ -145,8 +156,9 @@ export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, u
   if (call.attemptTimer !== undefined) timers.remove(call.attemptTimer)
   if (call.deadlineTimer !== undefined) timers.remove(call.deadlineTimer)
   if (call.graceTimer !== undefined) timers.remove(call.graceTimer)
-  if (call.limited !== undefined) call.limited.exit = exit
-  closeCall(call, outcome, exit)
+  call.exit = exit
+  if (call.guarded !== undefined) call.guarded.answered(outcome)
+  if (call.attemptOf === undefined) closeCall(call, outcome, exit)
   call.done(call, outcome)
 }
 
@@ -165,13 +177,18 @@ export const stop = (call: Call, reason: CancelReason.CancelReason): void => {
 export const signal = (call: Call, reason: CancelReason.CancelReason): boolean => {
   if (call.state === "answered" || call.reason !== undefined) return false
   call.reason = reason
-  call.environment.listener?.cancelled(call, reason)
+  if (call.attemptOf === undefined) call.environment.listener?.cancelled(call, reason)
+  call.governor?.signal(reason)
   if (call.controllers !== undefined) { for (const controller of call.controllers) controller.abort(reason) }
+  if (call.adopted !== undefined) stop(call.adopted, reason)
   return true
 }
 
 /** The second half: its fiber is interrupted, and it is answered now, when it ends, or when its grace is over. */
 export const halt = (call: Call, reason: CancelReason.CancelReason): void => {
+  if (call.governor !== undefined) return call.governor.halt(reason)
+  // It is answered when the call it joined is.
+  if (call.adopted !== undefined) return
   const started = call.state === "running"
   call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
   if (!started) {
@@ -185,12 +202,13 @@ export const halt = (call: Call, reason: CancelReason.CancelReason): void => {
   call.graceTimer = call.environment.timers.add(graceMillis, () => abandon(call))
 }
 
-const abandon = (call: Call): void => {
+/** Answers a stopped call whose handler has not ended, and leaves the handler to itself. */
+export const abandon = (call: Call): void => {
   if (call.state === "answered") return
   call.abandoned = true
   countAbandoned(call)
   const reason = call.reason!
-  call.environment.listener?.abandoned(call, reason)
+  if (call.attemptOf === undefined) call.environment.listener?.abandoned(call, reason)
   settle(call, stopped(call, reason))
   call.environment.admission.abandon(call)
 }

@@ -47,24 +47,54 @@ export interface BoundTool {
   readonly run: Runner
 }
 
-/** Who lets a call start. */
+/** Who lets a call start. What is said of a call holds for one attempt of a call that has several. */
 export interface Admission {
+  /** Calls `next` when it is the call's turn; once per call, however many attempts it has. */
+  order(call: Call, next: Runner): void
   /** Calls `next` once the call has its permits; forgets it when it is withdrawn first. */
   admit(call: Call, next: Runner): void
   /** A call that was admitted or waits is stopped before its handler started. */
   withdraw(call: Call): void
+  /** Answers a call that waits. */
+  refuse(call: Call, failure: ToolFailure): void
   /** The handler of an admitted call has really ended. */
   release(call: Call): void
   /** The handler outlived its grace; its permits stay with it. */
   abandon(call: Call): void
+  /** An attempt of a call begins: nothing is over before it is answered. */
+  attempting(attempt: Call): void
+  /** An attempt of a call is answered. */
+  attempted(attempt: Call): void
+  /** A call and all its attempts have really ended. */
+  free(call: Call): void
+}
+
+/** The attempts of one call, as the call and they see it. */
+export interface Governor {
+  /** The call is told to stop, and so are its attempts. */
+  signal(reason: CancelReason): void
+  /** The second half of the stop; the call is answered when its attempts are. */
+  halt(reason: CancelReason): void
+  /** The call is answered before anything of it has started. */
+  withdraw(): void
+  /** The handler of an attempt starts. */
+  started(attempt: Call): void
+  /** The handler of an attempt has really ended. */
+  released(): void
+  /** An attempt was answered without having ended. */
+  readonly abandoned: CancelReason | undefined
+}
+
+/** A call's way through a circuit breaker. */
+export interface Guarded {
+  /** The call is answered. */
+  answered(outcome: Outcome): void
 }
 
 /** A call's way through the program's limiter. */
 export interface Admitted {
   /** Whether it still waits for its limits. */
   readonly isAsking: boolean
-  /** What its handler ended with, where it was the handler that ended it. */
-  exit: Exit.Exit<unknown, unknown> | undefined
   /** The call is stopped before it started. */
   withdraw(): void
   /** Its handler has really ended. */
@@ -77,6 +107,13 @@ export interface Listener {
   progress(call: Call, result: unknown, encodedResult: unknown): void
   cancelled(call: Call, reason: CancelReason): void
   abandoned(call: Call, reason: CancelReason): void
+  /** The attempt failed and there will be another. */
+  retried(call: Call, delayMillis: number, message: string): void
+}
+
+/** Told why a call is stopped. */
+export interface Follower {
+  abort(reason: CancelReason): void
 }
 
 /** What the calls of one owner share. */
@@ -105,13 +142,15 @@ export class Call implements Holder {
   result: Response.ToolResultPart<string, unknown, unknown> | undefined = undefined
   abandoned = false
   released = false
+  /** How many attempts have started; of an attempt of a call: its number. */
   attempts = 0
   /** The handler's fiber, or the fiber that prepares the call; whichever a stop must interrupt now. */
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   fiberEnded = true
   /** Promises of `Executor.promise` that have not settled. */
   held = 0
-  controllers: Set<AbortController> | undefined = undefined
+  /** Who is told when it is stopped: its promises, and the calls its handler made. */
+  controllers: Set<Follower> | undefined = undefined
   holdsToolPermit = false
   lender: Holder | undefined = undefined
   borrower: Holder | undefined = undefined
@@ -124,6 +163,22 @@ export class Call implements Holder {
   /** Its way through the limiter, where the program has one. */
   limited: Admitted | undefined = undefined
   limiterMillis = 0
+  /** What its handler ended with, where it was the handler that ended it. */
+  exit: Exit.Exit<unknown, unknown> | undefined = undefined
+  /** Its attempts, where it may have several; each is a call of its own. */
+  governor: Governor | undefined = undefined
+  /** The call it is an attempt of. */
+  attemptOf: Call | undefined = undefined
+  /** An attempt beside one that is slow. */
+  hedge = false
+  /** Its way through the circuit breaker, where the program has one. */
+  guarded: Guarded | undefined = undefined
+  /** The call of a broken answer whose outcome it has. */
+  adopted: Call | undefined = undefined
+  /** Calls that wait for its outcome. */
+  followers: Array<Call> | undefined = undefined
+  /** What its handler ended with after it was stopped, where its clean-up died. */
+  brokenCleanUp: Exit.Failure<unknown, unknown> | undefined = undefined
   /** The wire's id, where the call got one of its own. */
   readonly wireId: string | undefined
   readonly id: string

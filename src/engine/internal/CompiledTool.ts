@@ -13,7 +13,9 @@ import * as Schema from "effect/Schema"
 import { maxArgumentsDepth } from "../../domain/ToolCall.ts"
 import { describe } from "../../domain/ToolFailure.ts"
 import * as ToolPolicy from "../../domain/ToolPolicy.ts"
+import * as Retry from "../../policy/Retry.ts"
 import { evaluate, exitOf } from "./exitOf.ts"
+import { Hedging } from "./Hedging.ts"
 import * as JsonSchema from "./jsonSchema.ts"
 import { makePermits } from "./ToolPermits.ts"
 import type { ToolPermits } from "./ToolPermits.ts"
@@ -25,6 +27,10 @@ export interface CompiledTool {
   readonly policies: ToolPolicy.Policies
   /** Process-wide permits of `ToolPolicy.Concurrency`, where the tool has a cap. */
   readonly permits: ToolPermits | undefined
+  /** What its calls share for hedging, where it is hedged. */
+  readonly hedging: Hedging | undefined
+  /** The retries of a tool that asks for them in a program without a policy: its own, with a budget of its own. */
+  readonly ownRetry: () => Retry.Retry["Service"]
   /** From what the model sent. */
   readonly decode: Codec
   /** From typed parameters, for calls from code: the same checks on the decoded side. */
@@ -48,10 +54,13 @@ export const compile = (tool: Tool.Any): CompiledTool => {
   if (known !== undefined) return known
   const policies = ToolPolicy.read(tool)
   let characters: number | undefined
+  let ownRetry: Retry.Retry["Service"] | undefined
   const made: CompiledTool = {
     tool,
     policies,
     permits: policies.concurrency === undefined ? undefined : makePermits(policies.concurrency),
+    hedging: policies.hedge === undefined ? undefined : new Hedging(policies.hedge),
+    ownRetry: () => ownRetry ??= Retry.makeUnsafe(),
     ...parameterCodecs(tool),
     encodeSuccess: total(jsonEncoder(tool.successSchema)),
     encodeFailure: total(jsonEncoder(tool.failureSchema)),

@@ -18,7 +18,7 @@ import * as Limiter from "../../policy/Limiter.ts"
 import * as Attempt from "./Attempt.ts"
 import type { Admitted, Call, Runner } from "./Call.ts"
 import { orElse } from "./orElse.ts"
-import { Flow, giveBack, isStuck, mayTake, tryTakeBeside, wake } from "./ToolPermits.ts"
+import { Flow, giveBack, isStuck, mayTake, tryTakeBeside, tryTakeIdle, wake } from "./ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./ToolPermits.ts"
 
 /** The limiter of one owner of calls, with the context its fibers get. */
@@ -50,6 +50,8 @@ export interface Places {
   enter(call: Call, next: Runner): void
   /** Takes a call that has passed its limits and waits for a place. */
   lineUp(call: Call, next: Runner): void
+  /** The same for one that may not wait. */
+  enterNow(call: Call, next: Runner): void
   /** Answers a call that waits. */
   refuse(call: Call, failure: ToolFailure.ToolFailure): void
   reject(call: Call, limit: string): void
@@ -110,7 +112,6 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   private fiber: Fiber.Fiber<void, unknown> | undefined = undefined
   private lease: Limiter.Lease | undefined = undefined
   private resume: ((effect: Effect.Effect<void, unknown>) => void) | undefined = undefined
-  exit: Exit.Exit<unknown, unknown> | undefined = undefined
   private readonly askedAt: number
   private readonly shutBefore: number
   private readonly places: Places
@@ -130,7 +131,8 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
 
   ask({ context, limiter }: Limits, { calls, tokens }: Cost): void {
     const { call } = this
-    const { deadlineTimer, environment, permits } = call
+    const { environment, permits } = call
+    const { deadlineTimer } = call.attemptOf ?? call
     call.limited = this
     permits?.limited.set(call, this)
     const request: Limiter.Request = {
@@ -140,6 +142,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
       run: environment.runId,
       deadline: deadlineTimer === undefined ? undefined : Math.max(deadlineTimer.at - environment.timers.now(), 0),
       repeat: false,
+      speculative: call.hedge ? true : undefined,
       gate: this.hasGate ? this : undefined
     }
     const admitted = Effect.suspend(() => limiter.withAdmission(request)((lease) => this.admitted(lease)))
@@ -193,7 +196,8 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
       return places.enter(call, next)
     }
     this.release()
-    places.lineUp(call, next)
+    if (call.hedge) places.enterNow(call, next)
+    else places.lineUp(call, next)
   }
 
   private get now(): number {
@@ -208,11 +212,10 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   }
 
   // Whoever takes the admission away stops the call; what it held is free when the handler has really ended.
-  private readonly interrupted: Effect.Effect<void> = Effect.suspend(() => {
+  private readonly interrupted: Effect.Effect<void> = Effect.callback<void>((resume) => {
     Attempt.stop(this.call, stoppedByLimiter)
-    return this.isOver ? Effect.void : Effect.callback<void>((resume) => {
-      this.resume = (effect) => resume(Effect.ignore(effect))
-    })
+    if (this.isOver) return resume(Effect.void)
+    this.resume = (effect) => resume(Effect.ignore(effect))
   })
 
   end(): void {
@@ -225,7 +228,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
 
   // The admission ends as the handler did, so that a limiter sees what its service said.
   private settled(): Effect.Effect<void, unknown> {
-    const { exit, lease } = this
+    const { call: { exit }, lease } = this
     const actual = this.actual()
     this.lease = undefined
     if (actual !== undefined && lease !== undefined) return lease.settle({ tokens: actual })
@@ -278,7 +281,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     if (this.taken) return true
     if (!this.mayStart) return false
     const { call, places } = this
-    if (!places.hasPlace || (call.permits !== undefined && !tryTakeBeside(call.permits, call))) {
+    if (!places.hasPlace || (call.permits !== undefined && !takePermit(call.permits, call))) {
       this.flow.shut(this.now)
       return false
     }
@@ -325,6 +328,9 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     this.places.reject(this.call, limit)
   }
 }
+
+const takePermit = (permits: ToolPermits, call: Call): boolean =>
+  call.hedge ? tryTakeIdle(permits, call) : tryTakeBeside(permits, call)
 
 // A name says enough to wait by; what can never pass is told in full.
 const nameOf = (error: Limiter.Rejected): string =>

@@ -18,9 +18,14 @@ export const LoopDetected = Schema.TaggedStruct("LoopDetected", {
   times: Schema.Int
 })
 
-/** `timeout.model` or `timeout.total` ran out. @category errors @since 0.1.0 */
+/**
+ * A clock of the run ran out: `timeout.total`, or of the model's turn `timeout.model` (its `total`: `"model"`).
+ *
+ * @category errors
+ * @since 0.1.0
+ */
 export const TimedOut = Schema.TaggedStruct("TimedOut", {
-  clock: Schema.Literals(["model", "total"]),
+  clock: Schema.Literals(["model", "model-first-byte", "model-idle", "total"]),
   afterMillis: Schema.Finite
 })
 
@@ -32,7 +37,8 @@ export const ShuttingDown = Schema.TaggedStruct("ShuttingDown", {})
 
 /**
  * The model failed in a run that already had calls. `completed` are the calls whose arguments had arrived whole (each has a
- * result in `prompt`), `incomplete` those that were cut off and never run. Both speak of the turn that failed.
+ * result in `prompt`), `incomplete` those that were cut off and never run. Both speak of the turn that failed, over all its
+ * answers where it was asked more than once; a call that was adopted goes by its newest id.
  *
  * @category errors
  * @since 0.1.0
@@ -44,7 +50,7 @@ export const TurnBroken = Schema.TaggedStruct("TurnBroken", {
 })
 
 /**
- * A limit refused a turn of the model before it was asked. `limit` names it, `message` says why, `retryAfterMillis` how long to
+ * A limit, or an open circuit, refused a turn of the model before it was asked. `limit` names it, `message` says why, `retryAfterMillis` how long to
  * wait where that is known; `isRetryable` is false where waiting cannot help.
  *
  * @category errors
@@ -102,9 +108,7 @@ const messageOf = (reason: Reason): string => {
     case "LoopDetected":
       return `The model made the same call of ${reason.tool} in more than ${reason.times} turns. Change the prompt or the tool, or raise maxRepeats in Orchestrator.Config.`
     case "TimedOut":
-      return reason.clock === "model"
-        ? `A turn of the model took longer than timeout.model (${reason.afterMillis} ms)`
-        : `The run took longer than timeout.total (${reason.afterMillis} ms)`
+      return clocks[reason.clock](reason.afterMillis)
     case "Cancelled":
       return `The run was cancelled: ${CancelReason.message(reason.reason)}`
     case "ShuttingDown":
@@ -116,6 +120,14 @@ const messageOf = (reason: Reason): string => {
         names(reason.completed)
       }; cut off and not run: ${names(reason.incomplete)}. The history with their results is in the error's prompt.`
   }
+}
+
+const clocks = {
+  model: (millis: number) => `A turn of the model took longer than timeout.model (${millis} ms)`,
+  "model-first-byte": (millis: number) =>
+    `The model did not begin to answer within timeout.model.firstByte (${millis} ms)`,
+  "model-idle": (millis: number) => `The model fell silent for longer than timeout.model.idle (${millis} ms)`,
+  total: (millis: number) => `The run took longer than timeout.total (${millis} ms)`
 }
 
 const names = (ids: ReadonlyArray<string>): string =>

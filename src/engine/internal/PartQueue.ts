@@ -52,7 +52,9 @@ export class PartQueue<Part extends object, E> {
 
   /** Waits while too many parts are unread. */
   readonly gate: Effect.Effect<void> = Effect.suspend(() =>
-    Queue.sizeUnsafe(this.queue) < unreadLimit ? Effect.void : Effect.callback<void>((resume) => {
+    this.isOpen ? Effect.void : Effect.callback<void>((resume) => {
+      // The fiber may have yielded since, and the reader have read all.
+      if (this.isOpen) return resume(Effect.void)
       this.blockedSince = this.now()
       this.waiting = () => {
         this.unblocked()
@@ -61,6 +63,10 @@ export class PartQueue<Part extends object, E> {
       return Effect.sync(() => this.unblocked())
     })
   )
+
+  private get isOpen(): boolean {
+    return Queue.sizeUnsafe(this.queue) < unreadLimit
+  }
 
   private unblocked(): void {
     this.blockedBefore = this.blockedMillis

@@ -15,21 +15,49 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
+import { Breaker } from "../../policy/Breaker.ts"
+import { Retry } from "../../policy/Retry.ts"
 import * as Attempt from "./Attempt.ts"
+import * as Attempts from "./Attempts.ts"
+import * as Breaking from "./Breaking.ts"
 import { fault } from "./Call.ts"
 import type { BoundTool, Call, Outcome, Runner } from "./Call.ts"
 import { compile } from "./CompiledTool.ts"
 import type { CompiledTool } from "./CompiledTool.ts"
 import { exitOf } from "./exitOf.ts"
+import { isOrdered } from "./Ordering.ts"
 
-type Step = (tool: Omit<BoundTool, "run">, next: Runner) => Runner
+/** What the steps of a tool are built from: the tool, and the policies of the caller's context. */
+interface Binding extends Omit<BoundTool, "run"> {
+  readonly retry: Retry["Service"] | undefined
+  readonly breaker: Breaker["Service"] | undefined
+}
 
-/** Outermost first. One line per policy. */
+type Step = (tool: Binding, next: Runner) => Runner
+
+/** Outermost first. One line per policy. From `attempts` on a step is passed once per attempt. */
 const order: ReadonlyArray<Step> = [
-  (tool, next) => deadline(tool.compiled.policies.deadlineMillis, next),
+  ({ compiled }, next) => deadline(compiled.policies.deadlineMillis, next),
+  (tool, next) => isOrdered(tool) ? (call) => call.environment.admission.order(call, next) : next,
+  (tool, next) => attempts(tool, next),
+  ({ breaker, compiled }, next) => breaker === undefined ? next : Breaking.guard(breaker, serviceOf(compiled), next),
   (_, next) => (call) => call.environment.admission.admit(call, next),
   () => Attempt.start
 ]
+
+/** Whose failures, pauses and circuit a tool's calls share. */
+const serviceOf = ({ policies, tool }: CompiledTool): string => policies.service ?? tool.name
+
+// A tool's own word wins over the program's; what may not be repeated is never attempted again.
+const attempts = ({ compiled, retry }: Binding, next: Runner): Runner => {
+  const { hedging, policies } = compiled
+  const retrying = policies.retry === false || !policies.repeatable
+    ? undefined
+    : retry ?? (policies.retry === undefined ? undefined : compiled.ownRetry())
+  if (retrying === undefined && hedging === undefined) return next
+  const options = policies.retry === false ? undefined : policies.retry
+  return Attempts.govern({ retry: retrying, hedging, request: { service: serviceOf(compiled), options } }, next)
+}
 
 const deadline = (millis: number | undefined, next: Runner): Runner =>
   millis === undefined ? next : (call) => {
@@ -38,7 +66,10 @@ const deadline = (millis: number | undefined, next: Runner): Runner =>
     const left = Math.max(millis - (timers.now() - call.sealedAt), 0)
     const reason = CancelReason.timeout("deadline", millis)
     if (left === 0) return Attempt.stop(call, reason)
-    call.deadlineTimer = timers.add(Math.ceil(left), () => Attempt.stop(call, reason))
+    const stop = () => Attempt.stop(call, reason)
+    // Most calls have nearly all of it left: they share one lane.
+    const whole = Math.ceil(left)
+    call.deadlineTimer = whole === millis ? timers.add(whole, stop) : timers.addOnce(whole, stop)
     next(call)
   }
 
@@ -53,7 +84,9 @@ export const bind = (
 ): BoundTool => {
   const compiled = compile(tool)
   const handler = context.mapUnsafe.get(tool.id) as Tool.Handler<string> | undefined
-  const bound = {
+  const bound: Binding = {
+    retry: context.mapUnsafe.get(Retry.key) as Retry["Service"] | undefined,
+    breaker: context.mapUnsafe.get(Breaker.key) as Breaker["Service"] | undefined,
     compiled,
     handler: handler?.handler ??
       (() => Effect.die(new Error(`no handler for "${tool.name}": provide its toolkit's layer`))),

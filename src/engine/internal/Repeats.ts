@@ -25,6 +25,11 @@ export class Repeats {
     this.turns.push([])
   }
 
+  /** The turn is asked again: of its calls so far only those count that have started. */
+  restartTurn(started: ReadonlyArray<Seen>): void {
+    this.turns[this.turns.length - 1] = started.map(({ name, params }) => ({ name, params }))
+  }
+
   /** Notes a call; says whether it has now been made in more turns than allowed. */
   isLoop(name: string, params: unknown): boolean {
     this.turns[this.turns.length - 1]!.push({ name, params })
@@ -43,6 +48,6 @@ export class Repeats {
   }
 }
 
-// Parameters too deep to be written down are nobody's repetition; decoding answers them.
-const keyOf = (name: string, params: unknown): string | undefined =>
+/** What equal calls have in common. Parameters too deep to be written down are nobody's repetition; decoding answers them. */
+export const keyOf = (name: string, params: unknown): string | undefined =>
   orElse(() => `${name} ${canonical(params)}`, undefined)

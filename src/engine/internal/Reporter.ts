@@ -10,7 +10,11 @@ export interface TurnRecord {
   readonly modelMillis: number
   readonly limiterMillis: number
   readonly finishReason: string
+  /** As they stand in the history. */
   readonly calls: ReadonlyArray<Call>
+  /** Calls of broken answers that do not. */
+  readonly dropped: ReadonlyArray<Call>
+  readonly attempts: number
 }
 
 export const report = (
@@ -33,16 +37,17 @@ export const report = (
         modelMillis: turn.modelMillis,
         limiterMillis: turn.limiterMillis,
         calls: turn.calls.length,
-        finishReason: turn.finishReason
+        finishReason: turn.finishReason,
+        ...(turn.attempts === 1 ? undefined : { attempts: turn.attempts })
       })
       if (turn.limiterMillis > 0) criticalPath.push({ kind: "limiter", step: turn.step, millis: turn.limiterMillis })
       criticalPath.push({ kind: "model", step: turn.step, millis: turn.modelMillis })
     }
     let last: Call | undefined
-    for (const call of turn.calls) {
+    for (const call of everyCall(turn)) {
       const one = callReport(call)
       calls.push(one)
-      sequentialMillis += one.runMillis
+      if (call.adopted === undefined) sequentialMillis += one.runMillis
       if (last === undefined || call.answeredAt > last.answeredAt) last = call
     }
     if (last !== undefined) criticalPath.push(...segments(last))
@@ -57,13 +62,23 @@ export const report = (
     steps,
     criticalPath,
     abandoned: turns.flatMap((turn) =>
-      turn.calls.flatMap((call) => call.abandoned ? [{ callId: call.id, name: call.name, reason: call.reason! }] : [])
+      everyCall(turn).flatMap((call) => {
+        const reason = call.governor === undefined ? call.reason : call.governor.abandoned
+        return reason !== undefined && (call.abandoned || call.governor !== undefined)
+          ? [{ callId: call.id, name: call.name, reason }]
+          : []
+      })
     ),
     groups
   }
 }
 
+const everyCall = ({ calls, dropped }: TurnRecord): ReadonlyArray<Call> =>
+  dropped.length === 0 ? calls : [...dropped, ...calls]
+
 const callReport = (call: Call): CallReport => {
+  // What it waited for was work, though not begun for it.
+  if (call.adopted !== undefined) return adoptedReport(call, call.adopted)
   const started = call.attempts > 0
   const { service } = call.tool.compiled.policies
   const waited = (started ? call.startedAt : call.answeredAt) - call.sealedAt
@@ -80,6 +95,19 @@ const callReport = (call: Call): CallReport => {
     ...(service === undefined ? undefined : { service })
   }
 }
+
+const adoptedReport = (call: Call, from: Call): CallReport => ({
+  callId: call.id,
+  name: call.name,
+  step: call.step,
+  status: call.outcome?.status ?? "pending",
+  queuedMillis: 0,
+  limiterMillis: 0,
+  runMillis: call.answeredAt - call.sealedAt,
+  attempts: 0,
+  abandoned: false,
+  adoptedFrom: from.id
+})
 
 const segments = (call: Call): ReadonlyArray<Segment> => {
   const { limiterMillis, queuedMillis, runMillis } = callReport(call)

@@ -15,6 +15,7 @@ import { nearNames } from "../../domain/ToolCall.ts"
 import type { AnyPart, PendingApproval } from "../../domain/ToolEvent.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
 import { Dispatcher } from "../Dispatcher.ts"
+import { answerFollowers, notAskedAgain } from "./Adoption.ts"
 import * as Approvals from "./Approvals.ts"
 import { settle } from "./Attempt.ts"
 import { Call } from "./Call.ts"
@@ -52,6 +53,8 @@ export class Run implements Listener {
   usage: Response.Usage = usage.empty
   /** Why the run must end now, once something has said so. */
   fatal: Reason | undefined = undefined
+  /** The process goes down: what has not started never will. */
+  isShuttingDown = false
   readonly fatalSignal = Deferred.makeUnsafe<void>()
   readonly turns: Array<TurnRecord> = []
   readonly startedAt: number
@@ -99,13 +102,27 @@ export class Run implements Listener {
     this.sink?.offer(part)
   }
 
-  /** Ends the run: `"all"` stops every call; `"broken"` lets calls finish whose outcome must be known. */
-  fail(reason: Reason, calls: "all" | "broken", why: CancelReason.CancelReason): void {
-    if (this.fatal !== undefined) return
-    this.fatal = reason
-    if (calls === "all") this.dispatcher.stopAll(why)
-    else this.breakTurn(why)
+  /**
+   * Ends the run: `"all"` stops every call, also in a run that is ending already; `"broken"` lets calls finish whose outcome must
+   * be known. Gives how many calls were told to stop.
+   */
+  fail(reason: Reason, calls: "all" | "broken", why: CancelReason.CancelReason): number {
+    const isEnding = this.fatal !== undefined
+    this.fatal ??= reason
+    const stopped = calls === "all" ? this.dispatcher.stopAll(why) : 0
+    if (isEnding) return stopped
+    if (calls === "broken") this.breakTurn(why)
     Deferred.doneUnsafe(this.fatalSignal, Effect.void)
+    return stopped
+  }
+
+  /** Starts no new turn and no new call. What runs goes on, and so does an answer the model has begun. */
+  shutDown(): void {
+    if (this.isShuttingDown) return
+    this.isShuttingDown = true
+    this.dispatcher.stopAll(CancelReason.shutdown, (call) => call.state !== "running")
+    const waitsToAsk = Number.isNaN(this.turn.endedAt) && !this.turn.isAsked
+    if (waitsToAsk) this.fail(shutDown, "broken", CancelReason.shutdown)
   }
 
   // ---- approvals ------------------------------------------------------------------------------------------------------
@@ -159,6 +176,7 @@ export class Run implements Listener {
       case "finish":
         turn.finish = part
         this.usage = usage.sum(this.usage, part.usage)
+        turn.usage = usage.sum(turn.usage, part.usage)
         if (endedWell(part.reason)) this.endedWell()
         break
       default:
@@ -183,15 +201,20 @@ export class Run implements Listener {
     this.emit(sealed)
     const call = this.makeCall(turn, id, part.name, part.params, id === part.id ? undefined : part.id)
     const refusal = this.refusal(turn, call)
-    if (refusal !== undefined) this.dispatcher.answer(call, refusal)
-    else this.dispatcher.submit(call, false)
+    if (refusal !== undefined) return this.dispatcher.answer(call, refusal)
+    const from = turn.earlier?.claim(call)
+    if (from === undefined) return this.dispatcher.submit(call, false)
+    turn.adopted++
+    this.emit({ type: "tool-adopted", callId: id, name: call.name, from: from.id, time: this.time })
+    this.dispatcher.adopt(call, from)
   }
 
   private refusal(turn: Turn, call: Call): ToolFailure.ToolFailure | undefined {
     const { maxRepeats, maxToolCalls } = this.settings
+    if (this.isShuttingDown) return ToolFailure.stopped(call.name, call.id, CancelReason.shutdown, false, false)
     if (this.fatal !== undefined) return ToolFailure.notStarted(call.name, call.id, "the run is ending")
     if (call.tool === this.unknownTool) return this.unknown(call)
-    if (turn.calls.length > maxToolCalls) {
+    if (turn.running > maxToolCalls && turn.earlier?.hasFor(call) !== true) {
       return ToolFailure.rejected(
         call.name,
         call.id,
@@ -220,10 +243,12 @@ export class Run implements Listener {
   }
 
   /** The model's stream is over, well or not. What is still unsealed or held back gets its answer. */
-  endReading(turn: Turn, broken: boolean): void {
+  endReading(turn: Turn, broken: boolean, why = "the model's answer broke off"): void {
     turn.endedAt = this.settings.timers.now()
     const reason = turn.finish?.reason ?? "unknown"
-    if (broken || gaveUp(reason)) return this.breakTurn(CancelReason.branchCancelled("the model's answer broke off"))
+    if (broken || gaveUp(reason)) return this.breakTurn(CancelReason.branchCancelled(why))
+    const stale = turn.earlier?.stale
+    if (stale !== undefined) this.dispatcher.stopAll(notAskedAgain, (call) => stale.has(call))
     for (const opened of turn.unsealed) this.truncate(turn, opened)
     if (!endedWell(reason)) {
       this.dispatcher.refuseUnstarted(
@@ -250,23 +275,38 @@ export class Run implements Listener {
     this.dispatcher.answer(call, ToolFailure.truncated(name, id))
   }
 
+  /** The answer broke off, and its turn is asked again. Calls that run go on; the new answer may adopt them. */
+  restartTurn(turn: Turn): void {
+    this.dispatcher.refuseUnstarted("the model's answer broke off before it could start")
+    this.dispatcher.turnEndedWell = false
+    turn.restart(this.settings.timers.now())
+    this.repeats.restartTurn(turn.earlier!.started)
+  }
+
   private breakTurn(why: CancelReason.CancelReason): void {
     this.dispatcher.refuseUnstarted("the model's answer broke off before it could start")
+    // Running calls have the grace of the shutdown, which is about to end in any case.
+    if (this.isShuttingDown) return
     this.dispatcher.stopAll(why, (call) => call.tool.compiled.policies.repeatable)
   }
 
   /** Every call of the turn is answered: the history grows by the turn and its results, in call order. */
-  endTurn(turn: Turn): void {
+  endTurn(turn: Turn, failed: boolean): TurnRecord {
     if (Number.isNaN(turn.endedAt)) turn.endedAt = this.settings.timers.now()
-    const results = turn.calls.flatMap((call) => call.result === undefined ? [] : [call.result])
-    this.prompt = Prompt.concat(this.prompt, Prompt.fromResponseParts([...turn.parts, ...results]))
-    this.turns.push({
+    const { calls, parts } = turn.history(failed)
+    const results = calls.flatMap((call) => call.result === undefined ? [] : [call.result])
+    this.prompt = Prompt.concat(this.prompt, Prompt.fromResponseParts([...parts, ...results]))
+    const record = {
       step: turn.step,
-      modelMillis: turn.step === 0 ? 0 : turn.endedAt - turn.startedAt,
+      modelMillis: turn.step === 0 ? 0 : turn.spentMillis + turn.endedAt - turn.startedAt,
       limiterMillis: turn.limiterMillis,
       finishReason: turn.finish?.reason ?? "unknown",
-      calls: turn.calls
-    })
+      calls,
+      dropped: turn.earlier?.without(calls) ?? [],
+      attempts: turn.attempts
+    }
+    this.turns.push(record)
+    return record
   }
 
   get pendingApprovals(): ReadonlyArray<PendingApproval> {
@@ -290,6 +330,7 @@ export class Run implements Listener {
     this.sink?.forget(call.id)
     this.emit(call.result)
     this.dispatcher.answered(call)
+    answerFollowers(call, outcome)
   }
 
   private awaitsApproval(call: Call): void {
@@ -305,16 +346,24 @@ export class Run implements Listener {
     this.sink?.offer({ type: "tool-queued", callId: id, name, step, time: this.time })
   }
 
-  started({ attempts, id, name }: Call): void {
-    this.sink?.offer({ type: "tool-started", callId: id, name, attempt: attempts, time: this.time })
+  started({ attempts, hedge, id, name }: Call): void {
+    const { sink } = this
+    if (sink === undefined) return
+    const part = { type: "tool-started", callId: id, name, attempt: attempts, time: this.time } as const
+    sink.offer(hedge ? { ...part, hedge } : part)
+  }
+
+  retried({ attempts, id, name }: Call, delayMillis: number, message: string): void {
+    this.emit({ type: "tool-retry", callId: id, name, attempt: attempts, delayMillis, message, time: this.time })
   }
 
   progress({ id, name }: Call, result: unknown, encodedResult: unknown): void {
     this.sink?.offerProgress(id, { type: "tool-progress", callId: id, name, result, encodedResult, time: this.time })
   }
 
-  cancelled({ attempts, id, name }: Call, reason: CancelReason.CancelReason): void {
-    this.emit({ type: "tool-cancelled", callId: id, name, reason, executionStarted: attempts > 0, time: this.time })
+  cancelled({ adopted, attempts, id, name }: Call, reason: CancelReason.CancelReason): void {
+    const executionStarted = attempts > 0 || adopted !== undefined
+    this.emit({ type: "tool-cancelled", callId: id, name, reason, executionStarted, time: this.time })
   }
 
   abandoned({ id, name, tool }: Call, reason: CancelReason.CancelReason): void {
@@ -322,6 +371,9 @@ export class Run implements Listener {
     this.emit({ type: "tool-abandoned", callId: id, name, reason, graceMillis, time: this.time })
   }
 }
+
+/** How a run ends that has to leave off because the process goes down. */
+export const shutDown: Reason = { _tag: "Cancelled", reason: CancelReason.shutdown }
 
 // Stands in for a tool that does not exist; its calls are answered before anything of it is used.
 const unknown: Tool.Any = Tool.make("unknown")

@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import { OrchestratorError } from "./OrchestratorError.ts"
 import type { Reason } from "./OrchestratorError.ts"
+import { shutDown } from "./Run.ts"
 import type { Run } from "./Run.ts"
 
 /**
@@ -26,6 +27,8 @@ export interface RunRegistry {
   readonly register: <A, E, R>(run: Run, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | OrchestratorError, R>
   /** @internal */
   readonly drain: (grace: Duration.Input) => Effect.Effect<void>
+  /** Answers every call that was told to stop, without waiting for its own grace any longer. @internal */
+  readonly abandon: () => void
 }
 
 class Registry implements RunRegistry {
@@ -43,11 +46,12 @@ class Registry implements RunRegistry {
 
   register<A, E, R>(run: Run, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | OrchestratorError, R> {
     const { prompt, runId } = run.settings
-    return Effect.suspend((): Effect.Effect<A, E | OrchestratorError, R> => {
+    // Uninterruptible from the entry to its removal's being certain: a fiber may yield between any two operations.
+    return Effect.uninterruptibleMask((restore): Effect.Effect<A, E | OrchestratorError, R> => {
       const refusal = this.refusal(runId)
       if (refusal !== undefined) return Effect.fail(new OrchestratorError({ runId, reason: refusal, prompt }))
       this.runs.set(runId, run)
-      return Effect.ensuring(effect, Effect.sync(() => this.remove(runId)))
+      return Effect.ensuring(restore(effect), Effect.sync(() => this.remove(runId)))
     })
   }
 
@@ -63,29 +67,31 @@ class Registry implements RunRegistry {
     if (this.runs.size === 0) { for (const resume of this.empty) resume() }
   }
 
-  readonly awaitEmpty: Effect.Effect<void> = Effect.suspend(() =>
-    this.runs.size === 0 ? Effect.void : Effect.callback<void>((resume) => {
-      const done = () => {
-        this.empty.delete(done)
-        resume(Effect.void)
-      }
-      this.empty.add(done)
-      return Effect.sync(() => this.empty.delete(done))
-    })
-  )
+  readonly awaitEmpty: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.runs.size === 0) return resume(Effect.void)
+    const done = () => {
+      this.empty.delete(done)
+      resume(Effect.void)
+    }
+    this.empty.add(done)
+    return Effect.sync(() => this.empty.delete(done))
+  })
 
   drain(grace: Duration.Input): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.isDraining = true
+      for (const run of this.runs.values()) run.shutDown()
       return Effect.timeoutOption(this.awaitEmpty, grace)
     }).pipe(
       Effect.andThen(Effect.suspend(() => {
-        for (const run of this.runs.values()) {
-          run.fail({ _tag: "Cancelled", reason: CancelReason.shutdown }, "all", CancelReason.shutdown)
-        }
+        for (const run of this.runs.values()) run.fail(shutDown, "all", CancelReason.shutdown)
         return this.awaitEmpty
       }))
     )
+  }
+
+  abandon(): void {
+    for (const run of this.runs.values()) run.dispatcher.abandonAll()
   }
 }
 
@@ -103,8 +109,10 @@ export const Runs: Context.Reference<RunRegistry> = Context.Reference<RunRegistr
 )
 
 /**
- * A private registry of runs that drains when the layer closes: new runs are refused, live ones have `grace` to finish (default
- * 5 seconds), then they are stopped for `Shutdown`.
+ * A private registry of runs that drains when the layer closes, with this `grace` (default 5 seconds); see {@link drain}.
+ *
+ * **Gotchas** What closes before it is gone while runs end: put it around the layers that runs need
+ * (`layerRuns().pipe(Layer.provideMerge(services))`). A run whose own fiber is interrupted ends for `CallerGone` and has no grace.
  *
  * @category settings
  * @since 0.1.0
@@ -138,9 +146,7 @@ export const cancel = (
     if (run === undefined) return 0
     const { callId, group } = target
     if (callId === undefined && group === undefined) {
-      const { outstanding } = run.dispatcher
-      run.fail({ _tag: "Cancelled", reason }, "all", reason)
-      return outstanding
+      return run.fail({ _tag: "Cancelled", reason }, "all", reason)
     }
     return run.dispatcher.stopAll(
       reason,
@@ -151,8 +157,29 @@ export const cancel = (
   })
 
 /**
- * Takes no new runs, gives the live ones `grace` to finish (default 5 seconds), then stops them for `Shutdown` and waits until
- * they have ended. The registry stays closed.
+ * Ends the live runs in order, because the process goes down, and waits until they have ended. The registry stays closed.
+ *
+ * **Shape** At once nothing new: a run fails with `ShuttingDown`, no turn of the model is asked for, and calls that have not
+ * started are answered `Cancelled` (`Shutdown`), those the model still makes too. Running handlers have `grace` (default 5
+ * seconds) to end, and an answer of the model may be read to its end: one without calls is its run's good end. Other runs fail
+ * with `OrchestratorError` (`Cancelled`, `Shutdown`), every result in its `prompt`. After the grace all is interrupted, each call
+ * within its tool's own grace.
+ *
+ * **Gotchas** Idempotent; a second drain with a shorter grace makes the first one shorter. Only runs stand in the registry: a call
+ * that code outside of any run made with `Executor.call` is its caller's to stop.
+ *
+ * **Example** (No new run after it)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Orchestrator } from "effect-toolformer"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Orchestrator.drain({ grace: "2 seconds" })
+ *   return (yield* Orchestrator.Runs).isDraining
+ * })
+ * await Effect.runPromise(Effect.provide(program, Orchestrator.layerRuns())) // => true
+ * ```
  *
  * @category cancelling
  * @since 0.1.0

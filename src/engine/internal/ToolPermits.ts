@@ -121,6 +121,10 @@ const lenderOf = (permits: ToolPermits, call: Holder): Holder | undefined => {
 export const tryTakeBeside = (permits: ToolPermits, call: Holder): boolean =>
   (isOpen(permits) && takeFree(permits, call)) || borrow(permits, call)
 
+/** Takes a free permit that nobody at all waits for; borrows from nobody. */
+export const tryTakeIdle = (permits: ToolPermits, call: Holder): boolean =>
+  permits.waiters.size === 0 && permits.watchers.length === 0 && takeFree(permits, call)
+
 /** Whether {@link tryTakeBeside} would say yes. */
 export const mayTake = (permits: ToolPermits, call: Holder): boolean =>
   isOpen(permits) || lenderOf(permits, call) !== undefined

@@ -5,7 +5,9 @@
 import type * as Response from "effect/ai/Response"
 import { deriveId } from "../../domain/ToolCall.ts"
 import type { PendingApproval } from "../../domain/ToolEvent.ts"
+import { Earlier } from "./Adoption.ts"
 import type { Call } from "./Call.ts"
+import * as usage from "./usage.ts"
 
 export interface Opened {
   readonly id: string
@@ -20,14 +22,27 @@ export class Turn {
   readonly approvals: Array<PendingApproval> = []
   readonly text: Array<string> = []
   finish: Response.FinishPart | undefined = undefined
+  /** Over all its answers. */
+  usage: Response.Usage = usage.empty
+  /** The calls of its answers that broke off, once one has. */
+  earlier: Earlier | undefined = undefined
+  /** How often it was asked, and what was spent on answers that broke off and on waiting to ask again. */
+  attempts = 1
+  /** Calls of the answer that have the outcome of an earlier one, and how many earlier ones had started. */
+  adopted = 0
+  startedEarlier = 0
+  spentMillis = 0
   /** When the model was asked: after the wait for a limit. */
   startedAt: number
   endedAt = Number.NaN
   limiterMillis = 0
   /** How often the model was asked, or its answer has ended: what belongs to an earlier answer can tell. */
   era = 0
+  /** The model is asked, or being read, now: no wait for a limit. */
+  isAsked = false
   /** Something of the answer has been read, so it must not be asked for again. */
   touched = false
+  private readonly lost: Array<Opened> = []
   private readonly opened = new Map<string, Array<Opened>>()
   readonly step: number
   private readonly taken: Set<string>
@@ -61,9 +76,58 @@ export class Turn {
     return opened.id
   }
 
+  /** How many calls the turn has run or runs: of all its answers, and none twice. */
+  get running(): number {
+    return this.calls.length - this.adopted + this.startedEarlier
+  }
+
   /** Calls that were opened and never sealed. */
   get unsealed(): ReadonlyArray<Opened> {
     return [...this.opened.values()].flat()
+  }
+
+  /** The same, over all its answers. */
+  get incomplete(): ReadonlyArray<Opened> {
+    return [...this.lost, ...this.unsealed]
+  }
+
+  /** The answer broke off, and the turn is asked again: of what was said nothing counts but the calls that started. */
+  restart(now: number): void {
+    this.earlier ??= new Earlier()
+    this.earlier.add(this.calls, this.parts)
+    this.lost.push(...this.unsealed)
+    this.opened.clear()
+    for (const list of [this.calls, this.parts, this.approvals, this.text]) list.length = 0
+    this.finish = undefined
+    this.adopted = 0
+    this.startedEarlier = this.earlier.started.length
+    this.touched = false
+    this.attempts++
+    this.spend(now)
+  }
+
+  /** Counts the time up to now as the model's. */
+  spend(now: number): void {
+    this.spentMillis += now - this.startedAt
+    this.startedAt = now
+  }
+
+  /** Counts the time up to now as a limit's. */
+  paused(now: number): void {
+    this.limiterMillis += now - this.startedAt
+    this.startedAt = now
+  }
+
+  /** What the history keeps: calls of broken answers stand before the answer's own. `failed`: it is not asked any more. */
+  history(failed: boolean): { readonly parts: ReadonlyArray<Response.AnyPart>; readonly calls: ReadonlyArray<Call> } {
+    const kept = this.earlier?.kept(failed) ?? []
+    if (kept.length === 0) return this
+    const first = this.parts.findIndex((part) => part.type === "tool-call" && !part.providerExecuted)
+    const at = first === -1 ? this.parts.length : first
+    return {
+      parts: [...this.parts.slice(0, at), ...kept.map(({ part }) => part), ...this.parts.slice(at)],
+      calls: [...kept.map(({ call }) => call), ...this.calls]
+    }
   }
 
   private reserve(wireId: string): string {

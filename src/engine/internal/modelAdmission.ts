@@ -5,21 +5,17 @@
  * A turn may be asked for again only while nothing of its answer has been read; a failure after that is not the limiter's.
  */
 import type * as AiError from "effect/ai/AiError"
-import * as Model from "effect/ai/Model"
 import type * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
-import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { describe } from "../../domain/ToolFailure.ts"
 import { signalOf } from "../../policy/Limiter.ts"
 import type { Lease, Rejected } from "../../policy/Limiter.ts"
 import { compile } from "./CompiledTool.ts"
-import { isRetryable } from "./Limits.ts"
 import type { Limits } from "./Limits.ts"
 import type { ModelTurn, Resolved } from "./options.ts"
 import { OrchestratorError } from "./OrchestratorError.ts"
-import type { Reason } from "./OrchestratorError.ts"
 import type { Run } from "./Run.ts"
 import type { Turn } from "./Turn.ts"
 
@@ -29,15 +25,15 @@ export const admitTurn = (
   { limiter }: Limits,
   turn: Turn,
   settings: Resolved,
-  ask: Effect.Effect<void, AiError.AiError>
+  service: string,
+  ask: Effect.Effect<void, AiError.AiError | OrchestratorError>
 ): Effect.Effect<void, AiError.AiError | OrchestratorError | Rejected> => {
-  const { context, runId, tools } = run.settings
+  const { runId, tools } = run.settings
   const cost = costOf({ prompt: run.prompt, tools: [...tools.values()].map(({ compiled }) => compiled.tool) }, settings)
   if (typeof cost === "string") {
     const reason = { _tag: "InvalidOptions", option: "modelCost", issue: cost } as const
     return Effect.fail(new OrchestratorError({ runId, reason, prompt: run.prompt }))
   }
-  const service = settings.modelService ?? providerOf(context) ?? "model"
   const admit = limiter.withAdmission({ service, tokens: cost, run: runId, repeat: true })
   return Effect.flatten(
     admit((lease: Lease) => admitted(run, turn, Effect.tap(ask, told(limiter, service, turn)), lease))
@@ -55,9 +51,9 @@ const told = (limiter: Limits["limiter"], service: string, turn: Turn) => (): Ef
 const admitted = (
   run: Run,
   turn: Turn,
-  ask: Effect.Effect<void, AiError.AiError>,
+  ask: Effect.Effect<void, AiError.AiError | OrchestratorError>,
   lease: Lease
-): Effect.Effect<Effect.Effect<void, AiError.AiError>, AiError.AiError> =>
+): Effect.Effect<Effect.Effect<void, AiError.AiError | OrchestratorError>, AiError.AiError | OrchestratorError> =>
   Effect.suspend(() => {
     begin(turn, run.settings.timers.now(), lease)
     return ask
@@ -68,7 +64,11 @@ const admitted = (
       return tokens === undefined ? Effect.void : lease.settle({ tokens })
     })),
     Effect.as(Effect.void),
-    Effect.catch((error) => turn.touched ? Effect.succeed(Effect.fail(error)) : Effect.fail(error))
+    Effect.catch((error) =>
+      turn.touched || run.isShuttingDown || error instanceof OrchestratorError
+        ? Effect.succeed(Effect.fail(error))
+        : Effect.fail(error)
+    )
   )
 
 const begin = (turn: Turn, now: number, { waitedMillis }: Lease): void => {
@@ -86,18 +86,6 @@ const usedBy = ({ finish }: Turn): number | undefined => {
     ? undefined
     : tokens
 }
-
-/** Why the run fails when a limit refuses the model. */
-export const rejection = (error: Rejected): Reason => ({
-  _tag: "Rejected",
-  limit: error.limit,
-  message: error.message,
-  isRetryable: isRetryable(error),
-  ...(error.retryAfterMillis === undefined ? undefined : { retryAfterMillis: error.retryAfterMillis })
-})
-
-const providerOf = (context: Context.Context<never>): string | undefined =>
-  context.mapUnsafe.get(Model.ProviderName.key) as string | undefined
 
 const costOf = (turn: ModelTurn, { modelCost = estimate }: Resolved): number | string => {
   const tokens = Result.try((): unknown => modelCost(turn))

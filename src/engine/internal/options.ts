@@ -1,6 +1,7 @@
 /**
  * The options of a run: their words, their defaults, and the one place that checks them.
  */
+import type * as AiError from "effect/ai/AiError"
 import type * as LanguageModel from "effect/ai/LanguageModel"
 import * as Prompt from "effect/ai/Prompt"
 import type * as Response from "effect/ai/Response"
@@ -10,11 +11,13 @@ import * as EffectConfig from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as ExecutionPlan from "effect/ExecutionPlan"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type { ToolResult } from "../../domain/ToolEvent.ts"
 import { compile } from "./CompiledTool.ts"
+import type { ModelLimits } from "./ModelClock.ts"
 import { OrchestratorError } from "./OrchestratorError.ts"
 
 /**
@@ -76,10 +79,14 @@ export const hasToolCall = (name: string): StopCondition => ({ steps }) =>
  * - `stopWhen`: conditions asked after each turn; one that holds ends the run.
  * - `toolCallConcurrency`: handlers of this run at once, an integer of at least 1.
  * - `maxToolCalls`: calls run of one turn; further ones are answered `Rejected`.
- * - `timeout`: `total` for the run, `model` for one turn of the model, `tool` for one attempt of a tool without its own
- *   `ToolPolicy.Timeout`. Unset: no limit.
- * - `modelService`: the service whose limits the model's turns pay, where the program has a `Limiter`; default: the name of the
- *   model's provider (`openai`), else `model`.
+ * - `timeout`: `total` for the run, `model` for one asking of the model, `tool` for one attempt of a tool without its own
+ *   `ToolPolicy.Timeout`. Unset: no limit. Of the model: `firstByte` until the first part of its answer, `idle` between two parts,
+ *   `total` (or a plain duration) until the end. Time of tools, of limits, and time in which nobody read our own parts
+ *   do not count; what is no part (a keep-alive, half an event) is no progress.
+ * - `modelService`: the service whose limits, pauses and circuit the model's turns share, where the program has a `Limiter`, a
+ *   `Retry` or a `Breaker`; default: the name of the model's provider (`openai`), else `model`.
+ * - `failover`: the models to turn to, in order, when the model of the context has failed a turn and the program's `Retry`
+ *   does not have it asked again. A run stays with the model that answered. Each has its own provider's name as its service.
  * - `runId`: names the run for `Orchestrator.cancel`; made up when absent.
  *
  * @category models
@@ -96,12 +103,40 @@ export interface Options<Tools extends Record<string, Tool.Any>> {
   readonly maxToolCalls?: number | undefined
   readonly timeout?: Timeouts | undefined
   readonly modelService?: string | undefined
+  readonly failover?: FailoverPlan | undefined
   readonly runId?: string | undefined
+}
+
+/**
+ * The models of {@link Options}' `failover`, made with `ExecutionPlan.make`. A step gives a model as a `Layer` (built once a run, when
+ * first needed; what it holds is released at the run's end) or a `Context`. Its `attempts`, `while` and `schedule` say whether
+ * and how often it is asked after a failure; where it has neither `attempts` nor `schedule`, the program's `Retry` does.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FailoverPlan = ExecutionPlan.ExecutionPlan<{
+  provides: LanguageModel.LanguageModel
+  input: AiError.AiError
+  error: unknown
+  requirements: never
+}>
+
+/**
+ * The clocks of one asking of the model.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ModelTimeouts {
+  readonly firstByte?: Duration.Input | undefined
+  readonly idle?: Duration.Input | undefined
+  readonly total?: Duration.Input | undefined
 }
 
 interface Timeouts {
   readonly total?: Duration.Input | undefined
-  readonly model?: Duration.Input | undefined
+  readonly model?: Duration.Input | ModelTimeouts | undefined
   readonly tool?: Duration.Input | undefined
 }
 
@@ -120,6 +155,7 @@ export interface Defaults {
   readonly maxToolCalls: number
   readonly maxRepeats: number
   readonly timeout: Timeouts
+  readonly failover?: FailoverPlan | undefined
   readonly modelService?: string | undefined
   readonly modelCost?: ((turn: ModelTurn) => number) | undefined
 }
@@ -166,7 +202,8 @@ const duration = (name: string) => EffectConfig.option(EffectConfig.Duration(nam
 /**
  * Reads the defaults from the environment: `TOOLFORMER_MAX_STEPS`, `TOOLFORMER_TOOL_CALL_CONCURRENCY`,
  * `TOOLFORMER_MAX_TOOL_CALLS`, `TOOLFORMER_MAX_REPEATS`, `TOOLFORMER_MODEL_SERVICE`, and as durations ("30 seconds") `TOOLFORMER_TIMEOUT_TOTAL`,
- * `TOOLFORMER_TIMEOUT_MODEL`, `TOOLFORMER_TIMEOUT_TOOL`. What is absent keeps its default.
+ * `TOOLFORMER_TIMEOUT_MODEL`, `TOOLFORMER_TIMEOUT_MODEL_FIRST_BYTE`, `TOOLFORMER_TIMEOUT_MODEL_IDLE`, `TOOLFORMER_TIMEOUT_TOOL`.
+ * What is absent keeps its default.
  *
  * @category settings
  * @since 0.1.0
@@ -175,7 +212,11 @@ export const layerConfig: Layer.Layer<never, EffectConfig.ConfigError> = Layer.e
   const int = (name: string, value: number) => EffectConfig.withDefault(EffectConfig.Int(name), value)
   const timeout = {
     total: Option.getOrUndefined(yield* duration("TOOLFORMER_TIMEOUT_TOTAL")),
-    model: Option.getOrUndefined(yield* duration("TOOLFORMER_TIMEOUT_MODEL")),
+    model: {
+      firstByte: Option.getOrUndefined(yield* duration("TOOLFORMER_TIMEOUT_MODEL_FIRST_BYTE")),
+      idle: Option.getOrUndefined(yield* duration("TOOLFORMER_TIMEOUT_MODEL_IDLE")),
+      total: Option.getOrUndefined(yield* duration("TOOLFORMER_TIMEOUT_MODEL"))
+    },
     tool: Option.getOrUndefined(yield* duration("TOOLFORMER_TIMEOUT_TOOL"))
   }
   return Context.make(Config, {
@@ -200,10 +241,11 @@ export interface Resolved {
   readonly maxToolCalls: number
   readonly maxRepeats: number
   readonly modelService: string | undefined
+  readonly failover: FailoverPlan | undefined
   readonly modelCost: ((turn: ModelTurn) => number) | undefined
   readonly timeout: {
     readonly total: number | undefined
-    readonly model: number | undefined
+    readonly model: ModelLimits
     readonly tool: number | undefined
   }
 }
@@ -239,15 +281,24 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
       return yield* refuse("activeTools", `there is no tool "${name}"; tools: ${names.join(", ")}`)
     }
   }
-  const millis = Effect.fnUntraced(function*(name: keyof Timeouts) {
-    const input = options.timeout?.[name] ?? config.timeout[name]
+  const millis = Effect.fnUntraced(function*(name: string, input: unknown) {
     if (input === undefined) return undefined
-    const value = Option.map(Duration.fromInput(input), Duration.toMillis)
+    const value = Option.map(Duration.fromInput(input as Duration.Input), Duration.toMillis)
     return Option.isSome(value) && value.value > 0
       ? value.value
       : yield* refuse(`timeout.${name}`, `${JSON.stringify(input)} is not a duration above 0`)
   })
-  const timeout = { total: yield* millis("total"), model: yield* millis("model"), tool: yield* millis("tool") }
+  const [asked, usual] = [options.timeout ?? {}, config.timeout]
+  const [model, usualModel] = [modelTimeouts(asked.model), modelTimeouts(usual.model)]
+  const timeout = {
+    total: yield* millis("total", asked.total ?? usual.total),
+    model: {
+      firstByte: yield* millis("model.firstByte", model.firstByte ?? usualModel.firstByte),
+      idle: yield* millis("model.idle", model.idle ?? usualModel.idle),
+      total: yield* millis(isPlain(asked.model) ? "model" : "model.total", model.total ?? usualModel.total)
+    },
+    tool: yield* millis("tool", asked.tool ?? usual.tool)
+  }
   for (const tool of Object.values(options.toolkit.tools)) {
     yield* Effect.try({
       try: () => compile(tool),
@@ -263,10 +314,18 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     stopWhen: typeof stopWhen === "function" ? [stopWhen] : stopWhen,
     timeout,
     modelService: options.modelService ?? config.modelService,
+    failover: options.failover ?? config.failover,
     modelCost: config.modelCost,
     ...integers
   }
 })
+
+const isPlain = (input: Duration.Input | ModelTimeouts | undefined): input is Duration.Input =>
+  typeof input !== "object" || Array.isArray(input) || Duration.isDuration(input) ||
+  Object.keys(input).some((key) => !["firstByte", "idle", "total"].includes(key))
+
+const modelTimeouts = (input: Duration.Input | ModelTimeouts | undefined): ModelTimeouts =>
+  input === undefined ? {} : isPlain(input) ? { total: input } : input
 
 // From Effect's `Random`, so a seeded program gets the same ids.
 const newRunId: Effect.Effect<string> = Effect.map(

@@ -1,0 +1,106 @@
+/**
+ * Calls on their way through the program's circuit breaker, where there is one: one `execute` around each attempt, on a fiber of
+ * its own, outside the limits, so that an open circuit costs no permit. It ends as the attempt was answered; an attempt that
+ * never asked the service, or was stopped for another's sake, is interrupted and does not count.
+ */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
+import * as ToolFailure from "../../domain/ToolFailure.ts"
+import type { Breaker } from "../../policy/Breaker.ts"
+import type { Call, Guarded, Outcome, Runner } from "./Call.ts"
+
+/** The step: asks the breaker, then takes the call onward. */
+export const guard = (breaker: Breaker["Service"], service: string, next: Runner): Runner => (call) =>
+  new GuardedCall(call, service, next).ask(breaker)
+
+class GuardedCall implements Guarded {
+  private state: "asking" | "passed" | "ended" = "asking"
+  private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  private resume: ((effect: Effect.Effect<void, unknown>) => void) | undefined = undefined
+  private readonly call: Call
+  private readonly service: string
+  private readonly next: Runner
+
+  constructor(call: Call, service: string, next: Runner) {
+    this.call = call
+    this.service = service
+    this.next = next
+  }
+
+  ask(breaker: Breaker["Service"]): void {
+    const { call, service } = this
+    call.guarded = this
+    const fiber = Effect.runForkWith(call.tool.context)(
+      Effect.suspend(() => breaker.execute(service)(this.attempt))
+    )
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) return this.left(exit)
+    this.fiber = fiber
+    fiber.addObserver((exit) => this.left(exit))
+    if (this.isStopped) fiber.interruptUnsafe()
+  }
+
+  private get isStopped(): boolean {
+    return this.state === "ended" && this.resume === undefined
+  }
+
+  // Withdrawn in the same instant, or run twice: a handler starts at most once.
+  private readonly attempt = Effect.callback<void, unknown>((resume) => {
+    if (this.state !== "asking") return resume(Effect.interrupt)
+    this.state = "passed"
+    this.resume = resume
+    this.next(this.call)
+  })
+
+  answered(outcome: Outcome): void {
+    const { fiber, resume, state } = this
+    if (state === "ended") return
+    this.state = "ended"
+    if (resume !== undefined) resume(countedExit(outcome))
+    else fiber?.interruptUnsafe()
+  }
+
+  // The breaker is done with the call.
+  private left(exit: Exit.Exit<unknown, unknown>): void {
+    this.fiber = undefined
+    if (this.state !== "asking") return
+    const { call } = this
+    this.state = "ended"
+    call.environment.admission.refuse(call, this.refusal(exit))
+  }
+
+  private refusal(exit: Exit.Exit<unknown, unknown>): ToolFailure.ToolFailure {
+    const { call: { id, name }, service } = this
+    if (Exit.isSuccess(exit)) {
+      return ToolFailure.handlerFailed(name, id, new Error("the circuit breaker ended without running it"))
+    }
+    const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+    if (error instanceof CircuitBreakerError) {
+      const { reason } = error
+      if (reason._tag === "CircuitBreakerStoreError") {
+        return ToolFailure.rejected(name, id, `the circuit breaker of ${service} could not be asked`)
+      }
+      const millis = reason._tag === "CircuitOpen" ? Duration.toMillis(reason.retryAfter) : undefined
+      return ToolFailure.rejected(name, id, `the circuit of ${service} is open`, millis)
+    }
+    return ToolFailure.handlerFailed(
+      name,
+      id,
+      new Error(`the circuit breaker failed: ${ToolFailure.describe(Cause.squash(exit.cause))}`)
+    )
+  }
+}
+
+// Stopped for its own slowness it counts as a failure; for anybody else's sake it says nothing about the service.
+const countedExit = ({ isFailure, result, status }: Outcome): Effect.Effect<void, unknown> => {
+  if (!isFailure) return Effect.void
+  if (status === "Cancelled" || status === "Rejected" || status === "NotStarted") return Effect.interrupt
+  if (status !== "TimedOut") return Effect.fail(result)
+  const { clock, executionStarted } = result as Extract<ToolFailure.ToolFailure, { readonly _tag: "TimedOut" }>
+  return executionStarted && (clock === "attempt" || clock === "deadline") ? Effect.fail(result) : Effect.interrupt
+}

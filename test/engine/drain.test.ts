@@ -1,0 +1,366 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Prompt from "effect/ai/Prompt"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
+import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { limiterOf } from "../limiter.ts"
+import { aiError, call, calls, finish, recording, says, scripted, text } from "../model.ts"
+import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
+
+const work = (id: string, name = "work") => call(id, name, { id })
+
+const setUp = (annotations: ToolPolicy.Annotations<{ readonly id: string }> = {}) => {
+  const stage = new Stage()
+  return { stage, ...ToolPolicy.define({ work: stage.tool(annotations), late: stage.tool({ eager: "after-finish" }) }) }
+}
+
+const shutDown = { _tag: "Cancelled", reason: CancelReason.shutdown }
+
+const reasonOf = (error: { readonly _tag: string }): unknown => "reason" in error ? error.reason : error
+
+// How the calls ended that the error's history holds, in its order.
+const answered = (error: { readonly _tag: string }): ReadonlyArray<string> => {
+  const { content } = "prompt" in error ? error.prompt as Prompt.Prompt : Prompt.empty
+  return statuses(
+    content.flatMap((message) =>
+      message.role === "tool" ? message.content.flatMap((part) => part.type === "tool-result" ? [part] : []) : []
+    )
+  )
+}
+
+describe("Orchestrator.drain", () => {
+  it.effect("starts nothing more at once, and gives what runs the grace to end", () => {
+    const { layer, stage, toolkit } = setUp()
+    const model = recording(calls(work("a"), work("b"), work("c")))
+    return Effect.gen(function*() {
+      const parts: Array<{ readonly type: string }> = []
+      const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit, toolCallConcurrency: 1 }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => parts.push(part))),
+        Effect.flip,
+        Effect.forkChild
+      )
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
+      yield* settle
+      assert.deepStrictEqual(statuses(results(parts)), ["b Cancelled", "c Cancelled"])
+      assert.deepInclude(failureOf(results(parts), "b"), { reason: CancelReason.shutdown, executionStarted: false })
+      const refused = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
+      assert.deepStrictEqual<unknown>(reasonOf(refused), { _tag: "ShuttingDown" })
+      yield* TestClock.adjust("2 seconds")
+      assert.isUndefined(drain.pollUnsafe())
+      yield* stage.open("a")
+      yield* Fiber.join(drain)
+      const error = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(reasonOf(error), shutDown)
+      assert.deepStrictEqual(answered(error), ["a ok", "b Cancelled", "c Cancelled"])
+      assert.deepStrictEqual([stage.started, stage.interrupted], [["a"], []])
+      assert.strictEqual(model.requests.length, 1)
+    }).pipe(Effect.provide([layer, model.layer, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("stops what still runs after the grace, each call within its own", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({
+      work: stage.tool(),
+      deaf: ToolPolicy.tool({
+        annotations: { grace: "500 millis" },
+        handler: () => Effect.uninterruptible(stage.gate("deaf").await)
+      })
+    })
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
+      yield* TestClock.adjust("2999 millis")
+      assert.deepStrictEqual(stage.interrupted, [])
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(stage.interrupted, ["a"])
+      assert.isUndefined(drain.pollUnsafe())
+      yield* TestClock.adjust("500 millis")
+      yield* Fiber.join(drain)
+      const error = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(reasonOf(error), shutDown)
+      assert.deepStrictEqual(answered(error), ["a Cancelled", "b Cancelled"])
+    }).pipe(Effect.provide([layer, scripted(calls(work("a"), call("b", "deaf"))), Orchestrator.layerRuns()]))
+  })
+
+  it.effect("answers calls that wait for the turn's end, a resource, a limit or a cap, and those of an answer still read", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({
+      work: stage.tool(),
+      late: stage.tool({ eager: "after-finish" }),
+      locked: stage.tool({ resources: () => [{ write: "x" }] }),
+      limited: stage.tool({ service: "api" }),
+      capped: stage.tool({ concurrency: 1 }),
+      asked: stage.tool()
+    })
+    const first = [
+      work("a"),
+      work("b", "late"),
+      work("c", "locked"),
+      work("d", "locked"),
+      work("e", "limited"),
+      work("f", "limited"),
+      work("g", "capped"),
+      work("h", "capped")
+    ]
+    const model = scripted([
+      first.flat(),
+      { wait: stage.gate("model").await },
+      [...work("i"), ...work("j", "nobody"), ...text("so far")],
+      finish()
+    ])
+    const limits = Limiter.layer({ services: { api: Limiter.permits(1) } })
+    return Effect.gen(function*() {
+      const parts: Array<{ readonly type: string }> = []
+      const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => parts.push(part))),
+        Effect.flip,
+        Effect.forkChild
+      )
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
+      yield* settle
+      assert.deepStrictEqual(statuses(results(parts)), ["b", "d", "f", "h"].map((id) => `${id} Cancelled`))
+      yield* stage.open("a", "c", "e", "g", "model")
+      yield* Fiber.join(drain)
+      const error = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(reasonOf(error), shutDown)
+      assert.deepStrictEqual(stage.started, ["a", "c", "e", "g"])
+      assert.deepStrictEqual(answered(error), [
+        "a ok",
+        "b Cancelled",
+        "c ok",
+        "d Cancelled",
+        "e ok",
+        "f Cancelled",
+        "g ok",
+        "h Cancelled",
+        "i Cancelled",
+        "j Cancelled"
+      ])
+      assert.deepInclude(failureOf(results(parts), "i"), { reason: CancelReason.shutdown, executionStarted: false })
+      assert.include(parts.map((part) => "delta" in part ? part.delta : ""), "so far")
+    }).pipe(Effect.provide([layer, model, limits, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("lets an answer without calls come to its end, and its run succeed", () => {
+    const { layer, stage, toolkit } = setUp()
+    const model = scripted([text("It is "), { wait: stage.gate("model").await }, finish("stop")])
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
+      yield* settle
+      yield* stage.open("model")
+      assert.strictEqual((yield* Fiber.join(fiber)).text, "It is ")
+      yield* Fiber.join(drain)
+    }).pipe(Effect.provide([layer, model, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("breaks an answer off that has not ended within the grace", () => {
+    const { layer, toolkit } = setUp()
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(drain)
+      assert.deepStrictEqual(reasonOf(yield* Fiber.join(fiber)), shutDown)
+    }).pipe(Effect.provide([layer, scripted([text("It "), { wait: Effect.never }]), Orchestrator.layerRuns()]))
+  })
+
+  it.effect("ends a run that the running call was the last of", () => {
+    const { layer, stage, toolkit } = setUp()
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, maxSteps: 1 }))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
+      yield* settle
+      yield* stage.open("a")
+      yield* Fiber.join(drain)
+      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a ok"])
+    }).pipe(Effect.provide([layer, scripted(calls(work("a"))), Orchestrator.layerRuns()]))
+  })
+
+  it.effect("does not ask the model for a turn that waits for its limit", () => {
+    const { layer, toolkit } = setUp()
+    const model = recording(says("never"))
+    const limits = limiterOf(({ repeat }, use) =>
+      repeat === true
+        ? Effect.never
+        : use({ settle: () => Effect.void, waitedMillis: 0, lost: Effect.never })
+    )
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* settle
+      yield* Orchestrator.drain({ grace: "1 hour" })
+      assert.deepStrictEqual(reasonOf(yield* Fiber.join(fiber)), shutDown)
+      assert.strictEqual(model.requests.length, 0)
+    }).pipe(Effect.provide([layer, model.layer, limits, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("does not let a limit ask the model once more", () => {
+    const { layer, stage, toolkit } = setUp()
+    const model = recording(() => [{ wait: stage.gate("model").await }, { fail: aiError }])
+    // Asks again as soon as it is told of a failure, as an adaptive limiter does with a 429.
+    const limits = limiterOf((_, use) => {
+      const lease = { settle: () => Effect.void, waitedMillis: 0, lost: Effect.never }
+      return Effect.retry(use(lease), { times: 5 })
+    })
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
+      yield* settle
+      yield* stage.open("model")
+      yield* Fiber.join(drain)
+      assert.strictEqual((yield* Fiber.join(fiber))._tag, "AiError")
+      assert.strictEqual(model.requests.length, 1)
+    }).pipe(Effect.provide([layer, model.layer, limits, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("waits for approved calls and asks no model after them", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({ ask: { ...stage.tool(), needsApproval: true } })
+    const model = recording(calls(work("yes", "ask")))
+    return Effect.gen(function*() {
+      const first = yield* Orchestrator.run({ prompt: "go", toolkit })
+      const prompt = Prompt.concat(
+        first.prompt,
+        Prompt.make([{
+          role: "tool",
+          content: [{ type: "tool-approval-response", approvalId: "approval_yes", approved: true }]
+        }])
+      )
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt, toolkit })))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
+      yield* settle
+      yield* stage.open("yes")
+      yield* Fiber.join(drain)
+      const error = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(reasonOf(error), shutDown)
+      assert.deepStrictEqual(answered(error), ["yes ok"])
+      assert.strictEqual(model.requests.length, 1)
+    }).pipe(Effect.provide([layer, model.layer, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("ends a run inside a handler in order too, and lets the handler call on", () => {
+    const stage = new Stage()
+    const inner = ToolPolicy.define({ inner: stage.tool() })
+    const outer = ToolPolicy.define({
+      outer: ToolPolicy.tool({
+        handler: () =>
+          Orchestrator.run({ prompt: "go", toolkit: inner.toolkit }).pipe(
+            Effect.flip,
+            Effect.andThen((error) => Effect.sync(() => stage.ended.push(error._tag))),
+            Effect.andThen(Executor.call(inner.toolkit.tools.inner, { id: "after" })),
+            Effect.provide([inner.layer, scripted(calls(work("in", "inner")))]),
+            Effect.orDie
+          )
+      })
+    })
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit: outer.toolkit })))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
+      yield* settle
+      yield* stage.open("in", "after")
+      yield* Fiber.join(drain)
+      assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["out ok"])
+      assert.deepStrictEqual(stage.ended, ["in", "OrchestratorError", "after"])
+    }).pipe(Effect.provide([outer.layer, scripted(calls(call("out", "outer"))), Orchestrator.layerRuns()]))
+  })
+
+  it.effect.each([["1 second", "1 minute"], ["1 minute", "1 second"]] as const)(
+    "of %j and another one keeps the shorter grace, and both end then",
+    ([first, second]) => {
+      const { layer, stage, toolkit } = setUp()
+      return Effect.gen(function*() {
+        const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+        yield* settle
+        const one = yield* Effect.forkChild(Orchestrator.drain({ grace: first }))
+        yield* settle
+        const two = yield* Effect.forkChild(Orchestrator.drain({ grace: second }))
+        yield* TestClock.adjust("999 millis")
+        assert.deepStrictEqual(stage.interrupted, [])
+        yield* TestClock.adjust("1 millis")
+        yield* Fiber.joinAll([one, two])
+        assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["a Cancelled"])
+      }).pipe(Effect.provide([layer, scripted(calls(work("a"))), Orchestrator.layerRuns()]))
+    }
+  )
+
+  it.effect("ends at once when nothing runs", () =>
+    Orchestrator.drain({ grace: "1 hour" }).pipe(Effect.provide(Orchestrator.layerRuns())))
+
+  it.effect("also stops a call that a broken answer had let go on", () => {
+    const { layer, stage, toolkit } = setUp()
+    const model = scripted([work("a"), { wait: Effect.never }])
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(
+        Effect.flip(Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "1 second" } }))
+      )
+      yield* TestClock.adjust("1 second")
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "3 seconds" }))
+      yield* TestClock.adjust("3 seconds")
+      yield* Fiber.join(drain)
+      assert.deepStrictEqual(stage.interrupted, ["a"])
+      assert.deepInclude(reasonOf(yield* Fiber.join(fiber)), { _tag: "TimedOut", clock: "model" })
+    }).pipe(Effect.provide([layer, model, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("happens when a layerRuns closes, and leaves other registries alone", () => {
+    const { layer, stage, toolkit } = setUp()
+    return Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const runs = yield* Layer.buildWithScope(Orchestrator.layerRuns({ grace: "1 seconds" }), scope)
+      const run = Orchestrator.run({ prompt: "go", toolkit, runId: "r", toolCallConcurrency: 1 })
+      const inside = yield* Effect.forkChild(Effect.flip(Effect.provideContext(run, runs)))
+      const outside = yield* Effect.forkChild(run)
+      yield* settle
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("999 millis")
+      assert.deepStrictEqual(stage.interrupted, [])
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual(answered(yield* Fiber.join(inside)), ["a Cancelled", "b Cancelled"])
+      yield* stage.open("a", "b")
+      assert.strictEqual((yield* Fiber.join(outside)).text, "done")
+    }).pipe(Effect.provide([
+      layer,
+      scripted(calls(work("a"), work("b")), calls(work("a"), work("b"))),
+      Orchestrator.layerRuns()
+    ]))
+  })
+})
+
+describe("Orchestrator.Runs", () => {
+  it.effect("can answer stopped calls before their own grace is over", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({
+      slow: ToolPolicy.tool({
+        annotations: { grace: "1 hour" },
+        handler: () => Effect.uninterruptible(stage.gate("slow").await)
+      }),
+      work: stage.tool()
+    })
+    return Effect.gen(function*() {
+      const runs = yield* Orchestrator.Runs
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
+      yield* settle
+      yield* Orchestrator.cancel({ runId: "r", callId: "a" })
+      runs.abandon()
+      yield* stage.open("b")
+      const { report, toolResults } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(statuses(toolResults), ["a Cancelled", "b ok"])
+      assert.deepStrictEqual(report.abandoned.map(({ callId }) => callId), ["a"])
+    }).pipe(Effect.provide([layer, scripted(calls(call("a", "slow"), work("b"))), Orchestrator.layerRuns()]))
+  })
+})

@@ -1,0 +1,189 @@
+/**
+ * The run of 20 calls stopped at every step, and what must hold then: laws 1, 3, 5 and 6, and for a call that nobody stopped the
+ * outcome it has in peace (law 2). A failing case is named by its pace, kind and step.
+ */
+import { assert } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Exit from "effect/Exit"
+import type { AnyPart } from "../../src/domain/ToolEvent.ts"
+import { Orchestrator } from "../../src/index.ts"
+import { random } from "../random.ts"
+import { ids, toolOf, World } from "./twentyCalls.ts"
+import type { Pace } from "./twentyCalls.ts"
+
+const kinds = ["interrupt", "cancelRun", "cancelCall", "cancelGroup"] as const
+type Kind = typeof kinds[number]
+
+interface Case {
+  readonly pace: Pace
+  readonly kind: Kind
+  /** Before which step, or within which event (a handler has begun or ended). */
+  readonly at: { readonly step: number } | { readonly event: number }
+  readonly seed: number
+}
+
+interface Seen {
+  readonly world: World
+  /** How many handlers had started when it was disturbed; NaN where it was over before. */
+  readonly startsBefore: number
+  readonly partsBefore: number
+  /** The time of the clock then. */
+  readonly at: number
+  /** How many calls were told to stop, where it was not the whole run. */
+  readonly told: number
+}
+
+let runs = 0
+
+const observe = async ({ at, kind, pace, seed }: Case): Promise<Seen> => {
+  const { pick } = random(seed)
+  const callId = pick(ids)
+  const group = pick(["slow", "hedged"])
+  const world = new World(pace, `every_${++runs}`)
+  const seen = { startsBefore: Number.NaN, partsBefore: Number.NaN, at: Number.NaN, told: 0 }
+  const disturb = () => {
+    if (world.exit !== undefined || !Number.isNaN(seen.startsBefore)) return
+    // What has no name yet, or no more, cannot be cancelled.
+    if (kind !== "interrupt" && !world.isLive) return
+    seen.at = world.now
+    seen.startsBefore = world.watch.starts.length
+    seen.partsBefore = world.parts.length
+    if (kind === "interrupt") world.interrupt()
+    else if (kind === "cancelRun") world.cancel()
+    else seen.told = world.cancel(kind === "cancelCall" ? { callId } : { group })
+  }
+  if ("step" in at) {
+    await world.upTo(at.step)
+    disturb()
+  } else {
+    world.watch.onEvent = () => {
+      if (world.watch.events === at.event) disturb()
+    }
+  }
+  await world.finish()
+  return { world, ...seen }
+}
+
+const idsOf = (parts: ReadonlyArray<AnyPart>, type: "tool-call" | "tool-result") =>
+  parts.flatMap((part) => part.type === type ? [part.id] : [])
+
+const cancelledOf = ({ parts }: World) => parts.flatMap((part) => part.type === "tool-cancelled" ? [part.callId] : [])
+
+const outcomesOf = (parts: ReadonlyArray<AnyPart>) =>
+  new Map(parts.flatMap((part) => part.type === "tool-result" ? [[part.id, JSON.stringify(part.result)]] : []))
+
+const historyOf = ({ exit, parts }: World) => {
+  if (exit !== undefined && Exit.isSuccess(exit)) {
+    return parts.flatMap((part) => part.type === "run-finish" ? [part.prompt] : [])[0]
+  }
+  const error = exit === undefined ? undefined : Cause.squash(exit.cause)
+  return error instanceof Orchestrator.OrchestratorError ? error.prompt : undefined
+}
+
+/** Law 1, while the stream is read: every call sealed has one result, there and in the history in call order. */
+const everyCallIsAnswered = (world: World) => {
+  const calls = idsOf(world.parts, "tool-call")
+  const results = idsOf(world.parts, "tool-result")
+  assert.deepStrictEqual([...results].sort(), [...calls].sort(), "every call has one result")
+  if (calls.length === 0) return
+  const inHistory = historyOf(world)?.content.flatMap((message) =>
+    message.role === "tool" ? message.content.flatMap((part) => part.type === "tool-result" ? [part.id] : []) : []
+  )
+  assert.deepStrictEqual(inHistory, calls, "the history has the results in call order")
+}
+
+/** Law 3. */
+const nothingIsLeft = (world: World) => {
+  assert.strictEqual(world.runningAtExit, 0, "handlers at work at the end of the run")
+  for (const [what, held] of Object.entries(world.held())) assert.strictEqual(held, 0, what)
+  assert.deepStrictEqual(world.takeAll(), [], "permits that cannot be had")
+  assert.strictEqual(world.watch.overlaps, 0, "writers of one file overlap")
+}
+
+/** Law 5, and 6. */
+const nothingStartsAfterwards = ({ at, startsBefore, world }: Seen, { kind, pace }: Case) => {
+  const { starts, startsBeforeInterrupt } = world.watch
+  const after = starts.slice(startsBefore).map(({ id }) => id)
+  if (kind === "cancelRun") assert.deepStrictEqual(after, [], "started after the cancel")
+  if (kind === "interrupt") {
+    // The run learns of it when its own fiber is told, some steps later: in no time at all, where time waits for work.
+    const late = starts.slice(startsBefore).filter((start) => pace.seed === 0 && start.at > at)
+    assert.deepStrictEqual(late, [], "started some time after the reader had gone")
+    const afterwards = Number.isNaN(startsBeforeInterrupt) ? [] : starts.slice(startsBeforeInterrupt)
+    assert.deepStrictEqual(afterwards, [], "started after the first handler had been interrupted")
+  }
+  for (const id of cancelledOf(world)) assert.notInclude(after, id, "started after its cancel")
+  for (const id of ids) {
+    const starts = world.watch.startsOf(id)
+    const most = { flaky: 3, hedged: 2, both: 6 }[toolOf(id)] ?? 1
+    assert.isAtMost(starts, most, `${id} (${toolOf(id)}) started ${starts} times`)
+  }
+  const over = new Set<string>()
+  for (const [i, part] of world.parts.entries()) {
+    if (part.type === "tool-cancelled") over.add(part.callId)
+    if (part.type === "tool-result") over.add(part.id)
+    if (part.type === "tool-started" || part.type === "tool-retry") {
+      assert.isFalse(over.has(part.callId), `${part.type} of ${part.callId} after its cancel or answer`)
+    }
+    if (part.type === "run-finish") assert.strictEqual(i, world.parts.length - 1, "run-finish is last")
+  }
+  for (const reason of world.watch.aborted) {
+    assert.strictEqual(reason, kind === "interrupt" ? "CallerGone" : "BranchCancelled")
+  }
+}
+
+const judge = (seen: Seen, one: Case, peace: ReadonlyMap<string, string>) => {
+  const { told, world } = seen
+  const { kind } = one
+  assert.isDefined(world.exit, "the run did not end")
+  nothingIsLeft(world)
+  nothingStartsAfterwards(seen, one)
+  if (kind === "interrupt") {
+    assert.isAtMost(world.parts.length, seen.partsBefore, "parts after the reader had gone")
+    return
+  }
+  everyCallIsAnswered(world)
+  if (kind === "cancelRun") return
+  assert.isTrue(Exit.isSuccess(world.exit!), "the run goes on without the calls that were cancelled")
+  const cancelled = cancelledOf(world)
+  assert.strictEqual(cancelled.length, told, "as many are cancelled as were told to")
+  for (const [id, outcome] of outcomesOf(world.parts)) {
+    if (cancelled.includes(id)) assert.include(outcome, "\"_tag\":\"Cancelled\"", `outcome of ${id}`)
+    else assert.strictEqual(outcome, peace.get(id), `outcome of ${id}, which nobody cancelled`)
+  }
+}
+
+/** Runs in peace first; then one run for each case, judged. */
+export const everywhere = async (pace: Pace, where: "step" | "event", sample: number): Promise<number> => {
+  const undisturbed = new World(pace, `peace_${++runs}`)
+  await undisturbed.finish()
+  assert.isTrue(undisturbed.exit !== undefined && Exit.isSuccess(undisturbed.exit), String(undisturbed.exit))
+  everyCallIsAnswered(undisturbed)
+  nothingIsLeft(undisturbed)
+  const peace = outcomesOf(undisturbed.parts)
+  assert.strictEqual(peace.size, ids.length)
+  const last = where === "step" ? undisturbed.taken : undisturbed.watch.events
+  const { chance } = random(pace.seed + 1)
+  let disturbed = 0
+  for (const [k, kind] of kinds.entries()) {
+    for (let at = where === "step" ? 0 : 1; at <= last; at++) {
+      if (!chance(sample)) continue
+      const one: Case = {
+        pace,
+        kind,
+        at: where === "step" ? { step: at } : { event: at },
+        seed: at * kinds.length + k
+      }
+      const seen = await observe(one)
+      try {
+        if (!Number.isNaN(seen.startsBefore)) {
+          disturbed++
+          judge(seen, one, peace)
+        }
+      } catch (error) {
+        throw new Error(`${JSON.stringify({ ...one, of: last })}: ${(error as Error).message}`, { cause: error })
+      }
+    }
+  }
+  return disturbed
+}

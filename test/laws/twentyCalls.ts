@@ -1,0 +1,398 @@
+/**
+ * One run of 20 calls with everything on that the engine has: limits, caps, locks, retries, hedges, a group, promises, nested
+ * calls, a limit on the model. It is driven step by step (`policy/steps`), can be disturbed before any step, and is watched from
+ * outside: who started, who ended, what is held.
+ */
+import type * as Tool from "effect/ai/Tool"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Scheduler from "effect/Scheduler"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { AnyPart } from "../../src/domain/ToolEvent.ts"
+import { compile } from "../../src/engine/internal/CompiledTool.ts"
+import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import * as Limiter from "../../src/policy/Limiter.ts"
+import { layerMemory, LimiterStore } from "../../src/policy/LimiterStore.ts"
+import type { Limit } from "../../src/policy/LimiterStore.ts"
+import { call, finish, scripted } from "../model.ts"
+import type { Script } from "../model.ts"
+import { Steps } from "../policy/steps.ts"
+import { random } from "../random.ts"
+
+const Params = Schema.Struct({ id: Schema.String, millis: Schema.Finite })
+type Params = typeof Params.Type
+const Failure = Schema.TaggedStruct("Busy", { isRetryable: Schema.Boolean })
+
+/** How the program is taken apart; `seed` 0: in order, time last. */
+export interface Pace {
+  readonly opsBeforeYield: number
+  readonly seed: number
+}
+
+interface Start {
+  readonly id: string
+  readonly tool: string
+  readonly step: number
+  readonly at: number
+}
+
+/** What handlers do and hold, seen from outside. */
+class Watch {
+  readonly starts: Array<Start> = []
+  entered = 0
+  left = 0
+  /** Promises whose signal was aborted, with the tag of the reason. */
+  readonly aborted: Array<string> = []
+  /** Promises that neither settled nor were told to stop. */
+  promises = 0
+  /** Handlers started before the first one was interrupted. */
+  startsBeforeInterrupt = Number.NaN
+  /** Called when a handler has begun or ended, from within. */
+  onEvent: (() => void) | undefined = undefined
+  events = 0
+  readonly writing = new Set<string>()
+  overlaps = 0
+
+  get running(): number {
+    return this.entered - this.left
+  }
+
+  event(): void {
+    this.events++
+    this.onEvent?.()
+  }
+
+  startsOf(id: string): number {
+    return this.starts.filter((start) => start.id === id).length
+  }
+}
+
+type Body = (params: Params, attempt: number) => Effect.Effect<string, typeof Failure.Type>
+
+const toolsOf = (watch: Watch, steps: Steps) => {
+  const watched = (tool: string, body: Body) => (params: Params): Effect.Effect<string, typeof Failure.Type> =>
+    Effect.suspend(() => {
+      let began = false
+      return Effect.clockWith((clock) => {
+        began = true
+        watch.entered++
+        watch.starts.push({ id: params.id, tool, step: steps.taken, at: clock.currentTimeMillisUnsafe() })
+        const attempt = watch.startsOf(params.id)
+        watch.event()
+        return body(params, attempt)
+      }).pipe(Effect.onExit((exit) =>
+        Effect.sync(() => {
+          if (!began) return
+          watch.left++
+          if (Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) && Number.isNaN(watch.startsBeforeInterrupt)) {
+            watch.startsBeforeInterrupt = watch.starts.length
+          }
+          watch.event()
+        })
+      ))
+    })
+  const rest = ({ id, millis }: Params) => Effect.as(Effect.sleep(millis), id)
+  const tool = (
+    name: string,
+    annotations: ToolPolicy.Annotations<Params, string>,
+    body: Body = rest
+  ) =>
+    ToolPolicy.tool({
+      parameters: Params,
+      success: Schema.String,
+      failure: Failure,
+      annotations: { grace: "1 minute", ...annotations },
+      handler: watched(name, body)
+    })
+  const write = (params: Params) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => {
+        if (watch.writing.size > 0) watch.overlaps++
+        watch.writing.add(params.id)
+      }),
+      () => rest(params),
+      () => Effect.sync(() => watch.writing.delete(params.id))
+    )
+  const capped = tool("capped", { concurrency: 1, group: "slow" })
+  const limited = tool("limited", { service: "a", deadline: "1 minute" })
+  const inner = ToolPolicy.define({ capped, limited })
+  const tools = ToolPolicy.define({
+    success: tool("success", { readonly: true }, ({ id }) => Effect.succeed(id)),
+    slow: tool("slow", { group: "slow", timeout: "1 minute" }),
+    flaky: tool(
+      "flaky",
+      { readonly: true, retry: { attempts: 3, base: "10 millis" }, service: "b" },
+      (params, attempt) =>
+        attempt <= 2
+          ? Effect.andThen(Effect.sleep(3), Effect.fail({ _tag: "Busy" as const, isRetryable: true }))
+          : rest(params)
+    ),
+    hedged: tool(
+      "hedged",
+      { idempotent: true, hedge: { after: "8 millis", max: 1, budget: 1 }, group: "hedged" },
+      (params, attempt) => Effect.as(Effect.sleep(attempt === 1 ? params.millis : 2), params.id)
+    ),
+    both: tool(
+      "both",
+      {
+        idempotent: true,
+        hedge: { after: "5 millis", max: 2, budget: 1 },
+        retry: { attempts: 2, base: 1 },
+        service: "b"
+      },
+      (params, attempt) =>
+        attempt === 1
+          ? rest(params)
+          : attempt === 2
+          ? Effect.fail({ _tag: "Busy" as const, isRetryable: true })
+          : Effect.as(Effect.sleep(4), params.id)
+    ),
+    write: tool("write", { destructive: true, resources: () => [{ write: "file" }] }, write),
+    lock: tool("lock", { resources: () => [{ write: "file" }] }, write),
+    capped,
+    limited,
+    nested: tool("nested", {}, (params) =>
+      Effect.gen(function*() {
+        const first = yield* Executor.call(inner.toolkit.tools.capped, { ...params, id: `${params.id}/1` })
+        return first + (yield* Executor.call(inner.toolkit.tools.limited, { ...params, id: `${params.id}/2` }))
+      }).pipe(Effect.provide(inner.layer), Effect.orDie)),
+    promised: tool("promised", {}, ({ id, millis }) =>
+      Effect.orDie(Executor.promise((signal) => {
+        watch.promises++
+        return new Promise<string>((resolve, reject) => {
+          const timer = Effect.runForkWith(steps.context)(Effect.sleep(millis))
+          timer.addObserver(() => {
+            watch.promises--
+            if (!signal.aborted) return resolve(id)
+            watch.aborted.push(String((signal.reason as { readonly _tag?: string })?._tag))
+            reject(new Error("told to stop"))
+          })
+          signal.addEventListener("abort", () => timer.interruptUnsafe())
+        })
+      }))),
+    slowEnd: tool("slowEnd", {}, (params) => Effect.onInterrupt(rest(params), () => Effect.sleep(5)))
+  })
+  return { ...tools, cappedTools: [tools.toolkit.tools.capped, inner.toolkit.tools.capped] }
+}
+
+const planned: ReadonlyArray<readonly [tool: string, millis: number]> = [
+  ["success", 0],
+  ["slow", 30],
+  ["flaky", 5],
+  ["limited", 10],
+  ["write", 6],
+  ["hedged", 40],
+  ["capped", 7],
+  ["nested", 4],
+  ["promised", 15],
+  ["limited", 3],
+  ["lock", 5],
+  ["both", 30],
+  ["capped", 7],
+  ["slow", 12],
+  ["write", 4],
+  ["slowEnd", 9],
+  ["success", 0],
+  ["flaky", 1],
+  ["promised", 4],
+  ["hedged", 3]
+]
+
+export const ids: ReadonlyArray<string> = planned.map((_, i) => `c${i}`)
+
+/** The tool of a call. */
+export const toolOf = (id: string): string => planned[ids.indexOf(id)]![0]
+
+const script: Script = [
+  ...[[0, 8], [8, 14], [14, 20]].map(([from, to]) => ({
+    after: 2,
+    parts: planned.slice(from, to).flatMap(([tool, millis], i) =>
+      call(ids[from! + i]!, tool, { id: ids[from! + i], millis })
+    )
+  })),
+  { after: 3, parts: finish() }
+]
+
+const limits: Limiter.Options = {
+  global: Limiter.permits(12),
+  services: {
+    a: [Limiter.permits(1), Limiter.slidingWindow({ limit: 3, window: "50 millis" })],
+    b: Limiter.permits(2),
+    model: [Limiter.permits(1), Limiter.tokenBucket({ capacity: 2, refill: 1, every: "5 millis" })]
+  }
+}
+
+const permitLimits: ReadonlyArray<Limit> = [
+  ["global/0", "global", 12] as const,
+  ["service/a/0", "service/a", 1] as const,
+  ["service/b/0", "service/b", 2] as const,
+  ["service/model/0", "service/model", 1] as const
+].map(([key, group, n]) => ({ key, name: "", group, rule: Limiter.permits(n) }))
+
+const done = <A>(fiber: Fiber.Fiber<A>): A => {
+  const exit = fiber.pollUnsafe()
+  if (exit?._tag !== "Success") throw new Error(`did not end: ${String(exit)}`)
+  return exit.value
+}
+
+/** How far a run has come, and how to disturb it. */
+export class World {
+  readonly steps: Steps
+  readonly watch = new Watch()
+  readonly parts: Array<AnyPart> = []
+  readonly runId: string
+  exit: Exit.Exit<void, unknown> | undefined = undefined
+  /** Handlers at work when the run's own fiber had ended. */
+  runningAtExit = Number.NaN
+  private readonly tools: ReturnType<typeof toolsOf>
+  private readonly limiter: Context.Context<Limiter.Limiter>
+  private readonly store: LimiterStore["Service"]
+  private reader: { readonly interruptUnsafe: () => void } | undefined
+  private fibersBefore = 0
+  private readonly from: number
+
+  constructor(pace: Pace, runId: string) {
+    this.runId = runId
+    const { chance } = random(pace.seed)
+    this.steps = new Steps(pace.opsBeforeYield, undefined, {
+      singly: true,
+      hurries: pace.seed === 0 ? undefined : (millis) => millis <= 20 && chance(0.2)
+    })
+    this.tools = toolsOf(this.watch, this.steps)
+    const scope = Scope.makeUnsafe()
+    const built = this.sync(
+      Effect.gen(function*() {
+        const store = Context.get(yield* Layer.buildWithScope(Layer.fresh(layerMemory), scope), LimiterStore)
+        const limiter = yield* Layer.buildWithScope(Layer.fresh(Limiter.layerStore(limits)), scope).pipe(
+          Effect.provideService(LimiterStore, store)
+        )
+        return { store, limiter }
+      }).pipe(Effect.orDie)
+    )
+    this.store = built.store
+    this.limiter = built.limiter
+    this.fibersBefore = this.steps.fibers
+    this.from = this.steps.taken
+    this.start()
+  }
+
+  /** Whether the run can be named. */
+  get isLive(): boolean {
+    return this.atOnce(Effect.map(Orchestrator.Runs, (runs) => runs.has(this.runId)))
+  }
+
+  /** The steps taken since the run began. */
+  get taken(): number {
+    return this.steps.taken - this.from
+  }
+
+  private start(): void {
+    const context = Context.merge(this.steps.context, this.limiter)
+    const stream = Orchestrator.stream({
+      prompt: "go",
+      toolkit: this.tools.toolkit,
+      runId: this.runId,
+      toolCallConcurrency: 10,
+      timeout: { model: "1 minute", total: "5 minutes" }
+    })
+    const fiber = Effect.runForkWith(context)(
+      Stream.runForEach(stream, (part) => Effect.sync(() => void this.parts.push(part as AnyPart))).pipe(
+        Effect.provide([this.tools.layer, scripted(script)])
+      ) as Effect.Effect<void, unknown>
+    )
+    this.reader = fiber
+    fiber.addObserver((exit) => {
+      this.exit = exit
+      this.runningAtExit = this.watch.running
+    })
+  }
+
+  /** The reader of the stream is interrupted, as by a lost connection. */
+  interrupt(): void {
+    this.reader!.interruptUnsafe()
+  }
+
+  /** Stops the run, one call or a group by name, at once. */
+  cancel(target: { readonly callId?: string; readonly group?: string } = {}): number {
+    return this.atOnce(
+      Orchestrator.cancel({ runId: this.runId, ...target }, CancelReason.branchCancelled("every step"))
+    )
+  }
+
+  /** One step, and what promises do after it. */
+  async take(): Promise<boolean> {
+    const more = this.steps.take()
+    for (let i = 0; i < 8; i++) await undefined
+    return more || this.steps.take()
+  }
+
+  async upTo(step: number): Promise<void> {
+    while (this.taken < step && this.exit === undefined) if (!await this.take()) return
+  }
+
+  async finish(): Promise<void> {
+    await this.upTo(20_000)
+    // What is left of the run has its own time.
+    for (let i = 0; i < 20_000; i++) if (!await this.take()) return
+    throw new Error("steps without end")
+  }
+
+  get now(): number {
+    return this.atOnce(Effect.clockWith((clock) => clock.currentTimeMillis))
+  }
+
+  private atOnce<A>(effect: Effect.Effect<A>): A {
+    return done(Effect.runForkWith(Context.add(this.steps.context, Scheduler.MaxOpsBeforeYield, 2048))(effect))
+  }
+
+  private sync<A>(effect: Effect.Effect<A>): A {
+    const fiber = Effect.runForkWith(this.steps.context)(effect)
+    this.steps.finish()
+    return done(fiber)
+  }
+
+  /** What is still held by anybody: nothing, when all is over. */
+  held(): Readonly<Record<string, number>> {
+    const permits = Object.fromEntries(
+      this.tools.cappedTools.map((tool: Tool.Any, i) => {
+        const { abandoned, limited, nested, used, waiters, watchers } = compile(tool).permits!
+        return [`${tool.name} ${i}`, used + abandoned + waiters.size + nested.size + limited.size + watchers.length]
+      })
+    )
+    const states = this.sync(Effect.orDie(this.store.peek(permitLimits)))
+    return {
+      ...permits,
+      ...Object.fromEntries(
+        states.map((state, i) => [permitLimits[i]!.key, state._tag === "Permits" ? state.held : Number.NaN])
+      ),
+      fibers: this.steps.fibers - this.fibersBefore,
+      sleepers: this.steps.sleepers,
+      handlers: this.watch.running,
+      promises: this.watch.promises,
+      runs: this.sync(Effect.map(Orchestrator.Runs, (runs) => runs.has(this.runId) ? 1 : 0))
+    }
+  }
+
+  /** Every permit of every limit and cap at once; the names of those that cannot be had. */
+  takeAll(): ReadonlyArray<string> {
+    const all = permitLimits.flatMap(({ key, rule }) => {
+      const service = key.split("/")[1]!
+      return rule._tag !== "Permits" || key.startsWith("global")
+        ? []
+        : [this.sync(
+          Limiter.explain(Array.from({ length: rule.permits }, () => ({ service, calls: 1 }))).pipe(
+            Effect.provideContext(this.limiter),
+            Effect.orDie,
+            Effect.map((forecasts) => forecasts.some(({ startMillis }) => startMillis === Infinity) ? [key] : [])
+          )
+        )]
+    })
+    return all.flat()
+  }
+}
