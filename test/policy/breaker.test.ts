@@ -20,7 +20,7 @@ const tag = (service = "s") => Effect.map(Effect.orDie(Breaker.state(service)), 
 const reasonOf = (exit: Exit.Exit<unknown, unknown>): CircuitBreaker.CircuitBreakerErrorReason => {
   const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : assert.fail("it succeeded")
   assert.instanceOf(error, CircuitBreaker.CircuitBreakerError)
-  return (error as CircuitBreaker.CircuitBreakerError).reason
+  return error.reason
 }
 
 describe("Breaker", () => {

@@ -39,7 +39,7 @@ const reasonOf = (exit: Exit.Exit<unknown, unknown>): string => {
   const error = Exit.isFailure(exit) ? exit.cause.reasons[0] : assert.fail("it succeeded")
   const failure = error?._tag === "Fail" ? error.error : assert.fail("it did not fail")
   assert.instanceOf(failure, CircuitBreaker.CircuitBreakerError)
-  return (failure as CircuitBreaker.CircuitBreakerError).reason._tag
+  return failure.reason._tag
 }
 
 describeRedis("Breaker.layerStore on a real Redis", () => {
@@ -112,27 +112,25 @@ describeRedis("Breaker.layerStore on a real Redis", () => {
       }), 60_000)
   })
 
-  layer(Layer.empty, { excludeTestServices: true })((it) => {
-    it.effect(
-      "runs calls unrecorded while Redis is away, or turns them away where it is told to",
-      () =>
-        Effect.gen(function*() {
-          const server = yield* redisServer()
-          const open = yield* breakerOn(server.url, { failures: 1 })
-          const closed = yield* breakerOn(server.url, { failures: 1, onStoreError: "fail" })
-          assert.strictEqual(yield* open.execute("s")(Effect.succeed("up")), "up")
-          yield* server.kill
-          yield* Effect.exit(open.execute("s")(down))
-          assert.strictEqual(yield* open.execute("s")(Effect.succeed("runs")), "runs")
-          assert.strictEqual(reasonOf(yield* Effect.exit(closed.execute("s")(Effect.void))), "CircuitBreakerStoreError")
-          yield* server.start()
-          yield* until(
-            "Redis is asked again",
-            Effect.map(Effect.exit(closed.execute("s")(Effect.void)), Exit.isSuccess)
-          )
-          assert.strictEqual((yield* closed.state("s"))._tag, "Closed")
-        }),
-      60_000
-    )
-  })
+  it.live(
+    "runs calls unrecorded while Redis is away, or turns them away where it is told to",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* redisServer()
+        const open = yield* breakerOn(server.url, { failures: 1 })
+        const closed = yield* breakerOn(server.url, { failures: 1, onStoreError: "fail" })
+        assert.strictEqual(yield* open.execute("s")(Effect.succeed("up")), "up")
+        yield* server.kill
+        yield* Effect.exit(open.execute("s")(down))
+        assert.strictEqual(yield* open.execute("s")(Effect.succeed("runs")), "runs")
+        assert.strictEqual(reasonOf(yield* Effect.exit(closed.execute("s")(Effect.void))), "CircuitBreakerStoreError")
+        yield* server.start()
+        yield* until(
+          "Redis is asked again",
+          Effect.map(Effect.exit(closed.execute("s")(Effect.void)), Exit.isSuccess)
+        )
+        assert.strictEqual((yield* closed.state("s"))._tag, "Closed")
+      }),
+    60_000
+  )
 })
