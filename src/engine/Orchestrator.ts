@@ -204,6 +204,7 @@ const close = (
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
     const reason = Exit.isFailure(exit) ? CancelReason.fromCause(exit.cause) : undefined
+    run.groups?.dissolve()
     run.dispatcher.stopAll(reason ?? CancelReason.callerGone)
     return run.dispatcher.awaitIdle
   }).pipe(Effect.andThen(Effect.sync(() => {
@@ -380,7 +381,8 @@ const resultOf = (
     run.settings.runId,
     run.settings.timers.now() - run.startedAt,
     run.dispatcher.peak,
-    run.turns
+    run.turns,
+    run.groups?.reports
   )
 })
 

@@ -19,6 +19,8 @@ import * as Approvals from "./Approvals.ts"
 import { settle } from "./Attempt.ts"
 import { Call } from "./Call.ts"
 import type { BoundTool, Environment, Listener, Outcome, Tracing } from "./Call.ts"
+import type { GroupsByTool } from "./completions.ts"
+import { Groups } from "./Groups.ts"
 import * as Limits from "./Limits.ts"
 import type { Reason } from "./OrchestratorError.ts"
 import type { PartQueue } from "./PartQueue.ts"
@@ -42,6 +44,7 @@ export interface RunSettings {
   readonly toolCallConcurrency: number
   readonly maxToolCalls: number
   readonly maxRepeats: number
+  readonly completion: GroupsByTool | undefined
 }
 
 /** Where parts go when somebody reads them. */
@@ -57,6 +60,8 @@ export class Run implements Listener {
   readonly startedAt: number
   readonly dispatcher: Dispatcher
   readonly limits: Limits.Limits | undefined
+  /** The groups of its calls, where the run has completion policies. */
+  readonly groups: Groups | undefined
   readonly settings: RunSettings
   private readonly environment: Environment
   private readonly taken: Set<string>
@@ -79,6 +84,9 @@ export class Run implements Listener {
       { awaitsApproval: (call) => this.awaitsApproval(call), queued: (call) => this.queued(call), isRun: true },
       this.limits
     )
+    this.groups = settings.completion === undefined
+      ? undefined
+      : new Groups(settings.completion, settings.timers, this.dispatcher, this.answered)
     this.environment = {
       timers: settings.timers,
       admission: this.dispatcher,
@@ -103,6 +111,7 @@ export class Run implements Listener {
   fail(reason: Reason, calls: "all" | "broken", why: CancelReason.CancelReason): void {
     if (this.fatal !== undefined) return
     this.fatal = reason
+    this.groups?.dissolve()
     if (calls === "all") this.dispatcher.stopAll(why)
     else this.breakTurn(why)
     Deferred.doneUnsafe(this.fatalSignal, Effect.void)
@@ -135,6 +144,7 @@ export class Run implements Listener {
     this.repeats.nextTurn()
     this.dispatcher.turnEndedWell = false
     this.dispatcher.messages = this.prompt.content
+    this.groups?.begin()
     this.turn = new Turn(step, this.settings.timers.now(), this.taken)
     this.emit({ type: "step-start", step, time: this.time })
     return this.turn
@@ -182,7 +192,8 @@ export class Run implements Listener {
     turn.parts.push(sealed)
     this.emit(sealed)
     const call = this.makeCall(turn, id, part.name, part.params, id === part.id ? undefined : part.id)
-    const refusal = this.refusal(turn, call)
+    const late = this.groups?.join(call)
+    const refusal = this.refusal(turn, call) ?? late
     if (refusal !== undefined) this.dispatcher.answer(call, refusal)
     else this.dispatcher.submit(call, false)
   }
@@ -214,7 +225,8 @@ export class Run implements Listener {
 
   private makeCall(turn: Turn, id: string, name: string, params: unknown, wireId?: string): Call {
     const tool = this.settings.tools.get(name) ?? this.unknownTool
-    const call = new Call(id, name, params, turn.step, tool, this.environment, this.answered, wireId)
+    const done = this.groups?.answered ?? this.answered
+    const call = new Call(id, name, params, turn.step, tool, this.environment, done, wireId)
     turn.calls.push(call)
     return call
   }
@@ -231,6 +243,7 @@ export class Run implements Listener {
         (call) => call.tool.compiled.policies.eager === "after-finish"
       )
     }
+    this.groups?.close()
   }
 
   private truncate(
@@ -247,16 +260,19 @@ export class Run implements Listener {
     turn.parts.push(part)
     this.emit(part)
     const call = this.makeCall(turn, id, name, {})
+    this.groups?.join(call)
     this.dispatcher.answer(call, ToolFailure.truncated(name, id))
   }
 
   private breakTurn(why: CancelReason.CancelReason): void {
+    this.groups?.dissolve()
     this.dispatcher.refuseUnstarted("the model's answer broke off before it could start")
     this.dispatcher.stopAll(why, (call) => call.tool.compiled.policies.repeatable)
   }
 
   /** Every call of the turn is answered: the history grows by the turn and its results, in call order. */
   endTurn(turn: Turn): void {
+    this.groups?.end()
     if (Number.isNaN(turn.endedAt)) turn.endedAt = this.settings.timers.now()
     const results = turn.calls.flatMap((call) => call.result === undefined ? [] : [call.result])
     this.prompt = Prompt.concat(this.prompt, Prompt.fromResponseParts([...turn.parts, ...results]))
@@ -293,6 +309,7 @@ export class Run implements Listener {
   }
 
   private awaitsApproval(call: Call): void {
+    this.groups?.left(call)
     const approvalId = `approval_${call.id}`
     const part = Response.makePart("tool-approval-request", { approvalId, toolCallId: call.id })
     this.turn.parts.push(part)
@@ -313,8 +330,10 @@ export class Run implements Listener {
     this.sink?.offerProgress(id, { type: "tool-progress", callId: id, name, result, encodedResult, time: this.time })
   }
 
-  cancelled({ attempts, id, name }: Call, reason: CancelReason.CancelReason): void {
+  cancelled(call: Call, reason: CancelReason.CancelReason): void {
+    const { attempts, id, name } = call
     this.emit({ type: "tool-cancelled", callId: id, name, reason, executionStarted: attempts > 0, time: this.time })
+    this.groups?.stopped(call)
   }
 
   abandoned({ id, name, tool }: Call, reason: CancelReason.CancelReason): void {

@@ -13,8 +13,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Result from "effect/Result"
 import type { ToolResult } from "../../domain/ToolEvent.ts"
+import type { Completions } from "../Branch.ts"
 import { compile } from "./CompiledTool.ts"
+import * as Completion from "./completions.ts"
 import { OrchestratorError } from "./OrchestratorError.ts"
 
 /**
@@ -76,6 +79,7 @@ export const hasToolCall = (name: string): StopCondition => ({ steps }) =>
  * - `stopWhen`: conditions asked after each turn; one that holds ends the run.
  * - `toolCallConcurrency`: handlers of this run at once, an integer of at least 1.
  * - `maxToolCalls`: calls run of one turn; further ones are answered `Rejected`.
+ * - `completion`: when a group of calls of one turn is complete, by group (`Branch`).
  * - `timeout`: `total` for the run, `model` for one turn of the model, `tool` for one attempt of a tool without its own
  *   `ToolPolicy.Timeout`. Unset: no limit.
  * - `modelService`: the service whose limits the model's turns pay, where the program has a `Limiter`; default: the name of the
@@ -94,6 +98,7 @@ export interface Options<Tools extends Record<string, Tool.Any>> {
   readonly stopWhen?: StopCondition | ReadonlyArray<StopCondition> | undefined
   readonly toolCallConcurrency?: number | undefined
   readonly maxToolCalls?: number | undefined
+  readonly completion?: Completions<keyof Tools & string> | undefined
   readonly timeout?: Timeouts | undefined
   readonly modelService?: string | undefined
   readonly runId?: string | undefined
@@ -201,6 +206,7 @@ export interface Resolved {
   readonly maxRepeats: number
   readonly modelService: string | undefined
   readonly modelCost: ((turn: ModelTurn) => number) | undefined
+  readonly completion: Completion.GroupsByTool | undefined
   readonly timeout: {
     readonly total: number | undefined
     readonly model: number | undefined
@@ -254,6 +260,10 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
       catch: (error) => refuse("toolkit", error instanceof Error ? error.message : String(error))
     })
   }
+  const completion = options.completion === undefined
+    ? Result.succeed(undefined)
+    : Completion.resolve(options.completion, options.toolkit.tools)
+  if (Result.isFailure(completion)) return yield* refuse("completion", completion.failure)
   const { stopWhen = [] } = options
   return {
     runId,
@@ -264,6 +274,7 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     timeout,
     modelService: options.modelService ?? config.modelService,
     modelCost: config.modelCost,
+    completion: completion.success,
     ...integers
   }
 })
