@@ -134,7 +134,10 @@ class Attempts implements Governor {
       call.limiterMillis = attempt.limiterMillis
     }
     if (attempt.hedge) this.hedges++
-    else this.watch()
+  }
+
+  suspended(attempt: Call): void {
+    if (!attempt.hedge && !this.isOver) this.watch()
   }
 
   released(): void {
@@ -165,12 +168,16 @@ class Attempts implements Governor {
     const { call, hedges, policy: { hedging } } = this
     const after = hedging === undefined || hedges >= hedging.max ? undefined : hedging.afterMillis()
     if (after === undefined || this.hedgeTimer !== undefined) return
-    this.hedgeTimer = call.environment.timers.addOnce(after, () => {
-      this.hedgeTimer = undefined
-      if (this.running.length === 0 || this.isOver || call.reason !== undefined) return
-      if (hedging!.take()) this.attempt(true)
-      if (!this.isOver) this.watch()
-    })
+    const { timers } = call.environment
+    const fire = () => this.slow()
+    this.hedgeTimer = hedging!.isFixed ? timers.add(after, fire) : timers.addOnce(after, fire)
+  }
+
+  private slow(): void {
+    this.hedgeTimer = undefined
+    if (this.running.length === 0 || this.isOver || this.call.reason !== undefined) return
+    if (this.policy.hedging!.take()) this.attempt(true)
+    if (!this.isOver) this.watch()
   }
 
   // ---- what becomes of the call -----------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ export interface Governor {
   withdraw(): void
   /** The handler of an attempt starts. */
   started(attempt: Call): void
+  /** The handler of an attempt did not end in its first step. */
+  suspended(attempt: Call): void
   /** The handler of an attempt has really ended. */
   released(): void
   /** An attempt was answered without having ended. */
