@@ -79,6 +79,8 @@ export interface Governor {
   halt(reason: CancelReason): void
   /** The call is answered before anything of it has started. */
   withdraw(): void
+  /** Begins no attempt after this, and stops one that waits beside one at work. Gives whether one is at work. */
+  retire(reason: CancelReason): boolean
   /** The handler of an attempt starts. */
   started(attempt: Call): void
   /** The handler of an attempt did not end in its first step. */

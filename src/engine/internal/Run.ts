@@ -94,6 +94,10 @@ export class Run implements Listener {
     this.turn = new Turn(0, this.startedAt, this.taken)
   }
 
+  get isEnding(): boolean {
+    return this.fatal !== undefined || this.isShuttingDown
+  }
+
   get time(): number {
     return this.settings.timers.clock.currentTimeMillisUnsafe()
   }
@@ -120,7 +124,7 @@ export class Run implements Listener {
   shutDown(): void {
     if (this.isShuttingDown) return
     this.isShuttingDown = true
-    this.dispatcher.stopAll(CancelReason.shutdown, (call) => call.state !== "running")
+    this.dispatcher.retire(CancelReason.shutdown)
     const waitsToAsk = Number.isNaN(this.turn.endedAt) && !this.turn.isAsked
     if (waitsToAsk) this.fail(shutDown, "broken", CancelReason.shutdown)
   }
@@ -211,7 +215,10 @@ export class Run implements Listener {
 
   private refusal(turn: Turn, call: Call): ToolFailure.ToolFailure | undefined {
     const { maxRepeats, maxToolCalls } = this.settings
-    if (this.isShuttingDown) return ToolFailure.stopped(call.name, call.id, CancelReason.shutdown, false, false)
+    // What joins a call that runs starts nothing.
+    if (this.isShuttingDown && turn.earlier?.hasFor(call) !== true) {
+      return ToolFailure.stopped(call.name, call.id, CancelReason.shutdown, false, false)
+    }
     if (this.fatal !== undefined) return ToolFailure.notStarted(call.name, call.id, "the run is ending")
     if (call.tool === this.unknownTool) return this.unknown(call)
     if (turn.running > maxToolCalls && turn.earlier?.hasFor(call) !== true) {
