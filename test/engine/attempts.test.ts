@@ -343,7 +343,7 @@ describe("what is told of attempts", () => {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
       yield* TestClock.adjust("1 seconds")
       yield* Fiber.join(fiber)
-      const plain = seen.map(({ idempotencyKey: _, ...rest }) => rest)
+      const plain = seen.map(({ attempt, callId, name, runId }) => ({ callId, name, attempt, runId }))
       assert.deepStrictEqual(plain, [
         { callId: "a", name: "work", attempt: 1, runId: "r" },
         { callId: "b", name: "work", attempt: 1, runId: "r" },

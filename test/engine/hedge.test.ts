@@ -270,7 +270,7 @@ describe("a hedged call", () => {
         speculative === true ? Effect.andThen(Effect.sleep("1 seconds"), use(lease)) : use(lease)
       )
       const work = gated({ hedge: { after: "100 millis", max: 1, budget: 1 } })
-      const run = yield* streamed(work, {}, slow as never)
+      const run = yield* streamed(work, {}, slow)
       yield* TestClock.adjust("3 seconds")
       assert.strictEqual(work.attempts.length, 2)
       yield* work.end(1, Effect.succeed("fine"))
