@@ -7,7 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import type { Retry, ToolEvent } from "../../src/index.ts"
 import { HandLimiter, lease, limiterOf } from "../limiter.ts"
 import { call, calls, scripted } from "../model.ts"
@@ -182,6 +182,39 @@ describe("a hedged call", () => {
         assert.strictEqual(reportOf(parts).calls[0]!.attempts, opens ? 2 : 1)
       }
       assert.deepStrictEqual([...limiter.held, ...limiter.waiting], [])
+    }))
+
+  it.effect("passes the program's limiter at once or not at all, and asks again after the same time", () =>
+    Effect.gen(function*() {
+      const limiter = Limiter.layer({ services: { api: Limiter.permits(2) } })
+      const work = gated({ ...hedged, hedge: { after: "100 millis", budget: 1 }, service: "api" })
+      const run = yield* streamed(work, { ids: ["a", "b", "c"] }, limiter)
+      yield* TestClock.adjust("150 millis")
+      assert.strictEqual(work.attempts.length, 2)
+      yield* work.end(1, Effect.succeed("fine"))
+      // The third call has the room, no hedge.
+      assert.deepStrictEqual(startsOf(run.parts), ["1", "1", "1"])
+      yield* work.end(2, Effect.succeed("fine"))
+      yield* TestClock.adjust("100 millis")
+      assert.deepStrictEqual(startsOf(run.parts), ["1", "1", "1", "2 hedge"])
+      yield* work.end(3, Effect.succeed("fine"))
+      const parts = yield* run.ended
+      assert.deepStrictEqual(statuses(results(parts)), ["a ok", "b ok", "c ok"])
+      assert.deepStrictEqual(reportOf(parts).calls.map(({ attempts }) => attempts), [1, 1, 2])
+    }))
+
+  it.effect("gets none where its run has no place, with a limiter too", () =>
+    Effect.gen(function*() {
+      const limiter = Limiter.layer({ services: { api: Limiter.permits(20) } })
+      const work = gated({ ...hedged, service: "api" })
+      const run = yield* streamed(work, { ids: ["a", "b"], toolCallConcurrency: 1 }, limiter)
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(startsOf(run.parts), ["1"])
+      yield* work.end(1, Effect.succeed("fine"))
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(startsOf(run.parts), ["1", "1"])
+      yield* work.end(2, Effect.succeed("fine"))
+      assert.deepStrictEqual(statuses(results(yield* run.ended)), ["a ok", "b ok"])
     }))
 
   it.effect("never takes the room of a call that waits", () =>
