@@ -166,8 +166,9 @@ class Attempts implements Governor {
   // Looks after a slow attempt, again and again while there was no room.
   private watch(): void {
     const { call, hedges, policy: { hedging } } = this
-    const after = hedging === undefined || hedges >= hedging.max ? undefined : hedging.afterMillis()
-    if (after === undefined || this.hedgeTimer !== undefined) return
+    const isWanted = hedging !== undefined && hedges < hedging.max && !this.isRetired
+    const after = isWanted && this.hedgeTimer === undefined ? hedging.afterMillis() : undefined
+    if (after === undefined) return
     this.hedgeTimer = call.environment.timers.addOnce(after, () => {
       this.hedgeTimer = undefined
       if (this.running.length === 0 || this.isOver || call.reason !== undefined) return
