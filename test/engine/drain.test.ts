@@ -401,25 +401,26 @@ describe("Orchestrator.drain, with Retry", () => {
     const stage = new Stage()
     const { layer, toolkit } = failing(stage, "succeeds", { hedge: { after: "1 second" } })
     return Effect.gen(function*() {
-      const run = (id: string, places: number) =>
+      const run = (places: number, ...ids: ReadonlyArray<string>) =>
         Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: places }).pipe(
-          Effect.provide(scripted(calls(work(id)))),
+          Effect.provide(scripted(calls(...ids.map((id) => work(id))))),
           Effect.flip,
           Effect.forkChild
         )
-      // The hedge of the first waits for a place; that of the second has not been thought of.
-      const first = yield* run("a", 1)
+      // The hedges of the first run wait for a place; that of the second has not been thought of.
+      const first = yield* run(2, "a", "x")
       yield* TestClock.adjust("1 second")
-      const second = yield* run("b", 5)
+      const second = yield* run(5, "b")
       yield* settle
       const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
       yield* TestClock.adjust("1 minute")
-      assert.deepStrictEqual(stage.started, ["a", "b"])
+      yield* stage.open("x")
+      assert.deepStrictEqual(stage.started, ["a", "x", "b"])
       yield* stage.open("a", "b")
       yield* Fiber.join(drain)
-      assert.deepStrictEqual(answered(yield* Fiber.join(first)), ["a ok"])
+      assert.deepStrictEqual(answered(yield* Fiber.join(first)), ["a ok", "x ok"])
       assert.deepStrictEqual(answered(yield* Fiber.join(second)), ["b ok"])
-      assert.deepStrictEqual([stage.started, stage.interrupted], [["a", "b"], []])
+      assert.deepStrictEqual([stage.started, stage.interrupted], [["a", "x", "b"], []])
     }).pipe(Effect.provide([layer, Orchestrator.layerRuns()]))
   })
 

@@ -44,6 +44,7 @@ class Attempts implements Governor {
   private active = 0
   private isOver = false
   private isRetired = false
+  /** Further attempts beside a slow one, started or on their way. */
   private hedges = 0
   private timer: Timer | undefined = undefined
   private hedgeTimer: Timer | undefined = undefined
@@ -121,6 +122,7 @@ class Attempts implements Governor {
     attempt.hedge = hedge
     attempt.span = call.span
     this.running.push(attempt)
+    if (hedge) this.hedges++
     call.environment.admission.attempting(attempt)
     this.next(attempt)
   }
@@ -134,8 +136,7 @@ class Attempts implements Governor {
       call.startedAt = attempt.startedAt
       call.limiterMillis = attempt.limiterMillis
     }
-    if (attempt.hedge) this.hedges++
-    else this.watch()
+    if (!attempt.hedge) this.watch()
   }
 
   released(): void {
@@ -152,7 +153,8 @@ class Attempts implements Governor {
 
   private readonly attempted = (attempt: Call, outcome: Outcome): void => {
     const { call } = this
-    this.running.splice(this.running.indexOf(attempt), 1)
+    // A new array: an old one may be walked through, by what stops its attempts.
+    this.running = this.running.length === 1 ? [] : this.running.filter((other) => other !== attempt)
     if (attempt.abandoned) this.abandoned = attempt.reason
     call.brokenCleanUp ??= attempt.brokenCleanUp
     if (!this.isOver) this.decide({ attempt, outcome })
@@ -180,12 +182,16 @@ class Attempts implements Governor {
     const { attempt, outcome } = ended
     const { call, running } = this
     const isUnstartedHedge = attempt.hedge && attempt.attempts === 0
-    if (isUnstartedHedge) this.policy.hedging!.putBack()
+    if (isUnstartedHedge) {
+      this.hedges--
+      this.policy.hedging!.putBack()
+    }
     if (call.attempts === 0) call.limiterMillis = attempt.limiterMillis
     if (call.reason !== undefined) return this.stopIfQuiet(call.reason)
     if (!outcome.isFailure) return this.succeed(ended)
     if (!isUnstartedHedge) this.last = ended
     if (running.length === 0) this.failed(this.last ?? ended)
+    else if (isUnstartedHedge) this.watch()
   }
 
   private succeed({ attempt, outcome }: Failed): void {
@@ -228,7 +234,7 @@ class Attempts implements Governor {
     }
     this.answer(outcome, attempt.exit)
     const reason = CancelReason.superseded(`attempt ${attempt.attempts}`)
-    for (const loser of [...this.running]) Attempt.stop(loser, reason)
+    for (const loser of this.running) Attempt.stop(loser, reason)
   }
 
   private answer(outcome: Outcome, exit: Exit.Exit<unknown, unknown> | undefined): void {
@@ -258,7 +264,7 @@ class Attempts implements Governor {
   halt(reason: CancelReason.CancelReason): void {
     this.forgetHedges()
     // One that was being stopped for a reason of its own has been halted already.
-    for (const attempt of [...this.running]) if (attempt.reason === reason) Attempt.halt(attempt, reason)
+    for (const attempt of this.running) if (attempt.reason === reason) Attempt.halt(attempt, reason)
     this.stopIfQuiet(reason)
   }
 
@@ -282,7 +288,7 @@ class Attempts implements Governor {
 
   withdraw(): void {
     this.close()
-    for (const attempt of [...this.running]) Attempt.stop(attempt, unstarted)
+    for (const attempt of this.running) Attempt.stop(attempt, unstarted)
     this.call.released = true
   }
 }

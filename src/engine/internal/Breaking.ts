@@ -61,7 +61,7 @@ class GuardedCall implements Guarded {
     const { fiber, resume, state } = this
     if (state === "ended") return
     this.state = "ended"
-    if (resume !== undefined) resume(countedExit(outcome))
+    if (resume !== undefined) resume(countedExit(outcome, this.call.exit))
     else fiber?.interruptUnsafe()
   }
 
@@ -96,11 +96,13 @@ class GuardedCall implements Guarded {
   }
 }
 
-// Stopped for its own slowness it counts as a failure; for anybody else's sake it says nothing about the service.
-const countedExit = ({ isFailure, result, status }: Outcome): Effect.Effect<void, unknown> => {
+// Stopped for its own slowness it has failed; stopped for anybody else's sake, or never begun, it says nothing of the service.
+const countedExit = (
+  { isFailure, result, status }: Outcome,
+  exit: Exit.Exit<unknown, unknown> | undefined
+): Effect.Effect<void, unknown> => {
   if (!isFailure) return Effect.void
   if (status === "Cancelled" || status === "Rejected" || status === "NotStarted") return Effect.interrupt
-  if (status !== "TimedOut") return Effect.fail(result)
-  const { clock, executionStarted } = result as Extract<ToolFailure.ToolFailure, { readonly _tag: "TimedOut" }>
-  return executionStarted && (clock === "attempt" || clock === "deadline") ? Effect.fail(result) : Effect.interrupt
+  if (status === "TimedOut" && (result as { readonly clock: string }).clock !== "attempt") return Effect.interrupt
+  return exit !== undefined && Exit.isFailure(exit) ? Effect.failCause(exit.cause) : Effect.fail(result)
 }

@@ -44,6 +44,8 @@ export interface BoundTool {
   readonly handler: Tool.Handler<string>["handler"]
   readonly context: Context.Context<never>
   readonly timeoutMillis: number | undefined
+  /** How long its first step may take before it counts as blocking the event loop. */
+  readonly blockedMillis: number
   readonly run: Runner
 }
 
@@ -181,6 +183,8 @@ export class Call implements Holder {
   followers: Array<Call> | undefined = undefined
   /** What its handler ended with after it was stopped, where its clean-up died. */
   brokenCleanUp: Exit.Failure<unknown, unknown> | undefined = undefined
+  /** What its attempts have in common for those they ask; made when somebody wants it. */
+  key: string | undefined = undefined
   /** The wire's id, where the call got one of its own. */
   readonly wireId: string | undefined
   readonly id: string

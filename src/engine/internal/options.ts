@@ -115,12 +115,16 @@ export interface Options<Tools extends Record<string, Tool.Any>> {
  * @category models
  * @since 0.1.0
  */
-export type FailoverPlan = ExecutionPlan.ExecutionPlan<{
-  provides: LanguageModel.LanguageModel
-  input: AiError.AiError
-  error: unknown
-  requirements: never
-}>
+export type FailoverPlan = Pick<
+  // The whole type is invariant in what it provides; a plan whose models bring their provider's name would not do.
+  ExecutionPlan.ExecutionPlan<{
+    provides: LanguageModel.LanguageModel
+    input: AiError.AiError
+    error: unknown
+    requirements: never
+  }>,
+  "steps"
+>
 
 /**
  * The clocks of one asking of the model.
