@@ -409,6 +409,7 @@ describe("Orchestrator.drain, with Retry", () => {
         )
       // The hedges of the first run wait for a place; that of the second has not been thought of.
       const first = yield* run(2, "a", "x")
+      yield* settle
       yield* TestClock.adjust("1 second")
       const second = yield* run(5, "b")
       yield* settle
