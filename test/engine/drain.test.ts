@@ -417,6 +417,8 @@ describe("Orchestrator.drain, with Retry", () => {
       // The hedge of b asks its limit; that of a is not due yet.
       assert.strictEqual([...limiter.waiting].length, 1)
       const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
+      yield* settle
+      assert.strictEqual([...limiter.waiting].length, 0)
       yield* TestClock.adjust("1 minute")
       yield* limiter.allow("api", 5)
       yield* settle

@@ -167,7 +167,7 @@ class Attempts implements Governor {
   private watch(): void {
     const { call, hedges, policy: { hedging } } = this
     const after = hedging === undefined || hedges >= hedging.max ? undefined : hedging.afterMillis()
-    if (after === undefined || this.hedgeTimer !== undefined) return
+    if (after === undefined || this.hedgeTimer !== undefined || this.isRetired) return
     this.hedgeTimer = call.environment.timers.addOnce(after, () => {
       this.hedgeTimer = undefined
       if (this.running.length === 0 || this.isOver || call.reason !== undefined) return
