@@ -64,11 +64,23 @@ const raise: Raise = {
   secrets: []
 }
 
+/** Reads a body byte by byte: which parts are there after each, and what the end of the body brings. */
+export const reading = (exchange: Exchange): {
+  readonly push: (bytes: Uint8Array) => Parts
+  readonly end: () => { readonly parts: Parts; readonly ending: Ending }
+} => {
+  const state = Wire.initial(decoderOf(exchange.api), raise)
+  return {
+    push: (bytes) => Wire.push(state, bytes),
+    end: () => ({ parts: Wire.end(state), ending: state.ending })
+  }
+}
+
 const decoderOf = (api: Exchange["api"]): Decoder<never> =>
   (api === "chat" ? ChatStream.decoder : ResponsesStream.decoder) as never
 
 // A turn that was cut holds half a call; what is no complete object then must not be handed on.
-const wanted = (exchange: Exchange): ReadonlyArray<Call> =>
+export const wanted = (exchange: Exchange): ReadonlyArray<Call> =>
   exchange.calls.filter((call) => !exchange.cut || typeof independentParse(call.arguments) === "object").map((
     call
   ) => ({ id: call.id, name: call.name, params: independentParse(call.arguments) }))

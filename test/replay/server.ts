@@ -13,12 +13,18 @@ export interface Seen {
   readonly body: Record<string, unknown>
 }
 
-/** What the provider sends back. `hangUp` destroys the socket after the last chunk. */
+/**
+ * What the provider sends back. `hangUp` destroys the socket after the last chunk, `reset` before anything is sent; `stall`:
+ * nothing comes after the last chunk, and with no chunks no headers either; `everyMillis`: a wait before each chunk.
+ */
 export interface Answer {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly chunks: ReadonlyArray<Uint8Array>
   readonly hangUp?: boolean
+  readonly reset?: boolean
+  readonly stall?: boolean
+  readonly everyMillis?: number
 }
 
 export type Provider = (seen: Seen, turn: number) => Answer
@@ -48,11 +54,16 @@ export const start = async (): Promise<Server> => {
       }
       mount.seen.push(seen)
       const answer = mount.provider(seen, mount.seen.length - 1)
+      if (answer.reset === true) return void request.socket.destroy()
+      if (answer.stall === true && answer.chunks.length === 0) return
       response.writeHead(answer.status, { ...answer.headers })
       const write = (at: number): void => {
         if (response.destroyed) return
         const chunk = answer.chunks[at]
-        if (chunk !== undefined) return void response.write(chunk, () => write(at + 1))
+        const next = () =>
+          answer.everyMillis === undefined ? write(at + 1) : setTimeout(write, answer.everyMillis, at + 1)
+        if (chunk !== undefined) return void response.write(chunk, next)
+        if (answer.stall === true) return
         if (answer.hangUp === true) response.socket?.destroy()
         else response.end()
       }

@@ -56,6 +56,19 @@ const exchangeOf = ({ id, recorded }: Named): Exchange => ({
 const isCustom = (body: string, call: WantedCall): boolean =>
   [...body.matchAll(/\{[^{}]*"custom_tool_call"[^{}]*\}/g)].some(([item]) => item.includes(`"${call.id}"`))
 
+/** Every recorded stream that speaks one of our wires, and how many there are of each other format. */
+export const streamed = (
+  folder: string
+): { readonly ours: ReadonlyArray<Exchange>; readonly others: Readonly<Record<string, number>> } => {
+  const all = load(folder).filter(({ recorded: { response } }) => response.stream === true && response.status < 400)
+  const others: Record<string, number> = {}
+  for (const { recorded } of all) {
+    const format = recorded.expect?.format ?? "unknown"
+    if (!isOurs(recorded)) others[format] = (others[format] ?? 0) + 1
+  }
+  return { ours: all.filter(({ recorded }) => isOurs(recorded)).map(exchangeOf), others }
+}
+
 /** Replays every exchange of the set's folder. */
 export const replay = async (folder: string): Promise<SetReport> => {
   const tally = new Tally("wire")

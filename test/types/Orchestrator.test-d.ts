@@ -1,7 +1,8 @@
 import type { Effect, Stream } from "effect"
-import { Context, Effect as E, Schema } from "effect"
+import { Context, Effect as E, ExecutionPlan, Layer, Schedule, Schema } from "effect"
 import type { AiError, LanguageModel } from "effect/ai"
 import { Tool, Toolkit } from "effect/ai"
+import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import type { ToolEvent, ToolFailure } from "../../src/index.ts"
 import { Executor, Orchestrator } from "../../src/index.ts"
 
@@ -51,6 +52,37 @@ export const governed: Effect.Effect<
   never,
   Tool.Handler<"search"> | Tool.Handler<"lookup">
 > = Executor.govern(toolkit)
+
+// Models to turn to: layers and contexts that need nothing more, whatever else they bring and however they may fail.
+const Named = OpenAi.layer({ model: "m", apiKey: "k" })
+const FromEnvironment = OpenAi.layerConfig()
+export const failover: Orchestrator.FailoverPlan = ExecutionPlan.make(
+  { provide: Named, attempts: 2, while: (error: AiError.AiError) => error.isRetryable },
+  { provide: FromEnvironment, schedule: Schedule.spaced("1 second") }
+)
+Orchestrator.run({ prompt: "hi", toolkit, failover })
+const Needy = Layer.unwrap(E.map(Db, () => Named))
+// @ts-expect-error a layer that needs what the run does not have
+Orchestrator.run({ prompt: "hi", toolkit, failover: ExecutionPlan.make({ provide: Needy }) })
+// ... is provided with it before.
+export const satisfied = E.map(
+  ExecutionPlan.make({ provide: Needy }).captureRequirements,
+  (plan) => Orchestrator.run({ prompt: "hi", toolkit, failover: plan })
+)
+// @ts-expect-error it brings no model
+Orchestrator.run({ prompt: "hi", toolkit, failover: ExecutionPlan.make({ provide: Context.make(Db, { name: "" }) }) })
+const misled = ExecutionPlan.make({ provide: Named, while: (said: string) => said === "" })
+// @ts-expect-error its rules are asked with the model's error
+Orchestrator.run({ prompt: "hi", toolkit, failover: misled })
+
+Orchestrator.run({ prompt: "hi", toolkit, timeout: { model: "1 minute" } })
+Orchestrator.run({
+  prompt: "hi",
+  toolkit,
+  timeout: { model: { firstByte: "5 seconds", idle: 2000, total: "1 minute" } }
+})
+// @ts-expect-error a clock that does not exist
+Orchestrator.run({ prompt: "hi", toolkit, timeout: { model: { firstbyte: "5 seconds" } } })
 
 // A result is typed by its tool: success, the tool's own failure, or a ToolFailure.
 export const results = E.map(run, (result) =>

@@ -62,12 +62,11 @@ const askAgain = Effect.fnUntraced(function*(asker: Asker, turn: Turn): Effect.f
   let attempts = beginAttempts(asker)
   let rules = yield* models.begin
   for (;;) {
-    yield* pause(run, turn, attempts)
-    const exit = yield* Effect.exit(ask(asker, turn))
+    const exit = yield* Effect.exit(Effect.andThen(pause(asker, turn, attempts), ask(asker, turn)))
     if (Exit.isSuccess(exit)) return attempts?.succeeded()
     const failure = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
     // A defect is the adapter's, a run that ends asks no more, and what makes no sense here makes none elsewhere.
-    if (failure === undefined || run.fatal !== undefined || isInvalid(failure)) return yield* exit
+    if (failure === undefined || run.isEnding || isInvalid(failure)) return yield* exit
     const retried = yield* sameModel(attempts, rules, failure)
     if (retried !== undefined) {
       yield* startAnew(run, turn, retried, failure)
@@ -85,23 +84,41 @@ const beginAttempts = ({ models, retry, run }: Asker): Retry.Attempts | undefine
   retry?.begin({ service: models.current.service }, run.settings.context)
 
 // The policy hears of every failure, since it learns from them when the service may be asked again; only where the plan has rules
-// of its own it does not decide. A limit that let nobody through is not pressed.
+// of its own it does not decide. Where one of our own policies let nobody through, nobody was asked, and nobody waits for it.
 const sameModel = (
   attempts: Retry.Attempts | undefined,
   rules: Rules | undefined,
   failure: Failure
 ): Effect.Effect<number | undefined> => {
-  const told = attempts === undefined || failure instanceof Rejected ? Effect.undefined : attempts.failed(failure)
+  if (failure instanceof Rejected || isCircuit(failure)) return Effect.undefined
+  const told = attempts === undefined ? Effect.undefined : attempts.failed(failure)
   return rules === undefined ? told : Effect.andThen(told, rules(asAiError(failure)))
 }
 
-const pause = Effect.fnUntraced(function*(run: Run, turn: Turn, attempts: Retry.Attempts | undefined) {
+// A service that wants to be left alone for longer than a turn may wait is not asked at all.
+const pause = Effect.fnUntraced(function*(
+  { models, run }: Asker,
+  turn: Turn,
+  attempts: Retry.Attempts | undefined
+): Effect.fn.Return<void, Rejected> {
   if (attempts === undefined) return
-  for (let millis = attempts.pauseMillis(); millis > 0; millis = attempts.pauseMillis()) {
+  for (;;) {
+    const refused = attempts.refusedMillis()
+    if (refused !== undefined) return yield* turnedAway(models.current.service, refused)
+    const millis = attempts.pauseMillis()
+    if (!(millis > 0)) return
     yield* Effect.sleep(Duration.millis(Math.ceil(millis)))
     turn.paused(run.settings.timers.now())
   }
 })
+
+const turnedAway = (service: string, retryAfterMillis: number): Rejected =>
+  new Rejected({
+    reason: "RateLimited",
+    limit: service,
+    retryAfterMillis,
+    message: `${service} has asked to be left alone for ${retryAfterMillis} ms more`
+  })
 
 const startAnew = (
   run: Run,
@@ -181,8 +198,9 @@ const readAnswer = (
     }) as Stream.Stream<Response.AnyPart, AiError.AiError>,
     (parts) => {
       turn.touched = true
-      clock?.heard()
       parts.forEach(run.route)
+      // Behind them: what a handler did in its first step was not the model's time.
+      clock?.heard()
       return sink === undefined ? Effect.void : sink.gate
     }
   ).pipe(current.context === undefined ? (read) => read : Effect.provideContext(current.context))

@@ -82,11 +82,11 @@ export class ModelClock {
     })
   }
 
-  // What has arrived while this thread was busy gets one turn of the event loop to be read.
+  // What has arrived while this thread was busy gets its time to be read.
   private watchSilence(millis: number, due: () => void): Timer {
     const timer = this.add(millis, () => {
       if (this.timers.now() - timer.at < busyMillis) due()
-      else this.silent = this.add(1, due)
+      else this.silent = this.add(busyMillis, due)
     })
     return timer
   }

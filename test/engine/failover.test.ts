@@ -1,0 +1,262 @@
+/** The models a run turns to when the one of its context fails: `failover`. */
+import { assert, describe, it } from "@effect/vitest"
+import * as LanguageModel from "effect/ai/LanguageModel"
+import * as Model from "effect/ai/Model"
+import * as Effect from "effect/Effect"
+import * as ExecutionPlan from "effect/ExecutionPlan"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
+import type { AnyPart } from "../../src/domain/ToolEvent.ts"
+import { Orchestrator, ToolPolicy } from "../../src/index.ts"
+import * as Breaker from "../../src/policy/Breaker.ts"
+import * as Limiter from "../../src/policy/Limiter.ts"
+import { aiError, call, calls, finish, recording, says } from "../model.ts"
+import type { Script } from "../model.ts"
+import { refused, retrying } from "../retry.ts"
+import { settle, Stage, statuses } from "../stage.ts"
+
+const setUp = () => {
+  const stage = new Stage()
+  return { stage, ...ToolPolicy.define({ save: stage.tool() }) }
+}
+
+/** A provider of its own: its model, how often it was built and given back, what it was asked. */
+const provider = (name: string, ...scripts: ReadonlyArray<Script>) => {
+  const { layer: model, requests } = recording(...scripts)
+  const lives = { built: 0, closed: 0 }
+  const layer = Layer.mergeAll(model, Layer.succeed(Model.ProviderName, name)).pipe(
+    Layer.merge(Layer.effectDiscard(Effect.acquireRelease(
+      Effect.sync(() => lives.built++),
+      () => Effect.sync(() => lives.closed++)
+    )))
+  )
+  return { layer, requests, lives }
+}
+
+const first = (...scripts: ReadonlyArray<Script>) => provider("one", ...scripts)
+const always = (script: Script) => Array.from({ length: 20 }, () => script)
+const broken: Script = [{ fail: aiError }]
+const denied: Script = [{ fail: refused }]
+const save = (id: string, what = id) => call(id, "save", { id: what })
+
+describe("failover", () => {
+  it.effect("turns to the next model when the context's fails, at once, also for what no repetition helps", () => {
+    const { layer, toolkit } = setUp()
+    const [one, two] = [first(denied), provider("two", says("two"))]
+    return Effect.gen(function*() {
+      const parts: Array<AnyPart> = []
+      const plan = ExecutionPlan.make({ provide: two.layer })
+      yield* Orchestrator.stream({ prompt: "go", toolkit, failover: plan }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => parts.push(part as AnyPart)))
+      )
+      const end = parts.at(-1)
+      assert.strictEqual(end?.type === "run-finish" ? end.text : "", "two")
+      assert.deepInclude(parts.find((part) => part.type === "step-retry"), {
+        step: 1,
+        attempt: 1,
+        delayMillis: 0,
+        message: refused.message,
+        failover: true
+      })
+      assert.deepStrictEqual([one.requests.length, two.requests.length], [1, 1])
+      assert.deepStrictEqual(two.lives, { built: 1, closed: 1 })
+    }).pipe(Effect.provide([layer, one.layer]))
+  })
+
+  it.effect("comes after the retries, adopts what the first model's answer started, and stays for the run", () => {
+    const { layer, stage, toolkit } = setUp()
+    const one = first([save("a"), { fail: aiError }], [save("b", "a"), { fail: aiError }])
+    const two = provider("two", [[...save("c", "a"), ...finish()]], calls(save("d")), says("done"))
+    const retry = retrying([0])
+    return Effect.gen(function*() {
+      yield* stage.open("a", "d")
+      const result = yield* Orchestrator.run({
+        prompt: "go",
+        toolkit,
+        failover: ExecutionPlan.make({ provide: two.layer })
+      })
+      assert.deepStrictEqual(stage.started, ["a", "d"])
+      assert.deepStrictEqual(statuses(result.toolResults), ["c ok", "d ok"])
+      assert.deepStrictEqual([one.requests.length, two.requests.length], [2, 3])
+      assert.deepStrictEqual(two.lives, { built: 1, closed: 1 })
+      assert.deepStrictEqual(retry.told.begun, ["one", "two", "two", "two"])
+      assert.strictEqual(result.report.steps[0]?.attempts, 3)
+    }).pipe(Effect.provide([layer, one.layer, retry.layer]))
+  })
+
+  it.effect("builds nothing while the context's model answers", () => {
+    const { layer, toolkit } = setUp()
+    const two = provider("two")
+    return Effect.gen(function*() {
+      yield* Orchestrator.run({ prompt: "go", toolkit, failover: ExecutionPlan.make({ provide: two.layer }) })
+      assert.deepStrictEqual(two.lives, { built: 0, closed: 0 })
+    }).pipe(Effect.provide([layer, first(says("one")).layer]))
+  })
+
+  it.effect("gives back what a step built when the run fails or is interrupted", () => {
+    const { layer, toolkit } = setUp()
+    const two = provider("two", denied, [{ wait: Effect.never }])
+    const run = Orchestrator.run({ prompt: "go", toolkit, failover: ExecutionPlan.make({ provide: two.layer }) })
+    return Effect.gen(function*() {
+      assert.strictEqual(yield* Effect.flip(run), refused)
+      assert.deepStrictEqual(two.lives, { built: 1, closed: 1 })
+      const fiber = yield* Effect.forkChild(run)
+      yield* settle
+      assert.deepStrictEqual(two.lives, { built: 2, closed: 1 })
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(two.lives, { built: 2, closed: 2 })
+    }).pipe(Effect.provide([layer, first(...always(denied)).layer]))
+  })
+
+  it.effect("keeps a step's attempts and schedule, and asks the next step after them", () => {
+    const { layer, toolkit } = setUp()
+    const one = first(...always(broken))
+    const two = provider("two", ...always(broken))
+    const three = provider("three", broken, says("three"))
+    const plan = ExecutionPlan.make(
+      { provide: two.layer, attempts: 3, schedule: Schedule.spaced("1 second") },
+      { provide: three.layer, attempts: 2 }
+    )
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, failover: plan }))
+      yield* settle
+      assert.deepStrictEqual([one, two].map(({ requests }) => requests.length), [1, 0])
+      for (const asked of [1, 2, 3]) {
+        yield* TestClock.adjust(1000)
+        assert.strictEqual(two.requests.length, asked)
+      }
+      assert.strictEqual((yield* Fiber.join(fiber)).text, "three")
+      assert.strictEqual(three.requests.length, 2)
+    }).pipe(Effect.provide([layer, one.layer]))
+  })
+
+  it.effect("asks a step's while, and passes over a step that will not have the failure", () => {
+    const { layer, toolkit } = setUp()
+    const [two, three] = [provider("two"), provider("three", says("three"))]
+    const seen: Array<unknown> = []
+    const plan = ExecutionPlan.make(
+      {
+        provide: two.layer,
+        while: (error: unknown) => {
+          seen.push(error)
+          return false
+        }
+      },
+      { provide: three.layer, while: () => Effect.succeed(true) }
+    )
+    return Effect.gen(function*() {
+      const result = yield* Orchestrator.run({ prompt: "go", toolkit, failover: plan })
+      assert.strictEqual(result.text, "three")
+      assert.deepStrictEqual(seen, [refused])
+      assert.strictEqual(two.lives.built, 0)
+    }).pipe(Effect.provide([layer, first(denied).layer]))
+  })
+
+  it.effect("lets the program's Retry decide about a step that says nothing itself, by its own service", () => {
+    const { layer, toolkit } = setUp()
+    const two = provider("two", broken, broken, says("two"))
+    const retry = retrying([0, 0])
+    return Effect.gen(function*() {
+      const plan = ExecutionPlan.make({ provide: two.layer })
+      const result = yield* Orchestrator.run({ prompt: "go", toolkit, modelService: "mine", failover: plan })
+      assert.strictEqual(result.text, "two")
+      assert.deepStrictEqual(retry.told.begun, ["mine", "two"])
+      assert.deepStrictEqual(retry.told.failed, [refused, aiError, aiError])
+    }).pipe(Effect.provide([layer, first(denied).layer, retry.layer]))
+  })
+
+  it.effect("takes a layer that cannot be built for a failure of that step", () => {
+    const { layer, toolkit } = setUp()
+    const bad = Layer.effect(LanguageModel.LanguageModel, Effect.fail({ why: "no key" }))
+    const two = provider("two", says("two"))
+    return Effect.gen(function*() {
+      const both = ExecutionPlan.make({ provide: bad }, { provide: two.layer })
+      assert.strictEqual((yield* Orchestrator.run({ prompt: "go", toolkit, failover: both })).text, "two")
+      const error = yield* Effect.flip(
+        Orchestrator.run({ prompt: "go", toolkit, failover: ExecutionPlan.make({ provide: bad }) })
+      )
+      assert.strictEqual(error._tag, "AiError")
+      assert.include(error.message, "step 1 of the failover plan could not be built: {\"why\":\"no key\"}")
+    }).pipe(Effect.provide([layer, first(...always(denied)).layer]))
+  })
+
+  it.effect("takes a context as well as a layer, and a default of the program", () => {
+    const { layer, toolkit } = setUp()
+    return Effect.gen(function*() {
+      const context = yield* Layer.build(provider("two", says("two")).layer)
+      const failover = ExecutionPlan.make({ provide: context })
+      const config = yield* Orchestrator.Config
+      const result = yield* Effect.provideService(
+        Orchestrator.run({ prompt: "go", toolkit }),
+        Orchestrator.Config,
+        { ...config, failover }
+      )
+      assert.strictEqual(result.text, "two")
+    }).pipe(Effect.provide([layer, first(denied).layer]))
+  })
+
+  it.effect("turns away from a model whose limit lets nobody through, to one that has limits of its own", () => {
+    const { layer, toolkit } = setUp()
+    const [one, two] = [first(), provider("two", says("two"))]
+    const limits = Limiter.layer({
+      services: { one: Limiter.slidingWindow({ limit: 1, window: "1 hour" }), two: Limiter.permits(1) },
+      maxWait: "1 second"
+    })
+    return Effect.gen(function*() {
+      yield* Limiter.withAdmission({ service: "one" })(Effect.void)
+      const fiber = yield* Effect.forkChild(
+        Orchestrator.run({ prompt: "go", toolkit, failover: ExecutionPlan.make({ provide: two.layer }) })
+      )
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(fiber)).text, "two")
+      assert.strictEqual(one.requests.length, 0)
+    }).pipe(Effect.provide([layer, one.layer, limits]))
+  })
+
+  it.effect("turns away from a model whose circuit is open; with nobody left the error names the circuit", () => {
+    const { layer, toolkit } = setUp()
+    const [one, two] = [first(...always(broken)), provider("two", says("two"))]
+    const run = Orchestrator.run({ prompt: "go", toolkit })
+    return Effect.gen(function*() {
+      for (let i = 0; i < 2; i++) assert.strictEqual(yield* Effect.flip(run), aiError)
+      const error = yield* Effect.flip(run)
+      assert.strictEqual(one.requests.length, 2)
+      assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "Rejected")
+      if (error._tag !== "OrchestratorError" || error.reason._tag !== "Rejected") return
+      assert.include(error.reason.limit, "one")
+      assert.include(error.message, "the circuit of")
+      assert.isTrue(error.isRetryable)
+      assert.strictEqual(error.reason.retryAfterMillis, 30_000)
+      const failover = ExecutionPlan.make({ provide: two.layer })
+      assert.strictEqual((yield* Orchestrator.run({ prompt: "go", toolkit, failover })).text, "two")
+      assert.strictEqual(one.requests.length, 2)
+    }).pipe(Effect.provide([layer, one.layer, Breaker.layer({ failures: 2 })]))
+  })
+
+  it.effect("is not asked for a defect", () => {
+    const { layer, toolkit } = setUp()
+    const two = provider("two")
+    const failover = ExecutionPlan.make({ provide: two.layer })
+    const dying = first([{ wait: Effect.die(new Error("a bug in the adapter")) }])
+    return Effect.gen(function*() {
+      const exit = yield* Effect.exit(Orchestrator.run({ prompt: "go", toolkit, failover }))
+      assert.include(String(exit), "a bug in the adapter")
+      assert.strictEqual(two.lives.built, 0)
+    }).pipe(Effect.provide([layer, dying.layer]))
+  })
+
+  it.effect("is a policy that run-start does not list: it is an option of the run", () => {
+    const { layer, toolkit } = setUp()
+    const limits = Limiter.layer({ services: {} })
+    return Effect.gen(function*() {
+      const parts = yield* Stream.runCollect(Orchestrator.stream({ prompt: "go", toolkit }))
+      const start = parts.find((part) => part.type === "run-start")
+      assert.deepStrictEqual(start?.policies, ["limiter", "retry", "breaker"])
+    }).pipe(
+      Effect.provide([layer, first(says("one")).layer, limits, retrying([]).layer, Breaker.layer()])
+    )
+  })
+})
