@@ -19,6 +19,8 @@ import * as Waterfall from "./Waterfall.ts"
  */
 export interface Screen {
   readonly show: (parts: ReadonlyArray<AnyPart>) => Effect.Effect<void>
+  /** One line for the person, on standard error, beside whatever is drawn. */
+  readonly note: (line: string) => Effect.Effect<void>
   /** The last picture stays. */
   readonly end: Effect.Effect<void>
 }
@@ -26,6 +28,7 @@ export interface Screen {
 /** One part a line. @category constructors @since 0.1.0 */
 export const json: Screen = {
   show: (parts) => Output.out(parts.map((part) => `${JSON.stringify(toJson(part))}\n`).join("")),
+  note: Output.complain,
   end: Effect.void
 }
 
@@ -40,6 +43,7 @@ export const plain: Effect.Effect<Screen> = Effect.map(Clock.currentTimeMillis, 
   return {
     show: (parts) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => Output.out(parts.map((part) => line(part, now)).join(""))),
+    note: Output.complain,
     end: Effect.void
   }
 })
@@ -77,6 +81,13 @@ export const live: Effect.Effect<Screen, never, Scope.Scope> = Effect.gen(functi
     show: (parts) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         for (const part of parts) state = Waterfall.advance(state, part, now)
+      }),
+    // The picture goes on below the line.
+    note: (line) =>
+      Effect.suspend(() => {
+        const up = height > 0 ? `\u001b[${height}A\r\u001b[J` : ""
+        height = 0
+        return Effect.andThen(Output.out(up), Output.complain(line))
       }),
     end: Effect.andThen(Fiber.interrupt(ticker), draw)
   }

@@ -8,6 +8,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { usage } from "./CommandError.ts"
 import { demo } from "./demo.ts"
+import { setGrace } from "./Ending.ts"
+import type { Ending } from "./Ending.ts"
 import { fromEnvironment } from "./limits.ts"
 import { choose, layerOf } from "./provider.ts"
 import { runPrompt } from "./runPrompt.ts"
@@ -43,6 +45,11 @@ const run = Command.make("run", {
     Flag.withDescription("Tool calls at once; default 30"),
     Flag.optional
   ),
+  grace: text(
+    "grace",
+    "DURATION",
+    "How long running tools may go on after SIGTERM, such as \"10 seconds\"; default: TOOLFORMER_GRACE, else 5 seconds"
+  ),
   json: Flag.Boolean("json").pipe(
     Flag.withDescription("Print one stream part per line (NDJSON) and nothing else on stdout"),
     Flag.withDefault(false)
@@ -60,6 +67,7 @@ const run = Command.make("run", {
     if (maxParallel !== undefined && maxParallel < 1) {
       return yield* usage(`--max-parallel is ${maxParallel}; it must be at least 1`)
     }
+    yield* setGrace(Option.getOrUndefined(flags.grace), process.env)
     const choice = yield* choose(wish, process.env)
     const tools = Option.isSome(flags.tools) ? yield* load(flags.tools.value) : builtIn
     const limits = yield* fromEnvironment
@@ -82,7 +90,7 @@ const builtIn = {
   layer: FolderTools.layer.pipe(Layer.provide(Folder.layer(".")))
 } as unknown as Tools
 
-const demonstration = Command.make("demo", {}, () => demo).pipe(
+const demonstration = Command.make("demo", {}, () => Effect.andThen(setGrace(undefined, process.env), demo)).pipe(
   Command.withDescription("Read this package's own sources with the embedded planner: no key, no network.")
 )
 
@@ -97,5 +105,7 @@ const app = Command.make("toolformer").pipe(
  * @category running
  * @since 0.1.0
  */
-export const runWith = (version: string, args: ReadonlyArray<string>): Effect.Effect<void, unknown, NodeServices> =>
-  Command.runWith(app, { version })(args)
+export const runWith = (
+  version: string,
+  args: ReadonlyArray<string>
+): Effect.Effect<void, unknown, NodeServices | Ending> => Command.runWith(app, { version })(args)

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
  * The `toolformer` command's way in and out: arguments, signals, exit code. 0 finished, 1 failed, 2 bad usage, 130 on
- * Ctrl-C after the running calls were stopped and answered; a second Ctrl-C ends the process at once.
+ * Ctrl-C after the running calls were stopped and answered. SIGTERM: 0 when all that ran ended within the grace, 1 when
+ * something had to be stopped. A second signal ends the process at once.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Cause from "effect/Cause"
@@ -9,14 +10,14 @@ import * as CliConfig from "effect/cli/CliConfig"
 import { isCliError } from "effect/cli/CliError"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { readFileSync } from "node:fs"
-import * as Orchestrator from "../engine/Orchestrator.ts"
 import { runWith } from "./app.ts"
 import { CommandError, firstLine } from "./CommandError.ts"
+import * as Ending from "./Ending.ts"
 import * as Output from "./Output.ts"
 import { showCursor } from "./Screen.ts"
 
@@ -54,8 +55,11 @@ const report = (cause: Cause.Cause<unknown>): Effect.Effect<number> => {
   return isCliError(error) ? Effect.succeed(code) : Effect.as(Output.complain(`toolformer: ${firstLine(error)}`), code)
 }
 
+const ending = Ending.make()
+
 const program = Effect.suspend(() => runWith(version(), process.argv.slice(2))).pipe(
   Effect.provide(services),
+  Effect.provideService(Ending.Ending, ending),
   Effect.matchCauseEffect({ onSuccess: () => Effect.succeed(0), onFailure: report })
 )
 
@@ -68,37 +72,53 @@ const keepAlive = setInterval(() => {}, 2 ** 31 - 1)
 let readerGone = false
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   readerGone = true
-  if (error.code === "EPIPE") stop()
+  if (error.code === "EPIPE") interrupt(0)
   else process.exit(1)
 })
 process.stderr.on("error", () => {})
 
-// Calls are stopped and answered, their answers are printed, then the command ends; it is given two seconds for that.
-let stopping: number | undefined
-const stop = (code = 0): void => {
-  if (stopping !== undefined) return process.exit(stopping)
-  stopping = code
-  Effect.runFork(
-    Orchestrator.drain({ grace: 0 }).pipe(
-      Effect.andThen(Effect.timeoutOption(Fiber.await(fiber), "2 seconds")),
-      Effect.timeoutOption("5 seconds"),
-      Effect.andThen(Fiber.interrupt(fiber))
-    )
-  )
-}
-process.on("SIGINT", () => stopNow(130))
-process.on("SIGTERM", () => stopNow(143))
+// How the process ends, once something has told it to: the exit code, and the one for a second signal.
+let stopping: { code: number; readonly atOnce: number } | undefined
 
-const stopNow = (code: number): void => {
-  if (stopping !== undefined && process.stdout.isTTY) process.stdout.write(showCursor)
-  stop(code)
+const stop = (code: number, atOnce: number, grace: Duration.Duration, limits: Ending.Limits): void => {
+  if (stopping !== undefined) {
+    if (process.stdout.isTTY) process.stdout.write(showCursor)
+    process.exit(stopping.atOnce)
+  }
+  const now = stopping = { code, atOnce }
+  const force = (): void => {
+    now.code = atOnce
+  }
+  Effect.runFork(Ending.end({ fiber, hasBegun: ending.hasBegun, grace, limits, force, leave }))
 }
+
+// What was written leaves first, but not for ever.
+const leave = (): void => {
+  setTimeout(() => process.exit(stopping?.code), 100)
+  flush(() => process.exit(stopping?.code))
+}
+
+const flush = (then: () => void): void => void process.stdout.write("", () => process.stderr.write("", then))
+
+const interrupt = (code: number): void => stop(code, code, Duration.zero, Ending.onInterrupt)
+
+const terminate = (): void => {
+  const { grace, hasBegun, say } = ending
+  if (stopping === undefined && hasBegun) {
+    const line = `toolformer: no new calls start, running ones have ${Duration.format(grace)}; a second signal ends all`
+    Effect.runFork(say(line))
+  }
+  stop(0, 1, grace, Ending.onTermination)
+}
+
+process.on("SIGINT", () => interrupt(130))
+process.on("SIGTERM", terminate)
 
 fiber.addObserver((exit) => {
   clearInterval(keepAlive)
-  const code = stopping ?? (Exit.isSuccess(exit) ? exit.value : 1)
+  const code = stopping?.code ?? (Exit.isSuccess(exit) ? exit.value : 1)
   process.exitCode = code
   // Abandoned handlers may hold the event loop; what was written leaves first.
   if (readerGone) process.exit(code)
-  process.stdout.write("", () => process.stderr.write("", () => process.exit(code)))
+  flush(() => process.exit(code))
 })

@@ -7,6 +7,7 @@ import type { Report } from "../domain/Report.ts"
 import type { AnyPart, RunFinish } from "../domain/ToolEvent.ts"
 import * as Orchestrator from "../engine/Orchestrator.ts"
 import { failed } from "./CommandError.ts"
+import { Ending } from "./Ending.ts"
 import * as Output from "./Output.ts"
 import * as Screen from "./Screen.ts"
 import type { Tools } from "./userTools.ts"
@@ -53,10 +54,15 @@ export const runPrompt = Effect.fnUntraced(function*(request: Request) {
 
 const watch = Effect.fnUntraced(function*(request: Request, screen: Screen.Screen) {
   let finish: RunFinish | undefined
+  const ending = yield* Ending
+  ending.say = screen.note
   const parts = Orchestrator.stream({
     prompt: request.prompt,
     toolkit: request.tools.toolkit,
     ...request.maxParallel === undefined ? {} : { toolCallConcurrency: request.maxParallel }
+  })
+  const begin = Effect.sync(() => {
+    ending.hasBegun = true
   })
   yield* parts.pipe(
     Stream.runForEachArray((parts) => {
@@ -65,6 +71,8 @@ const watch = Effect.fnUntraced(function*(request: Request, screen: Screen.Scree
       return screen.show(parts as ReadonlyArray<AnyPart>)
     }),
     Effect.ensuring(screen.end),
+    // Model, tools and limits are there: from here on there is something to drain.
+    (run) => Effect.andThen(begin, run),
     Effect.provide([request.tools.layer, request.model, request.limits])
   )
   return finish ?? (yield* failed("the run ended without a result"))

@@ -141,7 +141,7 @@ export interface RetryOptions {
   readonly base?: Duration.Input | undefined
   readonly factor?: number | undefined
   readonly maxDelay?: Duration.Input | undefined
-  readonly schedule?: Schedule.Schedule<unknown, unknown> | undefined
+  readonly schedule?: Schedule.Schedule<unknown> | undefined
   readonly maxRetryAfter?: Duration.Input | undefined
   readonly while?: ((failure: unknown) => boolean) | undefined
 }
@@ -310,10 +310,8 @@ const check = (tool: Tool.Any, annotation: string, issue: Issue | undefined): vo
   die(tool, issue.name === "" ? annotation : `${annotation}.${issue.name}`, issue.value, issue.wanted)
 }
 
-const shown = (value: unknown): string => typeof value === "object" ? describe(value) : String(value)
-
 const die = (tool: Tool.Any, name: string, value: unknown, wanted: string): never => {
-  throw new RangeError(`ToolPolicy.${name} of tool "${tool.name}" is ${shown(value)}; it must be ${wanted}`)
+  throw new RangeError(`ToolPolicy.${name} of tool "${tool.name}" is ${describe(value)}; it must be ${wanted}`)
 }
 
 /**

@@ -130,6 +130,11 @@ export class Dispatcher implements Admission, Tenant {
     return stopped.length
   }
 
+  /** Starts nothing more: what is not at work is answered, and what is begins no further attempt. */
+  retire(reason: CancelReason): void {
+    this.stopAll(reason, (call) => !remains(call, reason))
+  }
+
   /** Answers every call that was told to stop and has not ended yet: its grace is over now. */
   abandonAll(): void {
     // A call with attempts is answered when they are, and one that joined another when that one is.
@@ -312,5 +317,12 @@ export class Dispatcher implements Admission, Tenant {
     call.tool.run(call)
   }
 }
+
+const remains = (call: Call, reason: CancelReason): boolean =>
+  call.adopted !== undefined
+    ? remains(call.adopted, reason)
+    : call.governor === undefined
+    ? call.state === "running"
+    : call.governor.retire(reason)
 
 const failed = (call: Call, error: Error) => fault(ToolFailure.handlerFailed(call.name, call.id, error))

@@ -13,13 +13,14 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import * as CancelReason from "../domain/CancelReason.ts"
 import { nearNames } from "../domain/ToolCall.ts"
 import type { ToolFailure } from "../domain/ToolFailure.ts"
-import { unknownTool } from "../domain/ToolFailure.ts"
+import { cut, rejected, unknownTool } from "../domain/ToolFailure.ts"
 import { Dispatcher } from "./Dispatcher.ts"
 import type { Owner } from "./Dispatcher.ts"
 import { hold, letGo, stop } from "./internal/Attempt.ts"
@@ -29,6 +30,8 @@ import * as Limits from "./internal/Limits.ts"
 import { Config } from "./internal/options.ts"
 import { bind, bindAll } from "./internal/Pipeline.ts"
 import { Timers } from "./internal/Timers.ts"
+
+export { BlockedAfter } from "./internal/blocking.ts"
 
 /**
  * Calls a tool from ordinary code or from another tool's handler, governed as the model's calls are.
@@ -107,6 +110,75 @@ const follow = (call: Call, parent: Call | undefined): (() => void) | undefined 
   return () => followers.delete(follower)
 }
 
+/**
+ * How deep calls may be made within calls, from code ({@link call}, {@link govern}); a deeper one is answered `Rejected`, naming the
+ * tools on the way. Default 16.
+ *
+ * @category settings
+ * @since 0.1.0
+ */
+export const MaxDepth: Context.Reference<number> = Context.Reference<number>("effect-toolformer/Executor/MaxDepth", {
+  defaultValue: () => 16
+})
+
+/**
+ * What a handler may know of the call it answers. `attempt` counts from 1; `idempotencyKey` is the same for all attempts of one
+ * call, and no other call has it: for services that recognise by it what they have already done. `runId`: the run it was made
+ * in.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CallInfo {
+  readonly callId: string
+  readonly name: string
+  readonly attempt: number
+  readonly idempotencyKey: string
+  readonly runId: string | undefined
+}
+
+/**
+ * The call whose handler is running; none outside a handler.
+ *
+ * **Example** (A write that may be tried again)
+ *
+ * ```ts
+ * import { Effect, Option, Schema } from "effect"
+ * import { Executor, ToolPolicy } from "effect-toolformer"
+ *
+ * const { toolkit, layer } = ToolPolicy.define({
+ *   pay: ToolPolicy.tool({
+ *     success: Schema.Finite,
+ *     annotations: { idempotent: true, retry: { attempts: 3 } },
+ *     handler: () =>
+ *       Effect.map(Executor.currentCall, (call) => {
+ *         const { attempt, idempotencyKey } = Option.getOrThrow(call)
+ *         // send `idempotencyKey` with the request
+ *         return idempotencyKey.length > 0 ? attempt : 0
+ *       })
+ *   })
+ * })
+ * await Effect.runPromise(Effect.provide(Executor.call(toolkit.tools.pay, {}), layer)) // => 1
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const currentCall: Effect.Effect<Option.Option<CallInfo>> = Effect.map(
+  CurrentCall,
+  (call) =>
+    call === undefined ? Option.none() : Option.some({
+      callId: call.id,
+      name: call.name,
+      attempt: call.attempts,
+      idempotencyKey: keyOf(call.attemptOf ?? call),
+      runId: call.environment.runId
+    })
+)
+
+// Not from Effect's `Random`: two processes with one seed must not take each other's calls for their own.
+const keyOf = (call: Call): string => call.key ??= globalThis.crypto.randomUUID()
+
 let callCount = 0
 const newCallId = (name: string): string => `${name}_${++callCount}`
 
@@ -152,8 +224,19 @@ const submit = (
   dispatcher.turnEndedWell = true
   // Not before: attempts that were stopped may still have their grace.
   dispatcher.whenIdle = () => environment.timers.close()
-  dispatcher.submit(call, true, codec)
+  const tooDeep = deeperThan(Context.get(context, MaxDepth), call)
+  if (tooDeep === undefined) dispatcher.submit(call, true, codec)
+  else dispatcher.answer(call, tooDeep)
   return { call, dispatcher }
+}
+
+// Tools that call each other in a circle would else do so until memory is gone.
+const deeperThan = (limit: number, call: Call): ToolFailure | undefined => {
+  const names: Array<string> = [call.name]
+  for (let at = call.parent; at !== undefined; at = at.parent) names.push(at.name)
+  if (names.length <= limit) return undefined
+  const chain = cut(names.reverse().join(" > "), 1024)
+  return rejected(call.name, call.id, `tools call each other more than ${limit} deep: ${chain}`, undefined, false)
 }
 
 const stopAndAwait = ({ call, dispatcher }: Running): Effect.Effect<void> =>

@@ -12,7 +12,8 @@ const fixture = (name: string) => fileURLToPath(new URL(`./fixtures/${name}.ts`,
 
 const environment = (more: Record<string, string> = {}): NodeJS.ProcessEnv => {
   const inherited = Object.entries(process.env).filter(([name]) =>
-    !name.startsWith("OPENAI_") && !name.startsWith("TOOLFORMER_LIMIT") && !["NO_COLOR", "FORCE_COLOR"].includes(name)
+    !name.startsWith("OPENAI_") && !name.startsWith("TOOLFORMER_LIMIT") && name !== "TOOLFORMER_GRACE" &&
+    !["NO_COLOR", "FORCE_COLOR"].includes(name)
   )
   return { ...Object.fromEntries(inherited), ...more }
 }
@@ -182,6 +183,10 @@ describe("toolformer", () => {
       ["a subcommand that does not exist", ["fly"], /fly/],
       ["no place for a call", ["run", "x", "--max-parallel", "0"], /--max-parallel is 0; it must be at least 1/],
       ["a number that is none", ["run", "x", "--max-parallel", "many"], /--max-parallel/],
+      ["a grace that is no length of time", ["run", "x", "--grace", "soon"], /--grace is "soon"; write it as/],
+      ["a grace without a unit", ["run", "x", "--grace", "5"], /--grace is "5"; write it as "5 seconds"/],
+      ["a grace without an end", ["run", "x", "--grace", "Infinity"], /--grace is "Infinity"/],
+      ["a grace below zero", ["demo"], /TOOLFORMER_GRACE is "-1 seconds"/, { TOOLFORMER_GRACE: "-1 seconds" }],
       ["a provider that does not exist", ["run", "x", "--provider", "oracle"], /unknown provider "oracle"/],
       ["a provider that is not built", ["run", "x", "--provider", "anthropic"], /anthropic provider is not built yet/],
       ["openai without a key", ["run", "x", "--provider", "openai"], /OPENAI_API_KEY/],
@@ -246,6 +251,7 @@ describe("toolformer", () => {
         "--api",
         "--max-parallel",
         "--json",
+        "--grace",
         "TOOLFORMER_LIMIT_"
       ]
     ) {

@@ -4,12 +4,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { limiterOf } from "../limiter.ts"
+import { HandLimiter, limiterOf } from "../limiter.ts"
 import { aiError, call, calls, finish, recording, says, scripted, text } from "../model.ts"
+import { retrying } from "../retry.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
 const work = (id: string, name = "work") => call(id, name, { id })
@@ -312,7 +314,7 @@ describe("Orchestrator.drain", () => {
       yield* TestClock.adjust("3 seconds")
       yield* Fiber.join(drain)
       assert.deepStrictEqual(stage.interrupted, ["a"])
-      assert.deepInclude(reasonOf(yield* Fiber.join(fiber)), { _tag: "TimedOut", clock: "model" })
+      assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["a Cancelled"])
     }).pipe(Effect.provide([layer, model, Orchestrator.layerRuns()]))
   })
 
@@ -338,6 +340,152 @@ describe("Orchestrator.drain", () => {
       scripted(calls(work("a"), work("b")), calls(work("a"), work("b"))),
       Orchestrator.layerRuns()
     ]))
+  })
+})
+
+describe("Orchestrator.drain, with Retry", () => {
+  const Params = Schema.Struct({ id: Schema.String })
+  // The first attempt fails at once, later ones wait at the call's gate; each then fails or not, as `end` says.
+  const failing = (
+    stage: Stage,
+    end: "fails" | "succeeds",
+    annotations: ToolPolicy.Annotations<{ readonly id: string }> = {}
+  ) =>
+    ToolPolicy.define({
+      work: ToolPolicy.tool({
+        parameters: Params,
+        success: Schema.String,
+        failure: Schema.String,
+        annotations: { readonly: true, ...annotations },
+        handler: ({ id }) =>
+          Effect.suspend(() => stage.play(id).pipe(Effect.filterOrFail(() => end === "succeeds", () => "busy")))
+      })
+    })
+
+  it.effect("answers a call that waits for its next attempt, and says that it had started", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = failing(stage, "fails")
+    return Effect.gen(function*() {
+      yield* stage.open("a")
+      const parts: Array<{ readonly type: string }> = []
+      const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => parts.push(part))),
+        Effect.flip,
+        Effect.forkChild
+      )
+      yield* settle
+      assert.include(parts.map(({ type }) => type), "tool-retry")
+      yield* Orchestrator.drain({ grace: "1 hour" })
+      assert.deepStrictEqual(reasonOf(yield* Fiber.join(fiber)), shutDown)
+      assert.deepInclude(failureOf(results(parts), "a"), { reason: CancelReason.shutdown, executionStarted: true })
+      assert.deepStrictEqual(stage.started, ["a"])
+    }).pipe(Effect.provide([layer, scripted(calls(work("a"))), retrying([60_000]).layer, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("lets the attempt that runs end, and makes none after it", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = failing(stage, "fails")
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
+      yield* settle
+      yield* stage.open("a")
+      yield* Fiber.join(drain)
+      assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["a \"busy\""])
+      assert.deepStrictEqual(stage.started, ["a"])
+    }).pipe(Effect.provide([layer, scripted(calls(work("a"))), retrying([0]).layer, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("begins no hedge, and takes back one that is on its way", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = failing(stage, "succeeds", { hedge: { after: "1 second" }, service: "api" })
+    const limiter = new HandLimiter({ api: 2 })
+    return Effect.gen(function*() {
+      const run = (id: string) =>
+        Orchestrator.run({ prompt: "go", toolkit }).pipe(
+          Effect.provide(scripted(calls(work(id)))),
+          Effect.flip,
+          Effect.forkChild
+        )
+      const second = yield* run("b")
+      yield* settle
+      yield* TestClock.adjust("500 millis")
+      const first = yield* run("a")
+      yield* settle
+      yield* TestClock.adjust("500 millis")
+      // The hedge of b asks its limit; that of a is not due yet.
+      assert.strictEqual([...limiter.waiting].length, 1)
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
+      yield* settle
+      assert.strictEqual([...limiter.waiting].length, 0)
+      yield* TestClock.adjust("1 minute")
+      yield* limiter.allow("api", 5)
+      yield* settle
+      assert.deepStrictEqual(stage.started, ["b", "a"])
+      assert.strictEqual([...limiter.waiting].length, 0)
+      yield* stage.open("a", "b")
+      yield* Fiber.join(drain)
+      assert.deepStrictEqual(answered(yield* Fiber.join(first)), ["a ok"])
+      assert.deepStrictEqual(answered(yield* Fiber.join(second)), ["b ok"])
+      assert.deepStrictEqual([stage.started, stage.interrupted], [["b", "a"], []])
+    }).pipe(Effect.provide([layer, limiter.layer, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("asks no model again, and keeps what a broken answer had started", () => {
+    const { layer, stage, toolkit } = setUp({ readonly: true })
+    const model = recording([work("a"), { fail: aiError }])
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(stage.interrupted, [])
+      yield* stage.open("a")
+      yield* Fiber.join(drain)
+      const error = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(reasonOf(error), shutDown)
+      assert.deepStrictEqual(answered(error), ["a ok"])
+      assert.strictEqual(model.requests.length, 1)
+    }).pipe(Effect.provide([layer, model.layer, retrying([30_000, 0, 0]).layer, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("does not ask again for an answer that breaks off after it", () => {
+    const { layer, stage, toolkit } = setUp({ readonly: true })
+    const model = recording([work("a"), { wait: stage.gate("model").await }, { fail: aiError }])
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* settle
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
+      yield* settle
+      yield* stage.open("model", "a")
+      yield* Fiber.join(drain)
+      const error = yield* Fiber.join(fiber)
+      assert.deepInclude(reasonOf(error), { _tag: "TurnBroken", completed: ["a"] })
+      assert.deepStrictEqual(answered(error), ["a ok"])
+      assert.strictEqual(model.requests.length, 1)
+    }).pipe(Effect.provide([layer, model.layer, retrying([0, 0, 0]).layer, Orchestrator.layerRuns()]))
+  })
+
+  it.effect("lets a call of the answer still read join one that runs, which stays in its grace", () => {
+    const { layer, stage, toolkit } = setUp({ readonly: true })
+    const model = recording(
+      [work("a"), work("b"), { fail: aiError }],
+      [call("c", "work", { id: "a" }), { wait: stage.gate("model").await }, call("d", "work", { id: "b" }), finish()]
+    )
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* settle
+      assert.strictEqual(model.requests.length, 2)
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
+      yield* settle
+      yield* stage.open("model")
+      assert.deepStrictEqual(stage.interrupted, [])
+      yield* stage.open("a", "b")
+      yield* Fiber.join(drain)
+      assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["c ok", "d ok"])
+      assert.deepStrictEqual(stage.started, ["a", "b"])
+    }).pipe(Effect.provide([layer, model.layer, retrying([0, 0, 0]).layer, Orchestrator.layerRuns()]))
   })
 })
 

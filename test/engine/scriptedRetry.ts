@@ -6,6 +6,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Retry } from "../../src/index.ts"
 
+// The model's turns are not what is tested here.
+const inert: Retry.Attempts = {
+  pauseMillis: () => 0,
+  refusedMillis: () => undefined,
+  failed: () => Effect.succeed(undefined),
+  succeeded: () => {}
+}
+
 export class ScriptedRetry {
   readonly asked: Array<Retry.Request> = []
   readonly failures: Array<unknown> = []
@@ -23,6 +31,7 @@ export class ScriptedRetry {
   get layer(): Layer.Layer<Retry.Retry> {
     return Layer.succeed(Retry.Retry, {
       begin: (request) => {
+        if (request.service === "model") return inert
         this.asked.push(request)
         return {
           pauseMillis: () => this.pauses.shift() ?? 0,

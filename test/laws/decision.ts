@@ -38,7 +38,10 @@ export const behaviours = [
   "write",
   "capped",
   "readonly",
-  "afterFinish"
+  "afterFinish",
+  "flaky",
+  "hedged",
+  "writesOnce"
 ] as const
 export type Behaviour = typeof behaviours[number] | "unknownTool" | "badInput"
 
@@ -63,6 +66,12 @@ const makeTool = (name: Behaviour) => {
   if (name === "capped") return tool.annotate(ToolPolicy.Concurrency, 2)
   if (name === "readonly") return tool.annotate(Tool.Readonly, true)
   if (name === "afterFinish") return tool.annotate(Tool.Destructive, true)
+  if (name === "flaky") {
+    return tool.annotate(Tool.Readonly, true).annotate(ToolPolicy.Retry, { attempts: 3, base: 50, while: () => true })
+  }
+  if (name === "hedged") {
+    return tool.annotate(Tool.Idempotent, true).annotate(ToolPolicy.Hedge, { after: 300, max: 1, budget: 1 })
+  }
   return tool
 }
 
@@ -80,6 +89,7 @@ export type Disturbance =
   | { readonly kind: "cancelCall"; readonly at: number; readonly id: string }
   | { readonly kind: "cancelRun"; readonly at: number }
   | { readonly kind: "total"; readonly after: number }
+  | { readonly kind: "drain"; readonly at: number; readonly grace: number }
 
 export interface Decision {
   readonly seed: number
@@ -91,6 +101,11 @@ export interface Decision {
   /** A call whose arguments are cut. */
   readonly open: string | undefined
   readonly limits: Limits | undefined
+  /** The program has a `Retry`, a `Breaker`. */
+  readonly retries: boolean
+  readonly breaks: boolean
+  /** What the model says when it is asked again after an answer that broke off: calls by their place in `calls`. */
+  readonly again: { readonly calls: ReadonlyArray<number>; readonly chunks: ReadonlyArray<Chunk> } | undefined
 }
 
 export interface Limits {
@@ -121,8 +136,11 @@ export const makeDecision = (seed: number): Decision => {
     { kind: "leave", after: r.int(1, n * 4) },
     { kind: "cancelCall", at: r.int(0, 4000), id: r.pick(calls).id },
     { kind: "cancelRun", at: r.int(0, 6000) },
-    { kind: "total", after: r.int(1, 8000) }
+    { kind: "total", after: r.int(1, 8000) },
+    { kind: "drain", at: r.int(0, 4000), grace: r.int(0, 3000) }
   ])
+  const policies = random(seed ^ 0x9e7)
+  const retries = policies.chance(0.5)
   return {
     seed,
     calls,
@@ -131,8 +149,18 @@ export const makeDecision = (seed: number): Decision => {
     ending,
     disturbance,
     open,
-    limits: limitsOf(random(seed ^ 0x11317))
+    limits: limitsOf(random(seed ^ 0x11317)),
+    retries,
+    breaks: policies.chance(0.15),
+    again: retries && ending === "broken" ? againOf(policies, calls) : undefined
   }
+}
+
+/** Most of the calls once more, under names of their own. */
+const againOf = (r: ReturnType<typeof random>, calls: ReadonlyArray<Planned>): NonNullable<Decision["again"]> => {
+  const places = calls.flatMap((_, n) => r.chance(0.8) ? [n] : [])
+  const parts = places.flatMap((n) => wire({ ...calls[n]!, id: `again${n}` }, n))
+  return { calls: places, chunks: [{ after: r.int(1, 300), parts: [...parts, ...finish("tool-calls")] }] }
 }
 
 /** Four in ten decisions have limits. */
@@ -215,6 +243,8 @@ export interface Watch {
   readonly release: Deferred.Deferred<void>
   readonly writing: Map<number, number>
   overlappingWrites: number
+  /** How often each call was begun, by its `n`. */
+  readonly begun: Map<number, number>
   /** Handlers at work and the most of them, by service. */
   readonly services: Map<string, { inFlight: number; peak: number }>
 }
@@ -230,6 +260,7 @@ export const makeWatch = (): Watch => ({
   release: Deferred.makeUnsafe<void>(),
   writing: new Map(),
   overlappingWrites: 0,
+  begun: new Map(),
   services: new Map(["", "s0", "s1", "s2"].map((name) => [name, { inFlight: 0, peak: 0 }]))
 })
 
@@ -262,7 +293,27 @@ const handlers = (
   watch: Watch
 ): Record<typeof behaviours[number], (p: Arguments) => Effect.Effect<number, { readonly why: string }>> => {
   const released = Effect.runPromise(Deferred.await(watch.release))
+  const begin = (n: number): number => {
+    const times = (watch.begun.get(n) ?? 0) + 1
+    watch.begun.set(n, times)
+    return times
+  }
   return {
+    flaky: ({ n }) =>
+      watched(
+        watch,
+        Effect.suspend(() => begin(n) <= n % 4 ? Effect.fail({ why: `not yet ${n}` }) : Effect.succeed(n))
+      ),
+    hedged: ({ millis, n }) =>
+      watched(watch, Effect.suspend(() => Effect.as(Effect.sleep(begin(n) === 1 ? millis : 10), n))),
+    writesOnce: ({ millis, n }) =>
+      watched(
+        watch,
+        Effect.suspend(() => {
+          begin(n)
+          return Effect.andThen(Effect.sleep(millis / 10), n % 2 === 0 ? Effect.succeed(n) : Effect.fail({ why: "no" }))
+        })
+      ),
     success: ({ n }) => watched(watch, Effect.succeed(n)),
     slow: ({ millis, n }) => watched(watch, Effect.as(Effect.sleep(millis), n)),
     failure: ({ n }) => watched(watch, Effect.fail({ why: `no ${n}` })),

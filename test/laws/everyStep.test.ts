@@ -11,10 +11,18 @@ describe("a run of 20 calls, stopped before every step", () => {
     ["as fibers run", { opsBeforeYield: 2048, seed: 0 }, 1, 200],
     ["time passes early", { opsBeforeYield: 2048, seed: 1 }, 1, 150],
     ["time passes early, otherwise", { opsBeforeYield: 2048, seed: 2 }, 1, 150],
-    ["a yield every 16 operations", { opsBeforeYield: 16, seed: 0 }, 1, 300],
-    ["a yield every 7 operations, time passes early", { opsBeforeYield: 7, seed: 3 }, 0.5, 100],
-    ["a yield every 5 operations", { opsBeforeYield: 5, seed: 0 }, 0.3, 300],
-    ["a yield every 3 operations, time passes early", { opsBeforeYield: 3, seed: 4 }, 0.1, 50]
+    ["a yield every 16 operations", { opsBeforeYield: 16, seed: 0 }, 0.6, 300],
+    ["a yield every 7 operations, time passes early", { opsBeforeYield: 7, seed: 3 }, 0.25, 100],
+    ["a yield every 5 operations", { opsBeforeYield: 5, seed: 0 }, 0.1, 300],
+    ["a yield every 3 operations, time passes early", { opsBeforeYield: 3, seed: 4 }, 0.03, 50],
+    ["the first answer breaks off", { opsBeforeYield: 2048, seed: 0, breaks: true }, 1, 200],
+    [
+      "the first answer breaks off, a yield every 11 operations",
+      { opsBeforeYield: 11, seed: 0, breaks: true },
+      0.4,
+      200
+    ],
+    ["the first answer breaks off, time passes early", { opsBeforeYield: 16, seed: 6, breaks: true }, 0.5, 100]
   ]
   for (const [name, pace, sample, least] of paces) {
     it(`holds laws 1, 2, 3, 5 and 6: ${name}`, async () => {
@@ -22,7 +30,13 @@ describe("a run of 20 calls, stopped before every step", () => {
     }, 120_000)
   }
 
-  for (const pace of [{ opsBeforeYield: 2048, seed: 0 }, { opsBeforeYield: 16, seed: 5 }]) {
+  for (
+    const pace of [{ opsBeforeYield: 2048, seed: 0 }, { opsBeforeYield: 16, seed: 5 }, {
+      opsBeforeYield: 2048,
+      seed: 0,
+      breaks: true
+    }] satisfies ReadonlyArray<Pace>
+  ) {
     it(`holds them stopped from within a handler, at its start or end: ${JSON.stringify(pace)}`, async () => {
       assert.isAtLeast(await everywhere(pace, "event", 1), 100)
     }, 120_000)
@@ -31,7 +45,11 @@ describe("a run of 20 calls, stopped before every step", () => {
   const more = Number(process.env["EVERY_STEP_SEEDS"] ?? 0)
   for (let seed = 100; seed < 100 + more; seed++) {
     const { chance, int } = random(seed)
-    const pace = { opsBeforeYield: chance(0.5) ? int(2, 9) : int(3, 64), seed: chance(0.5) ? seed : 0 }
+    const pace = {
+      opsBeforeYield: chance(0.5) ? int(3, 9) : int(3, 64),
+      seed: chance(0.5) ? seed : 0,
+      ...(chance(0.5) ? { breaks: true as const } : undefined)
+    }
     it(`holds them at any pace: ${JSON.stringify(pace)}`, async () => {
       await everywhere(pace, "step", Math.min(pace.opsBeforeYield / 12, 1))
       await everywhere(pace, "event", 1)

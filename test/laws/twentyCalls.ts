@@ -4,12 +4,12 @@
  * outside: who started, who ended, what is held.
  */
 import type * as Tool from "effect/ai/Tool"
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -17,10 +17,12 @@ import * as Stream from "effect/Stream"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import { layerMemory, LimiterStore } from "../../src/policy/LimiterStore.ts"
 import type { Limit } from "../../src/policy/LimiterStore.ts"
-import { call, finish, scripted } from "../model.ts"
+import * as Retry from "../../src/policy/Retry.ts"
+import { aiError, call, finish, opened, scripted } from "../model.ts"
 import type { Script } from "../model.ts"
 import { Steps } from "../policy/steps.ts"
 import { random } from "../random.ts"
@@ -29,14 +31,17 @@ const Params = Schema.Struct({ id: Schema.String, millis: Schema.Finite })
 type Params = typeof Params.Type
 const Failure = Schema.TaggedStruct("Busy", { isRetryable: Schema.Boolean })
 
-/** How the program is taken apart; `seed` 0: in order, time last. */
+/** How the program is taken apart; `seed` 0: in order, time last. `breaks`: the first answer breaks off and is asked again. */
 export interface Pace {
   readonly opsBeforeYield: number
   readonly seed: number
+  readonly breaks?: true
 }
 
 interface Start {
+  /** What the model asked for: the same in an answer that makes the same call again. */
   readonly id: string
+  readonly callId: string | undefined
   readonly tool: string
   readonly step: number
   readonly at: number
@@ -45,19 +50,28 @@ interface Start {
 /** What handlers do and hold, seen from outside. */
 class Watch {
   readonly starts: Array<Start> = []
+  private readonly atWork = new Map<string, number>()
   entered = 0
   left = 0
   /** Promises whose signal was aborted, with the tag of the reason. */
   readonly aborted: Array<string> = []
   /** Promises that neither settled nor were told to stop. */
   promises = 0
-  /** Handlers started before the first one was interrupted. */
+  /** Handlers started before the first one was told that the reader has gone. */
   startsBeforeInterrupt = Number.NaN
   /** Called when a handler has begun or ended, from within. */
   onEvent: (() => void) | undefined = undefined
   events = 0
   readonly writing = new Set<string>()
   overlaps = 0
+
+  isAtWork(callId: string): boolean {
+    return (this.atWork.get(callId) ?? 0) > 0
+  }
+
+  count(callId: string | undefined, change: 1 | -1): void {
+    if (callId !== undefined) this.atWork.set(callId, (this.atWork.get(callId) ?? 0) + change)
+  }
 
   get running(): number {
     return this.entered - this.left
@@ -76,13 +90,18 @@ class Watch {
 type Body = (params: Params, attempt: number) => Effect.Effect<string, typeof Failure.Type>
 
 const toolsOf = (watch: Watch, steps: Steps) => {
-  const watched = (tool: string, body: Body) => (params: Params): Effect.Effect<string, typeof Failure.Type> =>
+  const watched = (tool: string, body: Body) =>
+  (
+    params: Params,
+    { toolCallId: callId }: { readonly toolCallId?: string | undefined }
+  ): Effect.Effect<string, typeof Failure.Type> =>
     Effect.suspend(() => {
       let began = false
       return Effect.clockWith((clock) => {
         began = true
         watch.entered++
-        watch.starts.push({ id: params.id, tool, step: steps.taken, at: clock.currentTimeMillisUnsafe() })
+        watch.count(callId, 1)
+        watch.starts.push({ id: params.id, callId, tool, step: steps.taken, at: clock.currentTimeMillisUnsafe() })
         const attempt = watch.startsOf(params.id)
         watch.event()
         return body(params, attempt)
@@ -90,7 +109,9 @@ const toolsOf = (watch: Watch, steps: Steps) => {
         Effect.sync(() => {
           if (!began) return
           watch.left++
-          if (Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) && Number.isNaN(watch.startsBeforeInterrupt)) {
+          watch.count(callId, -1)
+          const reason = Exit.isFailure(exit) ? CancelReason.fromCause(exit.cause) : undefined
+          if (reason?._tag === "CallerGone" && Number.isNaN(watch.startsBeforeInterrupt)) {
             watch.startsBeforeInterrupt = watch.starts.length
           }
           watch.event()
@@ -206,21 +227,35 @@ const planned: ReadonlyArray<readonly [tool: string, millis: number]> = [
 
 export const ids: ReadonlyArray<string> = planned.map((_, i) => `c${i}`)
 
+/** The same calls as a second answer makes them. */
+export const idsAgain: ReadonlyArray<string> = planned.map((_, i) => `d${i}`)
+
 /** The tool of a call. */
 export const toolOf = (id: string): string => planned[ids.indexOf(id)]![0]
 
-const script: Script = [
-  ...[[0, 8], [8, 14], [14, 20]].map(([from, to]) => ({
-    after: 2,
-    parts: planned.slice(from, to).flatMap(([tool, millis], i) =>
-      call(ids[from! + i]!, tool, { id: ids[from! + i], millis })
-    )
-  })),
+const chunk = (from: number, to: number, named: ReadonlyArray<string>) => ({
+  after: 2,
+  parts: planned.slice(from, to).flatMap(([tool, millis], i) =>
+    call(named[from + i]!, tool, { id: ids[from + i], millis })
+  )
+})
+
+const whole = (named: ReadonlyArray<string>): Script => [
+  chunk(0, 8, named),
+  chunk(8, 14, named),
+  chunk(14, 20, named),
   { after: 3, parts: finish() }
 ]
 
+const broken: Script = [chunk(0, 8, ids), chunk(8, 14, ids), { after: 4, parts: opened("cut", "slow") }, {
+  fail: aiError
+}]
+
+const scriptsOf = ({ breaks }: Pace): ReadonlyArray<Script> =>
+  breaks === true ? [broken, whole(idsAgain)] : [whole(ids)]
+
 const limits: Limiter.Options = {
-  global: Limiter.permits(12),
+  global: Limiter.permits(14),
   services: {
     a: [Limiter.permits(1), Limiter.slidingWindow({ limit: 3, window: "50 millis" })],
     b: Limiter.permits(2),
@@ -229,11 +264,16 @@ const limits: Limiter.Options = {
 }
 
 const permitLimits: ReadonlyArray<Limit> = [
-  ["global/0", "global", 12] as const,
+  ["global/0", "global", 14] as const,
   ["service/a/0", "service/a", 1] as const,
   ["service/b/0", "service/b", 2] as const,
   ["service/model/0", "service/model", 1] as const
 ].map(([key, group, n]) => ({ key, name: "", group, rule: Limiter.permits(n) }))
+
+const seeded = (seed: number): Random.Random => {
+  const { next } = random(seed ^ 0x5eed)
+  return { nextDoubleUnsafe: next, nextIntUnsafe: () => Math.floor((next() - 0.5) * 2 ** 53) }
+}
 
 const done = <A>(fiber: Fiber.Fiber<A>): A => {
   const exit = fiber.pollUnsafe()
@@ -246,18 +286,23 @@ export class World {
   readonly steps: Steps
   readonly watch = new Watch()
   readonly parts: Array<AnyPart> = []
+  readonly pace: Pace
   readonly runId: string
   exit: Exit.Exit<void, unknown> | undefined = undefined
   /** Handlers at work when the run's own fiber had ended. */
   runningAtExit = Number.NaN
   private readonly tools: ReturnType<typeof toolsOf>
   private readonly limiter: Context.Context<Limiter.Limiter>
+  private readonly policies: Context.Context<Retry.Retry | Breaker.Breaker>
+  private readonly registry: Context.Context<never>
+  private draining: Fiber.Fiber<void> | undefined
   private readonly store: LimiterStore["Service"]
   private reader: { readonly interruptUnsafe: () => void } | undefined
   private fibersBefore = 0
   private readonly from: number
 
   constructor(pace: Pace, runId: string) {
+    this.pace = pace
     this.runId = runId
     const { chance } = random(pace.seed)
     this.steps = new Steps(pace.opsBeforeYield, undefined, {
@@ -272,11 +317,17 @@ export class World {
         const limiter = yield* Layer.buildWithScope(Layer.fresh(Limiter.layerStore(limits)), scope).pipe(
           Effect.provideService(LimiterStore, store)
         )
-        return { store, limiter }
+        // No circuit opens in peace: what opens one is tested elsewhere.
+        const breaker = yield* Layer.buildWithScope(Breaker.layer({ failures: 30 }), scope)
+        const retry = yield* Layer.buildWithScope(Retry.layer({ base: "4 millis" }), scope)
+        const registry = yield* Layer.buildWithScope(Orchestrator.layerRuns(), scope)
+        return { store, limiter, policies: Context.merge(breaker, retry), registry }
       }).pipe(Effect.orDie)
     )
     this.store = built.store
     this.limiter = built.limiter
+    this.policies = built.policies
+    this.registry = built.registry
     this.fibersBefore = this.steps.fibers
     this.from = this.steps.taken
     this.start()
@@ -284,7 +335,16 @@ export class World {
 
   /** Whether the run can be named. */
   get isLive(): boolean {
-    return this.atOnce(Effect.map(Orchestrator.Runs, (runs) => runs.has(this.runId)))
+    return Context.get(this.registry, Orchestrator.Runs).has(this.runId)
+  }
+
+  /** Calls that have started and whose handlers have not taken their first step. */
+  begun(): ReadonlyArray<string> {
+    const run = Context.get(this.registry, Orchestrator.Runs).get(this.runId)
+    const running = [...run?.dispatcher.unanswered() ?? []].filter(({ governor, state }) =>
+      state === "running" && governor === undefined
+    )
+    return running.flatMap(({ id }) => this.watch.isAtWork(id) ? [] : [id])
   }
 
   /** The steps taken since the run began. */
@@ -293,17 +353,23 @@ export class World {
   }
 
   private start(): void {
-    const context = Context.merge(this.steps.context, this.limiter)
+    const context = Context.mergeAll(
+      this.steps.context,
+      this.limiter,
+      this.policies,
+      this.registry,
+      Context.make(Random.Random, seeded(this.pace.seed))
+    )
     const stream = Orchestrator.stream({
       prompt: "go",
       toolkit: this.tools.toolkit,
       runId: this.runId,
-      toolCallConcurrency: 10,
+      toolCallConcurrency: 12,
       timeout: { model: "1 minute", total: "5 minutes" }
     })
     const fiber = Effect.runForkWith(context)(
       Stream.runForEach(stream, (part) => Effect.sync(() => void this.parts.push(part as AnyPart))).pipe(
-        Effect.provide([this.tools.layer, scripted(script)])
+        Effect.provide([this.tools.layer, scripted(...scriptsOf(this.pace))])
       ) as Effect.Effect<void, unknown>
     )
     this.reader = fiber
@@ -323,6 +389,11 @@ export class World {
     return this.atOnce(
       Orchestrator.cancel({ runId: this.runId, ...target }, CancelReason.branchCancelled("every step"))
     )
+  }
+
+  /** The process goes down. */
+  drain(): void {
+    this.draining = this.quickly(Orchestrator.drain({ grace: "12 millis" }))
   }
 
   /** One step, and what promises do after it. */
@@ -348,7 +419,12 @@ export class World {
   }
 
   private atOnce<A>(effect: Effect.Effect<A>): A {
-    return done(Effect.runForkWith(Context.add(this.steps.context, Scheduler.MaxOpsBeforeYield, 2048))(effect))
+    return done(this.quickly(effect))
+  }
+
+  private quickly<A>(effect: Effect.Effect<A>): Fiber.Fiber<A> {
+    const context = Context.merge(this.steps.context, this.registry)
+    return Effect.runForkWith(Context.add(context, Scheduler.MaxOpsBeforeYield, 2048))(effect)
   }
 
   private sync<A>(effect: Effect.Effect<A>): A {
@@ -375,7 +451,8 @@ export class World {
       sleepers: this.steps.sleepers,
       handlers: this.watch.running,
       promises: this.watch.promises,
-      runs: this.sync(Effect.map(Orchestrator.Runs, (runs) => runs.has(this.runId) ? 1 : 0))
+      runs: this.isLive ? 1 : 0,
+      drains: this.draining === undefined || this.draining.pollUnsafe() !== undefined ? 0 : 1
     }
   }
 

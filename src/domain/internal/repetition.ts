@@ -45,7 +45,8 @@ const hedgeChecks: Readonly<Record<string, Check>> = {
   ]
 }
 
-const repeatable = "left out, or the tool annotated Tool.Readonly or Tool.Idempotent: any other call starts at most once"
+const repeatable =
+  "left out, or the tool annotated Tool.Readonly or Tool.Idempotent: any other call starts at most once"
 
 /** The first issue of a tool's `Retry`; `options` as the tool has them. */
 export const issueOfRetry = (options: unknown, isRepeatable: boolean): Issue | undefined =>
@@ -62,7 +63,9 @@ const issueOf = (
   isRepeatable: boolean,
   checks: Readonly<Record<string, Check>>
 ): Issue | undefined => {
-  if (typeof options !== "object" || options === null) return { name: "", value: options, wanted: "an object of options" }
+  if (typeof options !== "object" || options === null) {
+    return { name: "", value: options, wanted: "an object of options" }
+  }
   if (!isRepeatable) return { name: "", value: "given", wanted: repeatable }
   const names = Object.keys(checks)
   for (const [name, value] of Object.entries(options)) {

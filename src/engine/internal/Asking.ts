@@ -66,8 +66,7 @@ const askAgain = Effect.fnUntraced(function*(asker: Asker, turn: Turn): Effect.f
     if (Exit.isSuccess(exit)) return attempts?.succeeded()
     const failure = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
     // A defect is the adapter's, a run that ends asks no more, and what makes no sense here makes none elsewhere.
-    const isEnding = run.fatal !== undefined || run.isShuttingDown
-    if (failure === undefined || isEnding || isInvalid(failure)) return yield* exit
+    if (failure === undefined || run.isEnding || isInvalid(failure)) return yield* exit
     const retried = yield* sameModel(attempts, rules, failure)
     if (retried !== undefined) {
       yield* startAnew(run, turn, retried, failure)

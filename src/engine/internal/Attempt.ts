@@ -12,6 +12,7 @@ import * as Result from "effect/Result"
 import * as Tracer from "effect/Tracer"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
+import * as Blocking from "./blocking.ts"
 import { CurrentCall, fault } from "./Call.ts"
 import type { Call, Outcome } from "./Call.ts"
 import { countAbandoned, countEnded, countLate } from "./counters.ts"
@@ -29,24 +30,37 @@ export const start = (call: Call): void => {
   let context = Context.add(tool.context, CurrentCall, call)
   if (call.span !== undefined) context = Context.add(context, Tracer.ParentSpan, call.span)
   call.fiberEnded = false
+  const reported = Blocking.reportedMillis
   const fiber = Effect.runForkWith(context)(Effect.suspend(() => handle(call)))
   const exit = fiber.pollUnsafe()
   if (exit !== undefined) {
     ended(call, exit)
     // Over at once, unless its result takes time to encode or a promise of it is still at work.
-    if (call.state as Call["state"] === "answered") return
+    if (call.state as Call["state"] === "answered") return watchStep(call, call.answeredAt, reported)
   } else {
     call.fiber = fiber
     fiber.addObserver((exit) => ended(call, exit))
   }
   // The handler's first steps may have stopped their own call before there was a fiber to interrupt.
   if (call.reason !== undefined) {
+    watchStep(call, environment.timers.now(), reported)
     return call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, call.reason))
   }
+  if (call.attemptOf !== undefined) call.attemptOf.governor!.suspended(call)
   if (tool.timeoutMillis !== undefined) {
     const millis = tool.timeoutMillis
-    call.attemptTimer = environment.timers.add(millis, () => stop(call, CancelReason.timeout("attempt", millis)))
-  }
+    const timer = environment.timers.add(millis, () => stop(call, CancelReason.timeout("attempt", millis)))
+    call.attemptTimer = timer
+    // The timer has looked at the clock already.
+    watchStep(call, millis === Infinity ? environment.timers.now() : timer.at - millis, reported)
+  } else watchStep(call, environment.timers.now(), reported)
+}
+
+const watchStep = (call: Call, now: number, reported: number): void => {
+  const millis = now - call.startedAt
+  if (millis < call.tool.blockedMillis) return
+  const own = millis - (Blocking.reportedMillis - reported)
+  if (own >= call.tool.blockedMillis) Blocking.report(call, own)
 }
 
 // A handler may return anything at run time; the runtime would stop the process on a value that is no effect.

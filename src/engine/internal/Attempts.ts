@@ -43,6 +43,8 @@ class Attempts implements Governor {
   /** Handlers that have not really ended. */
   private active = 0
   private isOver = false
+  private isRetired = false
+  /** Further attempts beside a slow one, started or on their way. */
   private hedges = 0
   private timer: Timer | undefined = undefined
   private hedgeTimer: Timer | undefined = undefined
@@ -120,6 +122,7 @@ class Attempts implements Governor {
     attempt.hedge = hedge
     attempt.span = call.span
     this.running.push(attempt)
+    if (hedge) this.hedges++
     call.environment.admission.attempting(attempt)
     this.next(attempt)
   }
@@ -133,8 +136,10 @@ class Attempts implements Governor {
       call.startedAt = attempt.startedAt
       call.limiterMillis = attempt.limiterMillis
     }
-    if (attempt.hedge) this.hedges++
-    else this.watch()
+  }
+
+  suspended(attempt: Call): void {
+    if (!attempt.hedge && !this.isOver) this.watch()
   }
 
   released(): void {
@@ -151,8 +156,10 @@ class Attempts implements Governor {
 
   private readonly attempted = (attempt: Call, outcome: Outcome): void => {
     const { call } = this
-    this.running.splice(this.running.indexOf(attempt), 1)
+    // A new array: an old one may be walked through, by what stops its attempts.
+    this.running = this.running.length === 1 ? [] : this.running.filter((other) => other !== attempt)
     if (attempt.abandoned) this.abandoned = attempt.reason
+    call.brokenCleanUp ??= attempt.brokenCleanUp
     if (!this.isOver) this.decide({ attempt, outcome })
     call.environment.admission.attempted(attempt)
   }
@@ -162,14 +169,18 @@ class Attempts implements Governor {
   // Looks after a slow attempt, again and again while there was no room.
   private watch(): void {
     const { call, hedges, policy: { hedging } } = this
-    const after = hedging === undefined || hedges >= hedging.max ? undefined : hedging.afterMillis()
+    const after = hedging === undefined || hedges >= hedging.max || this.isRetired ? undefined : hedging.afterMillis()
     if (after === undefined || this.hedgeTimer !== undefined) return
-    this.hedgeTimer = call.environment.timers.addOnce(after, () => {
-      this.hedgeTimer = undefined
-      if (this.running.length === 0 || this.isOver || call.reason !== undefined) return
-      if (hedging!.take()) this.attempt(true)
-      if (!this.isOver) this.watch()
-    })
+    const { timers } = call.environment
+    const fire = () => this.slow()
+    this.hedgeTimer = hedging!.isFixed ? timers.add(after, fire) : timers.addOnce(after, fire)
+  }
+
+  private slow(): void {
+    this.hedgeTimer = undefined
+    if (this.running.length === 0 || this.isOver || this.call.reason !== undefined) return
+    if (this.policy.hedging!.take()) this.attempt(true)
+    if (!this.isOver) this.watch()
   }
 
   // ---- what becomes of the call -----------------------------------------------------------------------------------------
@@ -178,12 +189,16 @@ class Attempts implements Governor {
     const { attempt, outcome } = ended
     const { call, running } = this
     const isUnstartedHedge = attempt.hedge && attempt.attempts === 0
-    if (isUnstartedHedge) this.policy.hedging!.putBack()
+    if (isUnstartedHedge) {
+      this.hedges--
+      this.policy.hedging!.putBack()
+    }
     if (call.attempts === 0) call.limiterMillis = attempt.limiterMillis
     if (call.reason !== undefined) return this.stopIfQuiet(call.reason)
     if (!outcome.isFailure) return this.succeed(ended)
     if (!isUnstartedHedge) this.last = ended
     if (running.length === 0) this.failed(this.last ?? ended)
+    else if (isUnstartedHedge) this.watch()
   }
 
   private succeed({ attempt, outcome }: Failed): void {
@@ -196,9 +211,10 @@ class Attempts implements Governor {
   private failed(failed: Failed): void {
     const { call, retrying } = this
     this.forgetHedges()
-    const failure = passing(failed)
-    if (retrying === undefined || failure === undefined) return this.finish(failed)
-    const delay = evaluate(() => retrying.failed(failure.value))
+    // Beside a handler that does not stop no other is started.
+    const stands = this.isRetired || this.abandoned !== undefined || !mayPass(failed)
+    if (retrying === undefined || stands) return this.finish(failed)
+    const delay = evaluate(() => retrying.failed(failed.outcome.result))
     const known = exitOf(delay)
     if (known !== undefined) return this.decided(failed, known)
     const fiber = Effect.runForkWith(call.tool.context)(delay)
@@ -226,7 +242,7 @@ class Attempts implements Governor {
     }
     this.answer(outcome, attempt.exit)
     const reason = CancelReason.superseded(`attempt ${attempt.attempts}`)
-    for (const loser of [...this.running]) Attempt.stop(loser, reason)
+    for (const loser of this.running) Attempt.stop(loser, reason)
   }
 
   private answer(outcome: Outcome, exit: Exit.Exit<unknown, unknown> | undefined): void {
@@ -256,7 +272,7 @@ class Attempts implements Governor {
   halt(reason: CancelReason.CancelReason): void {
     this.forgetHedges()
     // One that was being stopped for a reason of its own has been halted already.
-    for (const attempt of [...this.running]) if (attempt.reason === reason) Attempt.halt(attempt, reason)
+    for (const attempt of this.running) if (attempt.reason === reason) Attempt.halt(attempt, reason)
     this.stopIfQuiet(reason)
   }
 
@@ -267,26 +283,30 @@ class Attempts implements Governor {
       call.abandoned = true
       call.environment.listener?.abandoned(call, abandoned)
     }
-    this.answer(Attempt.stopped(call, reason), undefined)
+    this.answer(Attempt.stopped(call, reason), call.brokenCleanUp)
+  }
+
+  retire(reason: CancelReason.CancelReason): boolean {
+    this.isRetired = true
+    this.forgetHedges()
+    if (!this.running.some(isAtWork)) return false
+    for (const attempt of this.running) if (!isAtWork(attempt)) Attempt.stop(attempt, reason)
+    return true
   }
 
   withdraw(): void {
     this.close()
-    for (const attempt of [...this.running]) Attempt.stop(attempt, unstarted)
+    for (const attempt of this.running) Attempt.stop(attempt, unstarted)
     this.call.released = true
   }
 }
 
+const isAtWork = ({ state }: Call): boolean => state === "running"
+
 const unstarted = CancelReason.branchCancelled("its call was answered before it could start")
 
-/**
- * The failure of an attempt that may be tried again, as a retry policy sees it: the tool's own, or our time-out. A defect is a
- * mistake in the handler, a refusal had its own wait, and beside a handler that does not stop no other is started.
- */
-const passing = ({ attempt, outcome }: Failed): { readonly value: unknown } | undefined =>
-  !attempt.abandoned && (outcome.status === "failure" || outcome.status === "TimedOut")
-    ? { value: outcome.result }
-    : undefined
+// The tool's own failure, or our time-out. A defect is a mistake in the handler, and a refusal had its own wait.
+const mayPass = ({ outcome: { status } }: Failed): boolean => status === "failure" || status === "TimedOut"
 
 const messageOf = ({ result, status }: Outcome): string =>
   status === "failure" ? ToolFailure.describe(result) : (result as ToolFailure.ToolFailure).message

@@ -10,13 +10,17 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
+import * as CancelReason from "../../domain/CancelReason.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
 import type { Breaker } from "../../policy/Breaker.ts"
+import * as Attempt from "./Attempt.ts"
 import type { Call, Guarded, Outcome, Runner } from "./Call.ts"
 
 /** The step: asks the breaker, then takes the call onward. */
 export const guard = (breaker: Breaker["Service"], service: string, next: Runner): Runner => (call) =>
   new GuardedCall(call, service, next).ask(breaker)
+
+const stoppedByBreaker = CancelReason.branchCancelled("the circuit breaker ended it")
 
 class GuardedCall implements Guarded {
   private state: "asking" | "passed" | "ended" = "asking"
@@ -55,13 +59,14 @@ class GuardedCall implements Guarded {
     this.state = "passed"
     this.resume = resume
     this.next(this.call)
+    return Effect.sync(() => Attempt.stop(this.call, stoppedByBreaker))
   })
 
   answered(outcome: Outcome): void {
     const { fiber, resume, state } = this
     if (state === "ended") return
     this.state = "ended"
-    if (resume !== undefined) resume(countedExit(outcome))
+    if (resume !== undefined) resume(countedExit(outcome, this.call.exit))
     else fiber?.interruptUnsafe()
   }
 
@@ -96,11 +101,13 @@ class GuardedCall implements Guarded {
   }
 }
 
-// Stopped for its own slowness it counts as a failure; for anybody else's sake it says nothing about the service.
-const countedExit = ({ isFailure, result, status }: Outcome): Effect.Effect<void, unknown> => {
+// Stopped for its own slowness it has failed; stopped for anybody else's sake, or never begun, it says nothing of the service.
+const countedExit = (
+  { isFailure, result, status }: Outcome,
+  exit: Exit.Exit<unknown, unknown> | undefined
+): Effect.Effect<void, unknown> => {
   if (!isFailure) return Effect.void
   if (status === "Cancelled" || status === "Rejected" || status === "NotStarted") return Effect.interrupt
-  if (status !== "TimedOut") return Effect.fail(result)
-  const { clock, executionStarted } = result as Extract<ToolFailure.ToolFailure, { readonly _tag: "TimedOut" }>
-  return executionStarted && (clock === "attempt" || clock === "deadline") ? Effect.fail(result) : Effect.interrupt
+  if (status === "TimedOut" && (result as { readonly clock: string }).clock !== "attempt") return Effect.interrupt
+  return exit !== undefined && Exit.isFailure(exit) ? Effect.failCause(exit.cause) : Effect.fail(result)
 }

@@ -44,6 +44,8 @@ export interface BoundTool {
   readonly handler: Tool.Handler<string>["handler"]
   readonly context: Context.Context<never>
   readonly timeoutMillis: number | undefined
+  /** How long its first step may take before it counts as blocking the event loop. */
+  readonly blockedMillis: number
   readonly run: Runner
 }
 
@@ -77,8 +79,12 @@ export interface Governor {
   halt(reason: CancelReason): void
   /** The call is answered before anything of it has started. */
   withdraw(): void
+  /** Begins no attempt after this, and stops one that waits beside one at work. Gives whether one is at work. */
+  retire(reason: CancelReason): boolean
   /** The handler of an attempt starts. */
   started(attempt: Call): void
+  /** The handler of an attempt did not end in its first step. */
+  suspended(attempt: Call): void
   /** The handler of an attempt has really ended. */
   released(): void
   /** An attempt was answered without having ended. */
@@ -179,6 +185,8 @@ export class Call implements Holder {
   followers: Array<Call> | undefined = undefined
   /** What its handler ended with after it was stopped, where its clean-up died. */
   brokenCleanUp: Exit.Failure<unknown, unknown> | undefined = undefined
+  /** What its attempts have in common for those they ask; made when somebody wants it. */
+  key: string | undefined = undefined
   /** The wire's id, where the call got one of its own. */
   readonly wireId: string | undefined
   readonly id: string

@@ -19,6 +19,7 @@ import { Breaker } from "../../policy/Breaker.ts"
 import { Retry } from "../../policy/Retry.ts"
 import * as Attempt from "./Attempt.ts"
 import * as Attempts from "./Attempts.ts"
+import { blockedAfterMillis } from "./blocking.ts"
 import * as Breaking from "./Breaking.ts"
 import { fault } from "./Call.ts"
 import type { BoundTool, Call, Outcome, Runner } from "./Call.ts"
@@ -91,6 +92,7 @@ export const bind = (
     handler: handler?.handler ??
       (() => Effect.die(new Error(`no handler for "${tool.name}": provide its toolkit's layer`))),
     context: handler === undefined ? context : Context.merge(handler.context, context),
+    blockedMillis: blockedAfterMillis(context),
     timeoutMillis: compiled.policies.timeoutMillis ??
       (defaultTimeout === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(defaultTimeout)))
   }

@@ -112,7 +112,11 @@ export class Timers {
     const fiber = Effect.runForkWith(this.context)(
       Effect.whileLoop({
         while: () => lane.watch === watch && lane.live > 0,
-        body: () => this.clock.sleep(Duration.millis(this.untilNext(lane))),
+        body: () => {
+          const millis = this.untilNext(lane)
+          // Never in the step in which it was added, whatever the clock.
+          return millis === 0 ? Effect.yieldNow : this.clock.sleep(Duration.millis(millis))
+        },
         step: () => {
           if (lane.watch === watch) this.fireDue(lane)
         }
