@@ -10,7 +10,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
-import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { Branch, CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import { aiError, call, finish, opened, recording, says, text } from "../model.ts"
 import type { Script } from "../model.ts"
@@ -491,6 +491,30 @@ describe("calls of an answer that broke off", () => {
       assert.deepStrictEqual(error.reason.completed, ["b"])
       wellFormed(error.prompt, ["b"])
       assert.deepStrictEqual(stage.started, [])
+    }).pipe(Effect.provide(provided))
+  })
+})
+
+describe("groups of a turn that is asked again", () => {
+  it.effect("end with the broken answer, and adopting calls are branches of the next answer's", () => {
+    const { provided, stage, toolkit } = setUp(
+      [[...look("a"), ...look("b"), ...save("c")], { fail: aiError }],
+      [[...look("x", "a"), ...look("y", "b"), ...look("z"), ...finish()]]
+    )
+    const completion = { search: { tools: ["look"], policy: Branch.first(1) } } as const
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, completion }))
+      yield* settle
+      assert.deepStrictEqual([...stage.running], ["a", "b", "c", "z"])
+      yield* stage.open("b")
+      assert.deepStrictEqual(stage.interrupted, ["a", "z"])
+      yield* stage.open("c")
+      const result = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(statuses(result.toolResults), ["c ok", "x Cancelled", "y ok", "z Cancelled"])
+      assert.deepInclude(failureOf(result.toolResults, "x")["reason"], { _tag: "Superseded", by: "y" })
+      const decided = result.report.groups.filter(({ outcome }) => outcome === "decided")
+      assert.deepStrictEqual(decided.map(({ winners }) => winners), [["y"]])
+      assert.deepStrictEqual(stage.started, ["a", "b", "c", "z"])
     }).pipe(Effect.provide(provided))
   })
 })
