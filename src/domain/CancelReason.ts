@@ -146,7 +146,7 @@ export const message = (reason: CancelReason): string => {
         ? `superseded by ${reason.by}`
         : `superseded by ${reason.by} in group "${reason.group}"`
     case "BranchCancelled":
-      return reason.note === undefined ? "cancelled on request" : `cancelled on request: ${reason.note}`
+      return reason.note ?? "cancelled on request"
     case "CallerGone":
       return "nobody waits for the answer any more"
     case "Misspeculated":

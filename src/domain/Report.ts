@@ -63,8 +63,9 @@ export type Segment = typeof Segment.Type
 
 /**
  * How a group of calls with a completion policy ended. `outcome`: `"decided"` (its winners are known), `"unreachable"` (too few
- * branches can still succeed), `"timed-out"` (`within`), `"cancelled"`. `winners` and `losers` are call ids, the best first;
- * `millis` from the seal of its first call to the decision.
+ * branches can still succeed), `"timed-out"` (`within`), `"cancelled"`. `winners` are call ids, the best first, `losers` the others
+ * in call order; `millis` from the seal of its first call to the decision. `policy` in words; `of 2`: the group had fewer calls than the policy
+ * asks for.
  *
  * @category models
  * @since 0.1.0

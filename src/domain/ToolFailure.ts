@@ -326,3 +326,19 @@ export const stopped = (
       message: `${tool} was cancelled: ${reasonMessage(reason)}. ${state}`
     }
 }
+
+/**
+ * The failure of a call that had finished when others of its group proved better: its result was dropped.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const notKept = (tool: string, callId: string, reason: CancelReason): ToolFailure => ({
+  _tag: "Cancelled",
+  tool,
+  callId,
+  reason,
+  executionStarted: true,
+  isRetryable: false,
+  message: `${tool} was cancelled: ${reasonMessage(reason)}. It had finished; its result was not kept.`
+})

@@ -141,7 +141,7 @@ export interface RetryOptions {
   readonly base?: Duration.Input | undefined
   readonly factor?: number | undefined
   readonly maxDelay?: Duration.Input | undefined
-  readonly schedule?: Schedule.Schedule<unknown, unknown> | undefined
+  readonly schedule?: Schedule.Schedule<unknown> | undefined
   readonly maxRetryAfter?: Duration.Input | undefined
   readonly while?: ((failure: unknown) => boolean) | undefined
 }

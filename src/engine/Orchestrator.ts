@@ -214,6 +214,7 @@ const close = (
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
     const reason = Exit.isFailure(exit) ? CancelReason.fromCause(exit.cause) : undefined
+    run.groups?.dissolve()
     run.dispatcher.stopAll(reason ?? CancelReason.callerGone)
     return run.dispatcher.awaitIdle
   }).pipe(Effect.andThen(Effect.sync(() => {
@@ -331,7 +332,8 @@ const resultOf = (
     run.settings.runId,
     run.settings.timers.now() - run.startedAt,
     run.dispatcher.peak,
-    run.turns
+    run.turns,
+    run.groups?.reports
   )
 })
 

@@ -3,10 +3,12 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
+import * as Tracer from "effect/Tracer"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
 import type { Retry } from "../../src/index.ts"
 import { HandLimiter, lease, limiterOf } from "../limiter.ts"
@@ -288,6 +290,73 @@ describe("attempts of a call", () => {
       assert.deepStrictEqual(statuses(results(parts)), ["a Rejected"])
       assert.deepStrictEqual([retry.failures, work.starts], [[], []])
     })
+  })
+})
+
+describe("what is told of attempts", () => {
+  it.effect("is one span a call, with how many there were, under which every handler works", () => {
+    const spans: Array<Tracer.NativeSpan> = []
+    const tracer = Tracer.make({
+      span: (options) => {
+        const span = new Tracer.NativeSpan(options)
+        spans.push(span)
+        return span
+      }
+    })
+    const work = acting(
+      { readonly: true },
+      Effect.withSpan(busy, "try"),
+      Effect.withSpan(Effect.succeed("fine"), "try")
+    )
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.withTracer(streamed(work, new ScriptedRetry([1]).layer), tracer))
+      yield* TestClock.adjust("1 seconds")
+      yield* Fiber.join(fiber)
+      const own = spans.filter(({ name }) => name === "execute_tool work")
+      assert.strictEqual(own.length, 1)
+      assert.strictEqual(own[0]!.attributes.get("toolformer.attempts"), 2)
+      assert.strictEqual(own[0]!.status._tag, "Ended")
+      const tries = spans.filter(({ name }) => name === "try")
+      assert.deepStrictEqual(
+        tries.map(({ parent }) => Option.getOrThrow(parent).spanId),
+        [0, 1].map(() => own[0]!.spanId)
+      )
+    })
+  })
+
+  it.effect("its handler: the number of the attempt and a key that all share, and no other call has", () => {
+    const seen: Array<Executor.CallInfo> = []
+    const { layer, toolkit } = ToolPolicy.define({
+      work: ToolPolicy.tool({
+        success: Schema.String,
+        failure: Busy,
+        annotations: { idempotent: true },
+        handler: () =>
+          Effect.flatMap(Executor.currentCall, (info) => {
+            seen.push(Option.getOrThrow(info))
+            return seen.length === 1 ? busy : Effect.succeed("fine")
+          })
+      })
+    })
+    return Effect.gen(function*() {
+      assert.isTrue(Option.isNone(yield* Executor.currentCall))
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
+      yield* TestClock.adjust("1 seconds")
+      yield* Fiber.join(fiber)
+      const plain = seen.map(({ attempt, callId, name, runId }) => ({ callId, name, attempt, runId }))
+      assert.deepStrictEqual(plain, [
+        { callId: "a", name: "work", attempt: 1, runId: "r" },
+        { callId: "b", name: "work", attempt: 1, runId: "r" },
+        { callId: "a", name: "work", attempt: 2, runId: "r" }
+      ])
+      const [a1, b, a2] = seen.map(({ idempotencyKey }) => idempotencyKey)
+      assert.strictEqual(a1, a2)
+      assert.notStrictEqual(a1, b)
+    }).pipe(Effect.provide([
+      layer,
+      new ScriptedRetry([10]).layer,
+      scripted(calls(call("a", "work"), call("b", "work")))
+    ]))
   })
 })
 

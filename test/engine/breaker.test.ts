@@ -193,6 +193,20 @@ describe("a call through a circuit breaker", () => {
     }).pipe(Effect.provide([work.layer, asking]))
   })
 
+  it.effect("stops a call that its breaker interrupts", () => {
+    const work = acting({ timeout: "1 minutes" })
+    const impatient = Layer.succeed(Breaker.Breaker, {
+      execute: () => (effect: Effect.Effect<unknown>) => Effect.raceFirst(effect, Effect.sleep("1 seconds")),
+      state: () => Effect.die("not asked")
+    } as never)
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Effect.flip(Executor.call(work.toolkit.tools.work, { act: "hang" })))
+      yield* TestClock.adjust("1 seconds")
+      const failure = yield* Fiber.join(fiber)
+      assert.isTrue(ToolFailure.is(failure) && failure._tag === "Cancelled")
+    }).pipe(Effect.provide([work.layer, impatient]))
+  })
+
   it.effect("answers a call whose breaker fails, never asks, or runs it twice, once", () => {
     const work = acting({})
     const breakerOf = (execute: (effect: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>) =>

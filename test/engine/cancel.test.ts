@@ -40,7 +40,7 @@ describe("Orchestrator.cancel", () => {
         executionStarted: true,
         isRetryable: false
       })
-      assert.include(String(failureOf(result.toolResults, "a")["message"]), "cancelled on request: not needed")
+      assert.include(String(failureOf(result.toolResults, "a")["message"]), "cancelled: not needed")
       assert.strictEqual(result.text, "done")
     }).pipe(Effect.provide([layer, scripted(calls(work("a"), work("b")))]))
   })

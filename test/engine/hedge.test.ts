@@ -7,9 +7,9 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import type { Retry, ToolEvent } from "../../src/index.ts"
-import { HandLimiter } from "../limiter.ts"
+import { HandLimiter, lease, limiterOf } from "../limiter.ts"
 import { call, calls, scripted } from "../model.ts"
 import { failureOf, results, settle, statuses } from "../stage.ts"
 import { ScriptedRetry } from "./scriptedRetry.ts"
@@ -184,6 +184,39 @@ describe("a hedged call", () => {
       assert.deepStrictEqual([...limiter.held, ...limiter.waiting], [])
     }))
 
+  it.effect("passes the program's limiter at once or not at all, and asks again after the same time", () =>
+    Effect.gen(function*() {
+      const limiter = Limiter.layer({ services: { api: Limiter.permits(2) } })
+      const work = gated({ ...hedged, hedge: { after: "100 millis", budget: 1 }, service: "api" })
+      const run = yield* streamed(work, { ids: ["a", "b", "c"] }, limiter)
+      yield* TestClock.adjust("150 millis")
+      assert.strictEqual(work.attempts.length, 2)
+      yield* work.end(1, Effect.succeed("fine"))
+      // The third call has the room, no hedge.
+      assert.deepStrictEqual(startsOf(run.parts), ["1", "1", "1"])
+      yield* work.end(2, Effect.succeed("fine"))
+      yield* TestClock.adjust("100 millis")
+      assert.deepStrictEqual(startsOf(run.parts), ["1", "1", "1", "2 hedge"])
+      yield* work.end(3, Effect.succeed("fine"))
+      const parts = yield* run.ended
+      assert.deepStrictEqual(statuses(results(parts)), ["a ok", "b ok", "c ok"])
+      assert.deepStrictEqual(reportOf(parts).calls.map(({ attempts }) => attempts), [1, 1, 2])
+    }))
+
+  it.effect("gets none where its run has no place, with a limiter too", () =>
+    Effect.gen(function*() {
+      const limiter = Limiter.layer({ services: { api: Limiter.permits(20) } })
+      const work = gated({ ...hedged, service: "api" })
+      const run = yield* streamed(work, { ids: ["a", "b"], toolCallConcurrency: 1 }, limiter)
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(startsOf(run.parts), ["1"])
+      yield* work.end(1, Effect.succeed("fine"))
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(startsOf(run.parts), ["1", "1"])
+      yield* work.end(2, Effect.succeed("fine"))
+      assert.deepStrictEqual(statuses(results(yield* run.ended)), ["a ok", "b ok"])
+    }))
+
   it.effect("never takes the room of a call that waits", () =>
     Effect.gen(function*() {
       const work = gated({ ...hedged, concurrency: 2 })
@@ -244,6 +277,37 @@ describe("a hedged call", () => {
       yield* work.end(3, Effect.succeed("fine"))
       yield* work.end(4, Effect.succeed("fine"))
       assert.deepStrictEqual(statuses(results(yield* next.ended)), ["b ok", "c ok"])
+    }))
+
+  it.effect("is not tried again beside an attempt that did not stop", () =>
+    Effect.gen(function*() {
+      const deaf = gated({ ...hedged, timeout: "200 millis", grace: "50 millis" }, Effect.uninterruptible)
+      const retry = new ScriptedRetry([1, 1])
+      const run = yield* streamed(deaf, {}, retry.layer)
+      yield* TestClock.adjust("250 millis")
+      // The first attempt is abandoned, the second still has time.
+      assert.deepStrictEqual(results(run.parts), [])
+      yield* deaf.end(2, Effect.fail({ status: 503 }))
+      const parts = yield* run.ended
+      assert.deepStrictEqual(results(parts).map(({ result }) => result), [{ status: 503 }])
+      assert.deepStrictEqual([retry.failures, deaf.attempts.length], [[], 2])
+      assert.deepStrictEqual(reportOf(parts).abandoned, [
+        { callId: "a", name: "work", reason: CancelReason.timeout("attempt", 200) }
+      ])
+    }))
+
+  it.effect("counts what has started, so no attempt is begun while one still waits for its limit", () =>
+    Effect.gen(function*() {
+      // A limiter that takes its time to answer.
+      const slow = limiterOf(({ speculative }, use) =>
+        speculative === true ? Effect.andThen(Effect.sleep("1 seconds"), use(lease)) : use(lease)
+      )
+      const work = gated({ hedge: { after: "100 millis", max: 1, budget: 1 } })
+      const run = yield* streamed(work, {}, slow)
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual(work.attempts.length, 2)
+      yield* work.end(1, Effect.succeed("fine"))
+      assert.deepStrictEqual(startsOf(yield* run.ended), ["1", "2 hedge"])
     }))
 
   it.effect("that is stopped stops all its attempts, and is answered when they are", () =>

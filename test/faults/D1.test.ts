@@ -298,7 +298,11 @@ describeRedis("D1: a program of one's own with layerRuns, under runMain", () => 
                 JSON.parse(line) as Record<string, unknown>
               )
               const ended = said.filter((line) => "ended" in line)
-              assert.deepStrictEqual(ended.map((line) => line["ended"]).map(String).toSorted(), ["deaf", "polite", "short"])
+              assert.deepStrictEqual(ended.map((line) => line["ended"]).map(String).toSorted(), [
+                "deaf",
+                "polite",
+                "short"
+              ])
               for (const run of ended) {
                 assert.deepStrictEqual(run["reason"], { _tag: "Cancelled", reason: { _tag: "Shutdown" } })
                 assert.strictEqual((run["results"] as ReadonlyArray<string>).length, 10)

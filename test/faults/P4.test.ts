@@ -1,9 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as ExecutionPlan from "effect/ExecutionPlan"
+import * as Layer from "effect/Layer"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
+import * as Retry from "../../src/policy/Retry.ts"
 import { describeData } from "../data.ts"
+import { done } from "../replay/server.ts"
 import { aiErrorOf, errorOf, first, refusal, stage } from "./pacedModel.ts"
+import { mount, observe, server, tools } from "./provider.ts"
 
 describe("P4: a request that is wrong", () => {
   it.effect.each([400, 401, 403, 404, 413, 422])(
@@ -46,6 +51,27 @@ describe("P4: a request that is wrong", () => {
       assert.isBelow(shown.length, 65_536)
       assert.lengthOf(at.seen, 1)
     }))
+})
+
+describe("P4: a request that is wrong at one provider", () => {
+  it.live.each([400, 401, 403, 404, 413, 422])(
+    "P4: %d is one request, though the program retries, and may be right at the next provider",
+    (status) =>
+      Effect.gen(function*() {
+        const running = yield* server
+        const [one, two] = [mount(running, refusal(status)), mount(running, done("chat"))]
+        const { error } = yield* observe({}, tools(), Layer.merge(one.model, Retry.layer()))
+        assert.strictEqual((error as { readonly _tag: string })._tag, "AiError")
+        assert.lengthOf(one.seen, 1)
+        const next = yield* observe(
+          { failover: ExecutionPlan.make({ provide: two.model }) },
+          tools(),
+          Layer.merge(one.model, Retry.layer())
+        )
+        assert.isUndefined(next.error)
+        assert.deepStrictEqual([one.seen.length, two.seen.length], [2, 1])
+      }).pipe(Effect.scoped)
+  )
 })
 
 interface Recorded {

@@ -3,8 +3,10 @@ import type * as Response from "effect/ai/Response"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { aiError, call, finish, recording, scripted, text } from "../model.ts"
+import { retrying } from "../retry.ts"
 import { results, statuses } from "../stage.ts"
 
 const setUp = () => {
@@ -85,5 +87,29 @@ describe("P5: a stream cut after each of its parts", () => {
       )
       assert.deepStrictEqual(shown, sealed)
     }).pipe(Effect.provide([layer, model.layer]))
+  })
+
+  it.effect.each(cuts)("P5: asked again, no call runs twice and each has its result, after %d parts", (count) => {
+    const { layer, ran, toolkit } = setUp()
+    const { sealed, seen } = upTo(count)
+    const model = recording([...seen.map((part) => [part]), { fail: aiError }], [whole])
+    return Effect.gen(function*() {
+      const parts: Array<AnyPart> = []
+      yield* Orchestrator.stream({ prompt: "go", toolkit }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => parts.push(part as AnyPart)))
+      )
+      assert.deepStrictEqual(ran, [...sealed, ...["one", "two", "three", "four"].filter((id) => !sealed.includes(id))])
+      const made = parts.flatMap((part) => part.type === "tool-call" ? [part.id] : [])
+      assert.deepStrictEqual([...statuses(results(parts))].sort(), made.map((id) => `${id} ok`).sort())
+      assert.lengthOf(parts.filter(({ type }) => type === "tool-adopted"), sealed.length)
+      const [, assistant, tool, answer] = model.requests[2]!.prompt.content.map(({ content }) => content)
+      const ids = (content: typeof assistant, type: string) =>
+        typeof content === "string"
+          ? []
+          : content!.flatMap((part) => part.type === type && "id" in part ? [part.id] : [])
+      assert.lengthOf(ids(assistant, "tool-call"), 4)
+      assert.deepStrictEqual(ids(tool, "tool-result"), ids(assistant, "tool-call"))
+      assert.isUndefined(answer)
+    }).pipe(Effect.provide([layer, model.layer, retrying([0]).layer]))
   })
 })

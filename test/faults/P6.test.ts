@@ -275,7 +275,7 @@ describe("P6: clocks from the environment", () => {
     Effect.gen(function*() {
       const { timeout } = yield* Orchestrator.Config
       assert.deepStrictEqual(
-        Object.values(timeout.model as Orchestrator.ModelTimeouts).map((value) => Duration.toMillis(value!)),
+        Object.values(timeout.model as Orchestrator.ModelTimeouts).map((value) => Duration.toMillis(value)),
         [1000, 2000, 3000]
       )
     }).pipe(

@@ -1,11 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import type * as Response from "effect/ai/Response"
 import * as Effect from "effect/Effect"
+import * as ExecutionPlan from "effect/ExecutionPlan"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
+import * as Retry from "../../src/policy/Retry.ts"
 import { aiError, call, finish, opened, recording } from "../model.ts"
 import type { Chunk } from "../model.ts"
-import { statuses } from "../stage.ts"
+import { utf8 } from "../replay/server.ts"
+import type { Answer } from "../replay/server.ts"
+import { results, statuses } from "../stage.ts"
+import { callOf, ends, halfOf, mount, observe, says as saying, server, streams, tools } from "./provider.ts"
 
 const setUp = () => {
   const ran: Array<string> = []
@@ -77,4 +83,106 @@ describe("P7: a turn that ends badly", () => {
       assert.strictEqual(yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit })), aiError)
     }).pipe(Effect.provide([layer, recording([{ fail: aiError }]).layer]))
   })
+})
+
+// ---- over HTTP, asked again, and at the next provider ---------------------------------------------------------------------
+
+const event = (data: unknown): string => `data: ${typeof data === "string" ? data : JSON.stringify(data)}\n\n`
+const html = "<!doctype html><html><body>502 Bad Gateway</body></html>"
+const plain = (body: string, type: string): Answer => ({
+  status: 200,
+  headers: { "content-type": type },
+  chunks: [utf8(body)]
+})
+const errorBody = { error: { message: "The server had an error", type: "server_error" } }
+
+// What came before each of them: a whole call and a half.
+const before = callOf("a") + halfOf("b", "look", 1)
+const bad: ReadonlyArray<readonly [what: string, answer: Answer, mayPass: boolean, ran: ReadonlyArray<string>]> = [
+  ["an error event in mid-stream", streams(before, event(errorBody)), true, ["a"]],
+  ["an event that is no JSON in mid-stream", streams(before, event("{\"choices\": [{")), false, ["a"]],
+  ["a stream that ends inside an event", streams(before, "data: {\"choices\": [{"), true, ["a"]],
+  ["a stream without its end mark", streams(before), true, ["a"]],
+  ["status 200 with an error body", plain(JSON.stringify(errorBody), "application/json"), true, []],
+  [
+    "status 200 with an error body about the request",
+    plain(
+      JSON.stringify({ error: { message: "no such model", type: "invalid_request_error" } }),
+      "application/json"
+    ),
+    false,
+    []
+  ],
+  ["status 200 with a page", plain(html, "text/html"), false, []],
+  ["status 200 with nothing", plain("", "text/event-stream"), false, []]
+]
+const wholeAnswer = streams(callOf("a"), callOf("b", "look", 1), ends("tool_calls"))
+const doneAnswer = streams(saying("done"), ends("stop"))
+
+describe("P7: an answer over HTTP that is none", () => {
+  it.live.each(bad)("P7: %s is typed; half a call is not run", ([, answer, , ran]) =>
+    Effect.gen(function*() {
+      const at = mount(yield* server, answer)
+      const used = tools()
+      const { error, parts } = yield* observe({}, used, at.model)
+      assert.include(["AiError", "OrchestratorError"], (error as { readonly _tag: string })._tag)
+      assert.deepStrictEqual(used.ran, ran)
+      assert.deepStrictEqual(statuses(results(parts)), ran.map((id) => `${id} ok`))
+      assert.lengthOf(at.seen, 1)
+    }).pipe(Effect.scoped))
+
+  it.live.each(bad)(
+    "P7: %s is asked again where it may pass, and nothing is run twice",
+    ([, answer, mayPass, ran]) =>
+      Effect.gen(function*() {
+        const at = mount(yield* server, answer, wholeAnswer, doneAnswer)
+        const used = tools()
+        const { error } = yield* observe({}, used, Layer.merge(at.model, Retry.layer({ base: 1 })))
+        assert.strictEqual(error === undefined, mayPass)
+        assert.lengthOf(at.seen, mayPass ? 3 : 1)
+        assert.deepStrictEqual([...used.ran].sort(), mayPass ? ["a", "b"] : ran)
+      }).pipe(Effect.scoped)
+  )
+
+  it.live.each(bad)(
+    "P7: %s is left for the next provider, and nothing is run twice",
+    ([, answer]) =>
+      Effect.gen(function*() {
+        const running = yield* server
+        const [one, two] = [mount(running, answer), mount(running, wholeAnswer, doneAnswer)]
+        const used = tools()
+        const { error, parts } = yield* observe(
+          { failover: ExecutionPlan.make({ provide: two.model }) },
+          used,
+          one.model
+        )
+        assert.isUndefined(error)
+        assert.deepStrictEqual([one.seen.length, two.seen.length], [1, 2])
+        assert.deepStrictEqual([...used.ran].sort(), ["a", "b"])
+        const ids = parts.flatMap((part) => part.type === "tool-result" ? [part.id] : [])
+        assert.lengthOf(new Set(ids), ids.length)
+      }).pipe(Effect.scoped)
+  )
+
+  it.live.each<readonly [string, ReadonlyArray<string>, number]>([
+    ["length", ["a ok", "b Truncated"], 2],
+    ["content_filter", ["a ok"], 1]
+  ])(
+    "P7: %s with half a call is an answer: not asked again, nor of another",
+    ([reason, answers, asked]) =>
+      Effect.gen(function*() {
+        const running = yield* server
+        const [one, two] = [mount(running, streams(before, ends(reason)), doneAnswer), mount(running, doneAnswer)]
+        const used = tools()
+        const { error, parts } = yield* observe(
+          { failover: ExecutionPlan.make({ provide: two.model }) },
+          used,
+          Layer.merge(one.model, Retry.layer({ base: 1 }))
+        )
+        assert.isUndefined(error)
+        assert.deepStrictEqual([one.seen.length, two.seen.length], [asked, 0])
+        assert.deepStrictEqual(used.ran, ["a"])
+        assert.deepStrictEqual([...statuses(results(parts))].sort(), answers)
+      }).pipe(Effect.scoped)
+  )
 })

@@ -54,7 +54,7 @@ describe("T13: a clean-up that dies", () => {
       assert.deepStrictEqual(statuses(toolResults), ["a Cancelled", "b ok"])
       assert.deepInclude(failureOf(toolResults, "a"), { reason: why, executionStarted: true })
       const message = String(failureOf(toolResults, "a")["message"])
-      assert.include(message, "cancelled on request: not needed")
+      assert.include(message, "work was cancelled: not needed")
       assert.include(message, "Its clean-up failed: Error: the socket is gone")
       assert.deepStrictEqual(report.abandoned, [])
       const again = yield* Effect.forkChild(

@@ -71,7 +71,7 @@ export const satisfied = E.map(
 )
 // @ts-expect-error it brings no model
 Orchestrator.run({ prompt: "hi", toolkit, failover: ExecutionPlan.make({ provide: Context.make(Db, { name: "" }) }) })
-const misled = ExecutionPlan.make({ provide: Named, while: (_: string) => true })
+const misled = ExecutionPlan.make({ provide: Named, while: (said: string) => said === "" })
 // @ts-expect-error its rules are asked with the model's error
 Orchestrator.run({ prompt: "hi", toolkit, failover: misled })
 

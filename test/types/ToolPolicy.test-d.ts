@@ -60,3 +60,18 @@ ToolPolicy.tool({
   annotations: { cost: { actual: (result: { readonly tokens: number }) => result.tokens } },
   handler: () => Effect.succeed(1)
 })
+
+// Retries and hedges are written like every other annotation.
+ToolPolicy.tool({
+  annotations: {
+    idempotent: true,
+    retry: { attempts: 3, base: "100 millis", while: (failure) => failure !== undefined },
+    hedge: { after: "1 second", max: 2, budget: 0.2 }
+  },
+  handler: () => Effect.void
+})
+ToolPolicy.tool({ annotations: { retry: false }, handler: () => Effect.void })
+// @ts-expect-error retries are switched off by `false`; `true` says nothing
+ToolPolicy.tool({ annotations: { retry: true }, handler: () => Effect.void })
+// @ts-expect-error not an option of a hedge
+ToolPolicy.tool({ annotations: { hedge: { times: 2 } }, handler: () => Effect.void })

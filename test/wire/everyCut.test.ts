@@ -54,7 +54,7 @@ const cutsOf = (exchange: Exchange): { readonly cuts: ReadonlyArray<Cut>; readon
   const all: Array<Response.StreamPartEncoded> = []
   const counts: Array<number> = [0]
   for (let at = 0; at < bytes.length; at++) {
-    all.push(...reader.push(bytes.subarray(at, at + 1)) as Parts)
+    all.push(...reader.push(bytes.subarray(at, at + 1)))
     counts.push(all.length)
   }
   const cuts = new Map<string, Cut>()
@@ -77,7 +77,7 @@ const endedAt = (exchange: Exchange, bytes: Uint8Array): { readonly parts: Parts
   const reader = reading(exchange)
   reader.push(bytes)
   const { ending, parts } = reader.end()
-  return { parts: parts as Parts, finished: ending._tag === "Finished" }
+  return { parts: parts, finished: ending._tag === "Finished" }
 }
 
 // ---- one run ----------------------------------------------------------------------------------------------------------------

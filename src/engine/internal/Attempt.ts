@@ -46,6 +46,7 @@ export const start = (call: Call): void => {
     watchStep(call, environment.timers.now(), reported)
     return call.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, call.reason))
   }
+  if (call.attemptOf !== undefined) call.attemptOf.governor!.suspended(call)
   if (tool.timeoutMillis !== undefined) {
     const millis = tool.timeoutMillis
     const timer = environment.timers.add(millis, () => stop(call, CancelReason.timeout("attempt", millis)))

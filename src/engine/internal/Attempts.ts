@@ -136,7 +136,10 @@ class Attempts implements Governor {
       call.startedAt = attempt.startedAt
       call.limiterMillis = attempt.limiterMillis
     }
-    if (!attempt.hedge) this.watch()
+  }
+
+  suspended(attempt: Call): void {
+    if (!attempt.hedge && !this.isOver) this.watch()
   }
 
   released(): void {
@@ -166,14 +169,18 @@ class Attempts implements Governor {
   // Looks after a slow attempt, again and again while there was no room.
   private watch(): void {
     const { call, hedges, policy: { hedging } } = this
-    const after = hedging === undefined || hedges >= hedging.max ? undefined : hedging.afterMillis()
-    if (after === undefined || this.hedgeTimer !== undefined || this.isRetired) return
-    this.hedgeTimer = call.environment.timers.addOnce(after, () => {
-      this.hedgeTimer = undefined
-      if (this.running.length === 0 || this.isOver || call.reason !== undefined) return
-      if (hedging!.take()) this.attempt(true)
-      if (!this.isOver) this.watch()
-    })
+    const after = hedging === undefined || hedges >= hedging.max || this.isRetired ? undefined : hedging.afterMillis()
+    if (after === undefined || this.hedgeTimer !== undefined) return
+    const { timers } = call.environment
+    const fire = () => this.slow()
+    this.hedgeTimer = hedging!.isFixed ? timers.add(after, fire) : timers.addOnce(after, fire)
+  }
+
+  private slow(): void {
+    this.hedgeTimer = undefined
+    if (this.running.length === 0 || this.isOver || this.call.reason !== undefined) return
+    if (this.policy.hedging!.take()) this.attempt(true)
+    if (!this.isOver) this.watch()
   }
 
   // ---- what becomes of the call -----------------------------------------------------------------------------------------
@@ -204,9 +211,10 @@ class Attempts implements Governor {
   private failed(failed: Failed): void {
     const { call, retrying } = this
     this.forgetHedges()
-    const failure = passing(failed)
-    if (retrying === undefined || failure === undefined || this.isRetired) return this.finish(failed)
-    const delay = evaluate(() => retrying.failed(failure.value))
+    // Beside a handler that does not stop no other is started.
+    const stands = this.isRetired || this.abandoned !== undefined || !mayPass(failed)
+    if (retrying === undefined || stands) return this.finish(failed)
+    const delay = evaluate(() => retrying.failed(failed.outcome.result))
     const known = exitOf(delay)
     if (known !== undefined) return this.decided(failed, known)
     const fiber = Effect.runForkWith(call.tool.context)(delay)
@@ -282,7 +290,7 @@ class Attempts implements Governor {
     this.isRetired = true
     this.forgetHedges()
     if (!this.running.some(isAtWork)) return false
-    for (const attempt of [...this.running]) if (!isAtWork(attempt)) Attempt.stop(attempt, reason)
+    for (const attempt of this.running) if (!isAtWork(attempt)) Attempt.stop(attempt, reason)
     return true
   }
 
@@ -297,14 +305,8 @@ const isAtWork = ({ state }: Call): boolean => state === "running"
 
 const unstarted = CancelReason.branchCancelled("its call was answered before it could start")
 
-/**
- * The failure of an attempt that may be tried again, as a retry policy sees it: the tool's own, or our time-out. A defect is a
- * mistake in the handler, a refusal had its own wait, and beside a handler that does not stop no other is started.
- */
-const passing = ({ attempt, outcome }: Failed): { readonly value: unknown } | undefined =>
-  !attempt.abandoned && (outcome.status === "failure" || outcome.status === "TimedOut")
-    ? { value: outcome.result }
-    : undefined
+// The tool's own failure, or our time-out. A defect is a mistake in the handler, and a refusal had its own wait.
+const mayPass = ({ outcome: { status } }: Failed): boolean => status === "failure" || status === "TimedOut"
 
 const messageOf = ({ result, status }: Outcome): string =>
   status === "failure" ? ToolFailure.describe(result) : (result as ToolFailure.ToolFailure).message

@@ -10,13 +10,17 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { CircuitBreakerError } from "effect/persistence/CircuitBreaker"
+import * as CancelReason from "../../domain/CancelReason.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
 import type { Breaker } from "../../policy/Breaker.ts"
+import * as Attempt from "./Attempt.ts"
 import type { Call, Guarded, Outcome, Runner } from "./Call.ts"
 
 /** The step: asks the breaker, then takes the call onward. */
 export const guard = (breaker: Breaker["Service"], service: string, next: Runner): Runner => (call) =>
   new GuardedCall(call, service, next).ask(breaker)
+
+const stoppedByBreaker = CancelReason.branchCancelled("the circuit breaker ended it")
 
 class GuardedCall implements Guarded {
   private state: "asking" | "passed" | "ended" = "asking"
@@ -55,6 +59,7 @@ class GuardedCall implements Guarded {
     this.state = "passed"
     this.resume = resume
     this.next(this.call)
+    return Effect.sync(() => Attempt.stop(this.call, stoppedByBreaker))
   })
 
   answered(outcome: Outcome): void {

@@ -83,6 +83,8 @@ export interface Governor {
   retire(reason: CancelReason): boolean
   /** The handler of an attempt starts. */
   started(attempt: Call): void
+  /** The handler of an attempt did not end in its first step. */
+  suspended(attempt: Call): void
   /** The handler of an attempt has really ended. */
   released(): void
   /** An attempt was answered without having ended. */

@@ -55,6 +55,11 @@ export class Hedging {
     this.samples[this.seenCount++ % sampleCount] = millis
   }
 
+  /** Whether that time is always the same. */
+  get isFixed(): boolean {
+    return this.fixed !== undefined
+  }
+
   /** How long an attempt may take before it counts as slow; `undefined` while too little is known. */
   afterMillis(): number | undefined {
     if (this.fixed !== undefined) return this.fixed

@@ -20,6 +20,8 @@ import * as Approvals from "./Approvals.ts"
 import { settle } from "./Attempt.ts"
 import { Call } from "./Call.ts"
 import type { BoundTool, Environment, Listener, Outcome, Tracing } from "./Call.ts"
+import type { GroupsByTool } from "./completions.ts"
+import { Groups } from "./Groups.ts"
 import * as Limits from "./Limits.ts"
 import type { Reason } from "./OrchestratorError.ts"
 import type { PartQueue } from "./PartQueue.ts"
@@ -43,6 +45,7 @@ export interface RunSettings {
   readonly toolCallConcurrency: number
   readonly maxToolCalls: number
   readonly maxRepeats: number
+  readonly completion: GroupsByTool | undefined
 }
 
 /** Where parts go when somebody reads them. */
@@ -60,6 +63,8 @@ export class Run implements Listener {
   readonly startedAt: number
   readonly dispatcher: Dispatcher
   readonly limits: Limits.Limits | undefined
+  /** The groups of its calls, where the run has completion policies. */
+  readonly groups: Groups | undefined
   readonly settings: RunSettings
   private readonly environment: Environment
   private readonly taken: Set<string>
@@ -82,6 +87,9 @@ export class Run implements Listener {
       { awaitsApproval: (call) => this.awaitsApproval(call), queued: (call) => this.queued(call), isRun: true },
       this.limits
     )
+    this.groups = settings.completion === undefined
+      ? undefined
+      : new Groups(settings.completion, settings.timers, this.dispatcher, this.answered)
     this.environment = {
       timers: settings.timers,
       admission: this.dispatcher,
@@ -113,6 +121,7 @@ export class Run implements Listener {
   fail(reason: Reason, calls: "all" | "broken", why: CancelReason.CancelReason): number {
     const isEnding = this.fatal !== undefined
     this.fatal ??= reason
+    this.groups?.dissolve()
     const stopped = calls === "all" ? this.dispatcher.stopAll(why) : 0
     if (isEnding) return stopped
     if (calls === "broken") this.breakTurn(why)
@@ -156,6 +165,7 @@ export class Run implements Listener {
     this.repeats.nextTurn()
     this.dispatcher.turnEndedWell = false
     this.dispatcher.messages = this.prompt.content
+    this.groups?.begin()
     this.turn = new Turn(step, this.settings.timers.now(), this.taken)
     this.emit({ type: "step-start", step, time: this.time })
     return this.turn
@@ -204,7 +214,8 @@ export class Run implements Listener {
     turn.parts.push(sealed)
     this.emit(sealed)
     const call = this.makeCall(turn, id, part.name, part.params, id === part.id ? undefined : part.id)
-    const refusal = this.refusal(turn, call)
+    const late = this.groups?.join(call)
+    const refusal = this.refusal(turn, call) ?? late
     if (refusal !== undefined) return this.dispatcher.answer(call, refusal)
     const from = turn.earlier?.claim(call)
     if (from === undefined) return this.dispatcher.submit(call, false)
@@ -244,7 +255,8 @@ export class Run implements Listener {
 
   private makeCall(turn: Turn, id: string, name: string, params: unknown, wireId?: string): Call {
     const tool = this.settings.tools.get(name) ?? this.unknownTool
-    const call = new Call(id, name, params, turn.step, tool, this.environment, this.answered, wireId)
+    const done = this.groups?.answered ?? this.answered
+    const call = new Call(id, name, params, turn.step, tool, this.environment, done, wireId)
     turn.calls.push(call)
     return call
   }
@@ -263,6 +275,7 @@ export class Run implements Listener {
         (call) => call.tool.compiled.policies.eager === "after-finish"
       )
     }
+    this.groups?.close()
   }
 
   private truncate(
@@ -279,11 +292,14 @@ export class Run implements Listener {
     turn.parts.push(part)
     this.emit(part)
     const call = this.makeCall(turn, id, name, {})
+    this.groups?.join(call)
     this.dispatcher.answer(call, ToolFailure.truncated(name, id))
   }
 
   /** The answer broke off, and its turn is asked again. Calls that run go on; the new answer may adopt them. */
   restartTurn(turn: Turn): void {
+    this.groups?.dissolve()
+    this.groups?.begin()
     this.dispatcher.refuseUnstarted("the model's answer broke off before it could start")
     this.dispatcher.turnEndedWell = false
     turn.restart(this.settings.timers.now())
@@ -291,6 +307,7 @@ export class Run implements Listener {
   }
 
   private breakTurn(why: CancelReason.CancelReason): void {
+    this.groups?.dissolve()
     this.dispatcher.refuseUnstarted("the model's answer broke off before it could start")
     // Running calls have the grace of the shutdown, which is about to end in any case.
     if (this.isShuttingDown) return
@@ -299,6 +316,7 @@ export class Run implements Listener {
 
   /** Every call of the turn is answered: the history grows by the turn and its results, in call order. */
   endTurn(turn: Turn, failed: boolean): TurnRecord {
+    this.groups?.end()
     if (Number.isNaN(turn.endedAt)) turn.endedAt = this.settings.timers.now()
     const { calls, parts } = turn.history(failed)
     const results = calls.flatMap((call) => call.result === undefined ? [] : [call.result])
@@ -341,6 +359,7 @@ export class Run implements Listener {
   }
 
   private awaitsApproval(call: Call): void {
+    this.groups?.left(call)
     const approvalId = `approval_${call.id}`
     const part = Response.makePart("tool-approval-request", { approvalId, toolCallId: call.id })
     this.turn.parts.push(part)
@@ -368,9 +387,11 @@ export class Run implements Listener {
     this.sink?.offerProgress(id, { type: "tool-progress", callId: id, name, result, encodedResult, time: this.time })
   }
 
-  cancelled({ adopted, attempts, id, name }: Call, reason: CancelReason.CancelReason): void {
+  cancelled(call: Call, reason: CancelReason.CancelReason): void {
+    const { adopted, attempts, id, name } = call
     const executionStarted = attempts > 0 || adopted !== undefined
     this.emit({ type: "tool-cancelled", callId: id, name, reason, executionStarted, time: this.time })
+    this.groups?.stopped(call)
   }
 
   abandoned({ id, name, tool }: Call, reason: CancelReason.CancelReason): void {

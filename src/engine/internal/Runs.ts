@@ -129,7 +129,8 @@ export const layerRuns = (options?: { readonly grace?: Duration.Input | undefine
 /**
  * Stops a live run, or calls of it, by name. Idempotent.
  *
- * **Shape** With `callId` that call, with `group` the calls whose tool is annotated with that `ToolPolicy.Group`, with neither
+ * **Shape** With `callId` that call, with `group` the calls whose tool is annotated with that `ToolPolicy.Group` or in that
+ * group of the run's `completion`, with neither
  * the whole run, which then fails with `OrchestratorError` (`Cancelled`). Gives how many calls were told to stop.
  *
  * **Errors** None; a run or call that is not there any more counts 0.
@@ -148,11 +149,12 @@ export const cancel = (
     if (callId === undefined && group === undefined) {
       return run.fail({ _tag: "Cancelled", reason }, "all", reason)
     }
+    if (callId === undefined && group !== undefined) run.groups?.cancel(group, reason)
     return run.dispatcher.stopAll(
       reason,
       (call) =>
         (callId === undefined || call.id === callId) &&
-        (group === undefined || call.tool.compiled.policies.group === group)
+        (group === undefined || call.tool.compiled.policies.group === group || run.groups?.nameOf(call) === group)
     )
   })
 

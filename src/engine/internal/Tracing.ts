@@ -102,6 +102,7 @@ export const closeCall = (call: Call, outcome: Outcome, exit: Exit.Exit<unknown,
   orElse(() => {
     if (outcome.isFailure) span.attribute("error.type", outcome.status)
     span.attribute("toolformer.status", outcome.status)
+    if (call.attempts > 1) span.attribute("toolformer.attempts", call.attempts)
   }, undefined)
   endSpan(span, call.environment.timers.clock, exit ?? (outcome.isFailure ? Exit.fail(outcome.result) : Exit.void))
 }

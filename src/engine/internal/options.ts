@@ -15,8 +15,11 @@ import type * as ExecutionPlan from "effect/ExecutionPlan"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Result from "effect/Result"
 import type { ToolResult } from "../../domain/ToolEvent.ts"
+import type { Completions } from "../Branch.ts"
 import { compile } from "./CompiledTool.ts"
+import * as Completion from "./completions.ts"
 import type { ModelLimits } from "./ModelClock.ts"
 import { OrchestratorError } from "./OrchestratorError.ts"
 
@@ -79,6 +82,7 @@ export const hasToolCall = (name: string): StopCondition => ({ steps }) =>
  * - `stopWhen`: conditions asked after each turn; one that holds ends the run.
  * - `toolCallConcurrency`: handlers of this run at once, an integer of at least 1.
  * - `maxToolCalls`: calls run of one turn; further ones are answered `Rejected`.
+ * - `completion`: when a group of calls of one turn is complete, by group (`Branch`).
  * - `timeout`: `total` for the run, `model` for one asking of the model, `tool` for one attempt of a tool without its own
  *   `ToolPolicy.Timeout`. Unset: no limit. Of the model: `firstByte` until the first part of its answer, `idle` between two parts,
  *   `total` (or a plain duration) until the end. Time of tools, of limits, and time in which nobody read our own parts
@@ -101,6 +105,7 @@ export interface Options<Tools extends Record<string, Tool.Any>> {
   readonly stopWhen?: StopCondition | ReadonlyArray<StopCondition> | undefined
   readonly toolCallConcurrency?: number | undefined
   readonly maxToolCalls?: number | undefined
+  readonly completion?: Completions<keyof Tools & string> | undefined
   readonly timeout?: Timeouts | undefined
   readonly modelService?: string | undefined
   readonly failover?: FailoverPlan | undefined
@@ -247,6 +252,7 @@ export interface Resolved {
   readonly modelService: string | undefined
   readonly failover: FailoverPlan | undefined
   readonly modelCost: ((turn: ModelTurn) => number) | undefined
+  readonly completion: Completion.GroupsByTool | undefined
   readonly timeout: {
     readonly total: number | undefined
     readonly model: ModelLimits
@@ -309,6 +315,10 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
       catch: (error) => refuse("toolkit", error instanceof Error ? error.message : String(error))
     })
   }
+  const completion = options.completion === undefined
+    ? Result.succeed(undefined)
+    : Completion.resolve(options.completion, options.toolkit.tools)
+  if (Result.isFailure(completion)) return yield* refuse("completion", completion.failure)
   const { stopWhen = [] } = options
   return {
     runId,
@@ -320,6 +330,7 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     modelService: options.modelService ?? config.modelService,
     failover: options.failover ?? config.failover,
     modelCost: config.modelCost,
+    completion: completion.success,
     ...integers
   }
 })

@@ -80,7 +80,7 @@ export const readBreaker: Effect.Effect<Given, Config.ConfigError> = Effect.gen(
   const isWhole = (value: number) => Number.isInteger(value) && value >= 1
   return {
     failures: yield* number(failuresName, isWhole, "an integer of at least 1"),
-    openDuration: yield* duration(openName, true),
-    maxOpenDuration: yield* duration(maxOpenName, true)
+    openDuration: yield* duration(openName, "a finite duration above 0"),
+    maxOpenDuration: yield* duration(maxOpenName, "a finite duration above 0")
   }
 })

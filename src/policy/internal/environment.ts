@@ -15,17 +15,21 @@ export const configError = (name: string, why: string): Config.ConfigError =>
 export const text = (name: string): Effect.Effect<string | undefined, Config.ConfigError> =>
   Effect.map(Config.option(Config.String(name)), Option.getOrUndefined)
 
-/** A duration of at least 0, or above it. */
-export const duration = Effect.fnUntraced(function*(name: string, aboveZero = false): Effect.fn.Return<
-  Duration.Duration | undefined,
-  Config.ConfigError
-> {
+/** Which durations a setting may have. */
+const durations = {
+  "a duration of at least 0": (millis: number) => millis >= 0,
+  "a finite duration of at least 0": (millis: number) => Number.isFinite(millis) && millis >= 0,
+  "a finite duration above 0": (millis: number) => Number.isFinite(millis) && millis > 0
+}
+
+export const duration = Effect.fnUntraced(function*(
+  name: string,
+  wanted: keyof typeof durations = "a duration of at least 0"
+): Effect.fn.Return<Duration.Duration | undefined, Config.ConfigError> {
   const written = yield* text(name)
   if (written === undefined) return undefined
   const read = yield* Effect.option(Config.Duration(name))
-  const fits = aboveZero ? Duration.isPositive : (value: Duration.Duration) => !Duration.isNegative(value)
-  if (Option.isSome(read) && fits(read.value)) return read.value
-  const wanted = aboveZero ? "a duration above 0" : "a duration of at least 0"
+  if (Option.isSome(read) && durations[wanted](Duration.toMillis(read.value))) return read.value
   const why = `${JSON.stringify(written)} is not ${wanted}; write it as "30 seconds"`
   return yield* Effect.fail(configError(name, why))
 })
