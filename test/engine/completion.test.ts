@@ -523,7 +523,7 @@ describe("completion", () => {
           )
           yield* TestClock.adjust("2 seconds")
           const { report, toolResults } = yield* Fiber.join(fiber)
-          return [statuses(toolResults as never), report.groups[0]?.winners, report.calls[0]?.attempts] as const
+          return [statuses(toolResults), report.groups[0]?.winners, report.calls[0]?.attempts] as const
         })
       assert.deepStrictEqual(yield* run({ searches: Branch.first(1) }), [["a ok", "b Cancelled"], ["a"], 2])
       assert.deepStrictEqual(
