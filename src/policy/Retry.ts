@@ -46,8 +46,9 @@ export interface Attempts {
    */
   readonly pauseMillis: () => number
   /**
-   * How long the service still wants to be left alone, where that is longer than this call may wait (`maxRetryAfter`): it is to
-   * be turned away at once, with this time. `undefined` where it may be made, now or after `pauseMillis`.
+   * How long the service still wants to be left alone, where that is longer than this call may wait (`maxRetryAfter` before each
+   * attempt, over all pauses in a row): it is to be turned away at once, with this time. `undefined` where it may be made, now
+   * or after `pauseMillis`. Asked before each attempt and after each wait.
    */
   readonly refusedMillis: () => number | undefined
   /**
@@ -95,9 +96,10 @@ export interface Options extends RetryOptions {
  *
  * **Shape** Budget and pauses are shared by all calls that name one service, and kept in this process's memory. A service that
  * answers with a time (`Retry-After` in any form, a reset header, Google's `RetryInfo`, a `retryAfter` of Effect's errors) is
- * asked by nobody before; those who waited come back spread over a tenth of the pause, at least over `base`. A pause of more
- * than `maxRetryAfter` is waited for by nobody: who was told ends with its failure, who comes later is turned away with the
- * time. A pause counts for an hour at most.
+ * asked by nobody before; those who waited come back spread over a tenth of the pause, at least over `base`. Where the first of
+ * them is refused again, the others wait on. A pause of more than `maxRetryAfter`, or several that are as long together, are
+ * waited for by nobody: who was told ends with its failure, who comes later is turned away with the time. A pause counts for
+ * an hour at most.
  *
  * **Errors** Options that make no sense, and names that are none, die here, naming them.
  *

@@ -265,6 +265,31 @@ describe("the pause a service asks for", () => {
       }).pipe(Effect.provide(layer), Effect.provideContext(context))
     }))
 
+  it.effect("is waited for as often as the service asks, before one attempt no longer than maxRetryAfter in all", () =>
+    Effect.gen(function*() {
+      const { ask, times } = service("ok")
+      const [layer, context] = over({ maxRetryAfter: "1 minute" }, 0)
+      yield* Effect.gen(function*() {
+        const retry = yield* Retry.Retry
+        const told = retry.begin({ service: "s", options: { attempts: 99 } }, yield* Effect.context())
+        yield* told.failed(limited(25))
+        const patient = yield* Effect.forkChild(ask.pipe(Retry.withRetry({ service: "s", maxRetryAfter: "2 minutes" })))
+        const ours = yield* Effect.forkChild(Effect.flip(ask.pipe(Retry.withRetry({ service: "s" }))))
+        for (let i = 0; i < 2; i++) {
+          yield* TestClock.adjust("24 seconds")
+          assert.isUndefined(ours.pollUnsafe())
+          yield* told.failed(limited(25))
+        }
+        yield* TestClock.adjust("1 second")
+        // 49 seconds have passed, and there are 24 more.
+        assert.deepInclude(yield* Fiber.join(ours), { reason: "RateLimited", retryAfterMillis: 24_000 })
+        assert.deepStrictEqual(times, [])
+        yield* TestClock.adjust("24 seconds")
+        assert.strictEqual(yield* Fiber.join(patient), "ok")
+        assert.deepStrictEqual(times, [73_000])
+      }).pipe(Effect.provide(layer), Effect.provideContext(context))
+    }))
+
   it.effect("of a day is an hour: then the service is asked again", () =>
     Effect.gen(function*() {
       const { ask, times } = service(limited(86_400), "ok")

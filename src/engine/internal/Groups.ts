@@ -269,11 +269,10 @@ const reasonOf = (
 
 // Nobody was stopped, so nobody's reason is at hand.
 const lateReason = ({ branches, policy: { name, withinMillis }, rules }: Group): CancelReason.CancelReason => {
-  const last = rules.winners.at(-1)
   if (rules.outcome === "timed-out") return CancelReason.timeout("group", withinMillis!)
-  return last === undefined
+  return rules.decider === undefined
     ? CancelReason.branchCancelled(`group "${name}" is over`)
-    : CancelReason.superseded(branches[last]!.call.id, name)
+    : CancelReason.superseded(branches[rules.decider]!.call.id, name)
 }
 
 const reportOf = ({ branches, decidedAt, openedAt, policy, rules, step, tooLate }: Group): GroupReport => {

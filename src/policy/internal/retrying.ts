@@ -85,6 +85,8 @@ class Attempting {
   private readonly clock: Clock.Clock
   private readonly context: Context.Context<never>
   private failures = 0
+  /** Since when the next attempt waits for the service's pauses. */
+  private waitingSince: number | undefined
   private step: Step | undefined
 
   constructor(service: Service, rules: Rules, clock: Clock.Clock, context: Context.Context<never>) {
@@ -103,8 +105,15 @@ class Attempting {
   }
 
   readonly refusedMillis = (): number | undefined => {
-    const left = this.service.pause.leftMillis(monotonic(this.clock))
-    return left > this.rules.maxRetryAfterMillis ? Math.ceil(left) : undefined
+    const now = monotonic(this.clock)
+    const left = this.service.pause.leftMillis(now)
+    if (left === 0) {
+      this.waitingSince = undefined
+      return undefined
+    }
+    // A service may ask for one pause after the other; they count together.
+    this.waitingSince ??= now
+    return now - this.waitingSince + left > this.rules.maxRetryAfterMillis ? Math.ceil(left) : undefined
   }
 
   readonly failed = (failure: unknown): Effect.Effect<number | undefined> =>
@@ -123,6 +132,7 @@ class Attempting {
         const then = monotonic(this.clock)
         if (delay === undefined || pause.leftMillis(then) > maxRetryAfterMillis) return undefined
         if (!this.service.budget.tryRetry(then)) return undefined
+        this.waitingSince = then
         const wished = own && asked > 0 ? asked + this.random() * spreadOf(asked, baseMillis) : 0
         return Math.ceil(Math.max(delay, wished, pause.waitMillis(then, this.random())))
       })
