@@ -65,7 +65,7 @@ const start = (
     return {
       runId,
       parts,
-      fiber: fiber as Fiber.Fiber<void, unknown>,
+      fiber,
       report: () => {
         const last = parts.at(-1)
         return last?.type === "run-finish" ? last.report : assert.fail(`the run is not over: ${last?.type}`)
@@ -523,7 +523,7 @@ describe("completion, checked when the run starts", () => {
         completion: { open: Branch.best({ score: "points" }) }
       }).pipe(Effect.provide([layer, scripted(calls(call("a", "open")), says("done"))]))
       assert.include(
-        (toolResults[0]?.result as unknown as { readonly message: string }).message,
+        (toolResults[0]?.result as { readonly message?: string } | undefined)?.message ?? "",
         "its score \"points\" is undefined, no finite number"
       )
     }))

@@ -86,7 +86,7 @@ const judgeResult = (
   const failure = part.result as ToolFailure
   const about = `c${branch} ${JSON.stringify(fate)}: ${JSON.stringify(part.result)}`
   if (fate.fate === "kept" || (fate.fate === "own" && how === "success")) {
-    return must(!part.isFailure && (part.result as { readonly score: number }).score === score, about)
+    return must(!part.isFailure && (part.result as { readonly score: number } | undefined)?.score === score, about)
   }
   must(part.isFailure, about)
   if (fate.fate === "own") {
