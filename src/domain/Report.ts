@@ -30,7 +30,8 @@ export type CallReport = typeof CallReport.Type
 
 /**
  * One turn of the model, from the request to the end of its stream, in milliseconds. `limiterMillis`: how long a limit made it
- * wait before. `attempts`: how often the turn was asked, where it was more than once.
+ * wait before. `attempts`: how often the turn was asked, where it was more than once; its time is then that of all askings and
+ * of the waits between them.
  *
  * @category models
  * @since 0.1.0

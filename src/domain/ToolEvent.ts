@@ -114,7 +114,8 @@ export interface ToolAbandoned {
 
 /**
  * The model's answer broke off and its turn is asked again: which asking failed, why, and how long it waits first. What was
- * streamed of the text before does not count any more. `failover`: the next model of the run's plan is asked.
+ * streamed before of the text, and what asked for approval, does not count any more. `failover`: the next model of the run's
+ * plan is asked.
  *
  * @category models
  * @since 0.1.0

@@ -9,7 +9,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { limiterOf } from "../limiter.ts"
+import { HandLimiter, limiterOf } from "../limiter.ts"
 import { aiError, call, calls, finish, recording, says, scripted, text } from "../model.ts"
 import { retrying } from "../retry.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
@@ -397,30 +397,39 @@ describe("Orchestrator.drain, with Retry", () => {
     }).pipe(Effect.provide([layer, scripted(calls(work("a"))), retrying([0]).layer, Orchestrator.layerRuns()]))
   })
 
-  it.effect("begins no hedge, and takes back one that waits for its place", () => {
+  it.effect("begins no hedge, and takes back one that is on its way", () => {
     const stage = new Stage()
-    const { layer, toolkit } = failing(stage, "succeeds", { hedge: { after: "1 second" } })
+    const { layer, toolkit } = failing(stage, "succeeds", { hedge: { after: "1 second" }, service: "api" })
+    const limiter = new HandLimiter({ api: 2 })
     return Effect.gen(function*() {
-      const run = (id: string, places: number) =>
-        Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: places }).pipe(
+      const run = (id: string) =>
+        Orchestrator.run({ prompt: "go", toolkit }).pipe(
           Effect.provide(scripted(calls(work(id)))),
           Effect.flip,
           Effect.forkChild
         )
-      // The hedge of the first waits for a place; that of the second has not been thought of.
-      const first = yield* run("a", 1)
-      yield* TestClock.adjust("1 second")
-      const second = yield* run("b", 5)
+      const second = yield* run("b")
       yield* settle
+      yield* TestClock.adjust("500 millis")
+      const first = yield* run("a")
+      yield* settle
+      yield* TestClock.adjust("500 millis")
+      // The hedge of b asks its limit; that of a is not due yet.
+      assert.strictEqual([...limiter.waiting].length, 1)
       const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
+      yield* settle
+      assert.strictEqual([...limiter.waiting].length, 0)
       yield* TestClock.adjust("1 minute")
-      assert.deepStrictEqual(stage.started, ["a", "b"])
+      yield* limiter.allow("api", 5)
+      yield* settle
+      assert.deepStrictEqual(stage.started, ["b", "a"])
+      assert.strictEqual([...limiter.waiting].length, 0)
       yield* stage.open("a", "b")
       yield* Fiber.join(drain)
       assert.deepStrictEqual(answered(yield* Fiber.join(first)), ["a ok"])
       assert.deepStrictEqual(answered(yield* Fiber.join(second)), ["b ok"])
-      assert.deepStrictEqual([stage.started, stage.interrupted], [["a", "b"], []])
-    }).pipe(Effect.provide([layer, Orchestrator.layerRuns()]))
+      assert.deepStrictEqual([stage.started, stage.interrupted], [["b", "a"], []])
+    }).pipe(Effect.provide([layer, limiter.layer, Orchestrator.layerRuns()]))
   })
 
   it.effect("asks no model again, and keeps what a broken answer had started", () => {

@@ -1,13 +1,17 @@
 /** A turn of the model that is asked again: what counts, what is adopted, what the history keeps. */
 import { assert, describe, it } from "@effect/vitest"
+import * as AiError from "effect/ai/AiError"
 import type * as Prompt from "effect/ai/Prompt"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
-import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { Branch, CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import * as Limiter from "../../src/policy/Limiter.ts"
 import { aiError, call, finish, opened, recording, says, text } from "../model.ts"
 import type { Script } from "../model.ts"
 import { refused, retrying } from "../retry.ts"
@@ -300,6 +304,33 @@ describe("calls of an answer that broke off", () => {
     }).pipe(Effect.provide(provided))
   })
 
+  it.effect("that are being stopped are not joined where they may be repeated: the new call runs afresh", () => {
+    let starts = 0
+    const { layer, toolkit } = ToolPolicy.define({
+      look: ToolPolicy.tool({
+        success: Schema.String,
+        annotations: { readonly: true, grace: "1 minute" },
+        handler: () =>
+          Effect.suspend(() => ++starts === 1 ? Effect.never : Effect.succeed("seen")).pipe(
+            Effect.onInterrupt(() => Effect.sleep("5 seconds"))
+          )
+      })
+    })
+    const model = recording(
+      [call("a", "look"), { after: "2 seconds", parts: [] }, { fail: aiError }],
+      [[...call("b", "look"), ...finish()]]
+    )
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
+      yield* TestClock.adjust("1 second")
+      yield* Orchestrator.cancel({ runId: "r", callId: "a" })
+      yield* TestClock.adjust("1 minute")
+      const result = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(statuses(result.toolResults), ["a Cancelled", "b ok"])
+      assert.strictEqual(starts, 2)
+    }).pipe(Effect.provide([layer, model.layer, retrying([0]).layer]))
+  })
+
   it.effect("are stopped with the call that joined them", () => {
     const { provided, stage, toolkit } = setUp([save("a"), { fail: aiError }], [[...save("x", "a"), ...finish()]])
     return Effect.gen(function*() {
@@ -400,5 +431,113 @@ describe("calls of an answer that broke off", () => {
       wellFormed(error.prompt, ["b", "c", "x"])
       assert.deepStrictEqual(stage.interrupted, ["b"])
     }).pipe(Effect.provide(provided))
+  })
+
+  it.effect("that were held back for a good end stay so, though the broken answer had one", () => {
+    const { provided, stage, toolkit } = setUp(
+      [finish(), { fail: aiError }],
+      [call("c", "drop", { id: "c" }), { wait: Effect.suspend(() => stage.gate("model").await) }, finish()]
+    )
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
+      yield* settle
+      assert.deepStrictEqual(stage.started, [])
+      yield* stage.open("model", "c")
+      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["c ok"])
+    }).pipe(Effect.provide(provided))
+  })
+
+  it.effect("that never started are no repetition", () => {
+    const drop = (id: string) => call(id, "drop", { id: "same" })
+    const turn: ReadonlyArray<Script> = [[drop("a"), { fail: aiError }], [[...look("b"), ...finish()]]]
+    const { provided, stage, toolkit } = setUp(...turn, ...turn, [[...drop("a"), ...finish()]], says("done"))
+    return Effect.gen(function*() {
+      yield* stage.open("same", "b")
+      const config = yield* Orchestrator.Config
+      const result = yield* Effect.provideService(
+        Orchestrator.run({ prompt: "go", toolkit }),
+        Orchestrator.Config,
+        { ...config, maxRepeats: 2 }
+      )
+      assert.strictEqual(result.text, "done")
+      assert.deepStrictEqual(stage.started.filter((id) => id === "same"), ["same"])
+    }).pipe(Effect.provide(provided))
+  })
+
+  it.effect("stay without the provider's id of the item, which ties them to an answer that is gone", () => {
+    const made = save("a").map((part) =>
+      part.type === "tool-call"
+        ? { ...part, metadata: { openai: { itemId: "fc_1", signature: "kept" }, toolformer: { wireId: "w" } } }
+        : part
+    )
+    const { model, provided, stage, toolkit } = setUp([made as never, { fail: aiError }], says("nothing"), says("done"))
+    return Effect.gen(function*() {
+      yield* stage.open("a")
+      yield* Orchestrator.run({ prompt: "go", toolkit })
+      const history = JSON.stringify(model.requests[2]!.prompt)
+      assert.include(history, "\"openai\":{\"signature\":\"kept\"}")
+      assert.include(history, "\"wireId\":\"w\"")
+      assert.notInclude(history, "fc_1")
+    }).pipe(Effect.provide(provided))
+  })
+
+  it.effect("that never started stand in the error once, however often they were made", () => {
+    const drop = (id: string) => call(id, "drop", { id: "same" })
+    const { provided, stage, toolkit } = setUp([drop("a"), { fail: aiError }], [drop("b"), { fail: refused }])
+    return Effect.gen(function*() {
+      const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
+      assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "TurnBroken")
+      if (error._tag !== "OrchestratorError" || error.reason._tag !== "TurnBroken") return
+      assert.deepStrictEqual(error.reason.completed, ["b"])
+      wellFormed(error.prompt, ["b"])
+      assert.deepStrictEqual(stage.started, [])
+    }).pipe(Effect.provide(provided))
+  })
+})
+
+describe("groups of a turn that is asked again", () => {
+  it.effect("end with the broken answer, and adopting calls are branches of the next answer's", () => {
+    const { provided, stage, toolkit } = setUp(
+      [[...look("a"), ...look("b"), ...save("c")], { fail: aiError }],
+      [[...look("x", "a"), ...look("y", "b"), ...look("z"), ...finish()]]
+    )
+    const completion = { search: { tools: ["look"], policy: Branch.first(1) } } as const
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, completion }))
+      yield* settle
+      assert.deepStrictEqual([...stage.running], ["a", "b", "c", "z"])
+      yield* stage.open("b")
+      assert.deepStrictEqual(stage.interrupted, ["a", "z"])
+      yield* stage.open("c")
+      const result = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(statuses(result.toolResults), ["c ok", "x Cancelled", "y ok", "z Cancelled"])
+      assert.deepInclude(failureOf(result.toolResults, "x")["reason"], { _tag: "Superseded", by: "y" })
+      const decided = result.report.groups.filter(({ outcome }) => outcome === "decided")
+      assert.deepStrictEqual(decided.map(({ winners }) => winners), [["y"]])
+      assert.deepStrictEqual(stage.started, ["a", "b", "c", "z"])
+    }).pipe(Effect.provide(provided))
+  })
+})
+
+describe("a turn that is asked again under limits", () => {
+  it.effect("passes them anew each time, and a limit's own repetition is open to it again", () => {
+    const limited = AiError.make({
+      module: "ScriptedModel",
+      method: "streamText",
+      reason: new AiError.RateLimitError({ retryAfter: Duration.seconds(1) })
+    })
+    const { model, provided, retry, toolkit } = setUp(
+      [text("lost"), { fail: aiError }],
+      [{ fail: limited }],
+      says("done")
+    )
+    const limits = Limiter.layer({ onExceeded: "adaptive", services: { model: Limiter.permits(1) } })
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* Fiber.join(fiber)).text, "done")
+      assert.lengthOf(model.requests, 3)
+      assert.deepStrictEqual(retry.told.failed, [aiError])
+    }).pipe(Effect.provide([provided, limits]))
   })
 })

@@ -68,7 +68,7 @@ const askAgain = Effect.fnUntraced(function*(asker: Asker, turn: Turn): Effect.f
     // A defect is the adapter's, a run that ends asks no more, and what makes no sense here makes none elsewhere.
     if (failure === undefined || run.isEnding || isInvalid(failure)) return yield* exit
     const retried = yield* sameModel(attempts, rules, failure)
-    if (retried !== undefined) {
+    if (retried !== undefined && Number.isFinite(retried)) {
       yield* startAnew(run, turn, retried, failure)
       continue
     }

@@ -1,6 +1,6 @@
 /**
  * One run: what its turns share, and what happens to every part the model sends and every answer a call gives. Synchronous
- * throughout; the loop that drives it, and everything that waits, is in `Orchestrator`.
+ * throughout; the loop that drives it, and everything that waits, is in `Orchestrator` and `Asking`.
  */
 import * as Prompt from "effect/ai/Prompt"
 import * as Response from "effect/ai/Response"
@@ -262,10 +262,10 @@ export class Run implements Listener {
   }
 
   /** The model's stream is over, well or not. What is still unsealed or held back gets its answer. */
-  endReading(turn: Turn, broken: boolean, why = "the model's answer broke off"): void {
+  endReading(turn: Turn, broken: boolean): void {
     turn.endedAt = this.settings.timers.now()
     const reason = turn.finish?.reason ?? "unknown"
-    if (broken || gaveUp(reason)) return this.breakTurn(CancelReason.branchCancelled(why))
+    if (broken || gaveUp(reason)) return this.breakTurn(CancelReason.branchCancelled("the model's answer broke off"))
     const stale = turn.earlier?.stale
     if (stale !== undefined) this.dispatcher.stopAll(notAskedAgain, (call) => stale.has(call))
     for (const opened of turn.unsealed) this.truncate(turn, opened)

@@ -15,6 +15,7 @@ import { BranchRules } from "./branchRules.ts"
 import type { Action, Outcome as Decision, Rule } from "./branchRules.ts"
 import { worthOf } from "./branchWorth.ts"
 import type { Judge } from "./branchWorth.ts"
+import { CurrentBranch, CurrentCall } from "./Call.ts"
 import { Timers } from "./Timers.ts"
 import type { Timer } from "./Timers.ts"
 
@@ -103,7 +104,10 @@ class Race<A, E, R> {
   interrupt(done: () => void): void {
     this.over = done
     this.rules.giveUp()
-    for (const branch of this.lanes.keys()) this.stop(branch, CancelReason.callerGone)
+    // Where the race is part of something larger, that knows why.
+    const context = this.context as Context.Context<never>
+    const reason = Context.get(context, CurrentBranch)?.stopped ?? Context.get(context, CurrentCall)?.reason
+    for (const branch of this.lanes.keys()) this.stop(branch, reason ?? CancelReason.callerGone)
     this.finishIfOver()
   }
 
@@ -122,7 +126,8 @@ class Race<A, E, R> {
     const { timeoutMillis } = this.settings
     this.running++
     lane.started = true
-    const fiber = Effect.runForkWith(this.context)(this.effects[branch]!)
+    const context = Context.add(this.context, CurrentBranch, lane)
+    const fiber = Effect.runForkWith(context)(this.effects[branch]!)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.ended(branch, exit)
     lane.fiber = fiber

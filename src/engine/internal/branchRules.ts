@@ -50,6 +50,8 @@ const nothing: ReadonlyArray<Action> = []
 export class BranchRules {
   /** How it ended, once that is known. */
   outcome: Outcome | undefined = undefined
+  /** The branch whose end decided it, where that stopped the others. */
+  decider: number | undefined = undefined
   private readonly rule: Rule
   private readonly branches: Array<Status> = []
   private pending = 0
@@ -214,6 +216,7 @@ export class BranchRules {
 
   private decide(outcome: Outcome, by?: number, stop?: StopTag): ReadonlyArray<Action> {
     this.outcome = outcome
+    this.decider = by
     const actions: Array<Action> = []
     for (let rank = 0; rank < this.kept.length; rank++) this.release(rank, actions)
     if (this.pending > 0 && (by !== undefined || stop !== undefined)) {
