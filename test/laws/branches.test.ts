@@ -84,6 +84,8 @@ const judgeRun = (one: Observed): void => {
   must(groups.length === 1 && groups[0]!.outcome === verdict.outcome, `the outcome is ${verdict.outcome}`)
   const winners = verdict.winners.map((branch) => `c${branch}`).join()
   must(groups[0]!.winners.join() === winners, `the winners are ${winners}, not ${groups[0]!.winners.join()}`)
+  const millis = verdict.time - Math.min(...scenario.branches.map(({ sealedAt }) => sealedAt))
+  must(groups[0]!.millis === millis, `it was decided after ${millis} ms, not after ${groups[0]!.millis}`)
   const losers = scenario.branches.length - verdict.winners.length
   must(groups[0]!.losers.length === losers, `there are ${losers} losers`)
 }
