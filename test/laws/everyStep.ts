@@ -14,6 +14,15 @@ import type { Pace } from "./twentyCalls.ts"
 const kinds = ["interrupt", "cancelRun", "cancelCall", "cancelGroup", "drain"] as const
 type Kind = typeof kinds[number]
 
+/** What promises are told. */
+const reasons: Readonly<Record<Kind, string>> = {
+  interrupt: "CallerGone",
+  cancelRun: "Timeout",
+  cancelCall: "BranchCancelled",
+  cancelGroup: "BranchCancelled",
+  drain: "Shutdown"
+}
+
 interface Case {
   readonly pace: Pace
   readonly kind: Kind
@@ -58,7 +67,7 @@ const observe = async ({ at, kind, pace, seed }: Case): Promise<Seen> => {
     seen.startsBefore = world.watch.starts.length
     seen.partsBefore = world.parts.length
     if (kind === "interrupt") world.interrupt()
-    else if (kind === "cancelRun") world.cancel()
+    else if (kind === "cancelRun") world.cancelRun()
     else if (kind === "drain") world.drain()
     else seen.told = world.cancel(kind === "cancelCall" ? { callId } : { group })
   }
@@ -166,7 +175,7 @@ const nothingStartsAfterwards = ({ at, begun, startsBefore, world }: Seen, { kin
     if (part.type === "run-finish") assert.strictEqual(i, world.parts.length - 1, "run-finish is last")
   }
   for (const reason of world.watch.aborted) {
-    assert.strictEqual(reason, { interrupt: "CallerGone", drain: "Shutdown" }[kind as string] ?? "BranchCancelled")
+    assert.strictEqual(reason, reasons[kind])
   }
 }
 

@@ -396,11 +396,14 @@ export class World {
     this.reader!.interruptUnsafe()
   }
 
-  /** Stops the run, one call or a group by name, at once. */
-  cancel(target: { readonly callId?: string; readonly group?: string } = {}): number {
-    return this.atOnce(
-      Orchestrator.cancel({ runId: this.runId, ...target }, CancelReason.branchCancelled(byName))
-    )
+  /** Stops one call or a group by name, at once. */
+  cancel(target: { readonly callId: string } | { readonly group: string }): number {
+    return this.atOnce(Orchestrator.cancel({ runId: this.runId, ...target }, CancelReason.branchCancelled(byName)))
+  }
+
+  /** Stops the run, as its own time limit does: a reason that looks like one that may pass. */
+  cancelRun(): number {
+    return this.atOnce(Orchestrator.cancel({ runId: this.runId }, CancelReason.timeout("total", 1)))
   }
 
   /** The process goes down. */
