@@ -45,7 +45,8 @@ const searches: Readonly<Record<string, (size: number) => Promise<Run>>> = {
     const ai = await import("../peers/ai.ts")
     const model = await ai.scripted(size)
     const decide = await ai.decide({ model, work: search, concurrency: size })
-    return () => decide()
+    // Without a signal of the caller's it hands none to its tools.
+    return () => decide(new AbortController().signal)
   }
 }
 
