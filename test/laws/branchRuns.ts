@@ -38,6 +38,8 @@ export interface Scenario {
   readonly closedAt: number
   readonly within?: number
   readonly cancelGroupAt?: number
+  /** The whole run is cancelled, or its fiber interrupted; then there is no verdict on the group. */
+  readonly endsAt?: { readonly tick: number; readonly how: "cancel" | "interrupt" }
 }
 
 interface Read {
@@ -201,7 +203,11 @@ export const observe = (
     for (const tick of [0, ...ticks, ticks.at(-1)! + 1000]) {
       yield* settle(tick - now())
       for (const one of all) {
-        const { branches, cancelGroupAt } = one.scenario
+        const { branches, cancelGroupAt, endsAt } = one.scenario
+        if (endsAt?.tick === tick) {
+          if (endsAt.how === "cancel") yield* Orchestrator.cancel({ runId: one.runId })
+          else one.fiber!.interruptUnsafe()
+        }
         for (const [branch, { how, millis }] of branches.entries()) {
           if (how !== "cancel" || millis !== tick) continue
           // Noted only where there is something to cancel.

@@ -9,6 +9,7 @@ import * as Result from "effect/Result"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import type { GroupReport } from "../../domain/Report.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
+import * as Attempt from "./Attempt.ts"
 import { BranchRules } from "./branchRules.ts"
 import type { Action } from "./branchRules.ts"
 import { worthOf } from "./branchWorth.ts"
@@ -90,15 +91,17 @@ export class Groups {
   }
 
   // With those whose time is up in the same moment: what one gives back must not start the next.
-  private timedOut({ group: { branches }, place }: Branch, millis: number): void {
+  private timedOut({ call, group: { branches }, place }: Branch, millis: number): void {
     const now = this.timers.now()
+    const reason = CancelReason.timeout("branch", millis)
     const due = new Set<Call>()
     for (let i = place; i < branches.length; i++) {
       const { call, timer } = branches[i]!
       if (i > place && timer !== undefined && timer.at > now) break
       if (i === place || timer?.live === true) due.add(call)
     }
-    this.runner.stopAll(CancelReason.timeout("branch", millis), (call) => due.has(call))
+    if (due.size === 1) Attempt.stop(call, reason)
+    else this.runner.stopAll(reason, (call) => due.has(call))
   }
 
   private start(policy: GroupPolicy, step: number): Group {

@@ -126,7 +126,7 @@ class Race<A, E, R> {
     const { timeoutMillis } = this.settings
     this.running++
     lane.started = true
-    const context = Context.add(this.context, CurrentBranch, lane) as Context.Context<R>
+    const context = Context.add(this.context, CurrentBranch, lane)
     const fiber = Effect.runForkWith(context)(this.effects[branch]!)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.ended(branch, exit)
