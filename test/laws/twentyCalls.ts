@@ -149,7 +149,7 @@ const toolsOf = (watch: Watch, steps: Steps) => {
     slow: tool("slow", { group: "slow", timeout: "1 minute" }),
     flaky: tool(
       "flaky",
-      { readonly: true, retry: { attempts: 3, base: "10 millis" }, service: "b" },
+      { readonly: true, retry: { attempts: 3, base: "10 millis", while: () => true }, service: "b" },
       (params, attempt) =>
         attempt <= 2
           ? Effect.andThen(Effect.sleep(3), Effect.fail({ _tag: "Busy" as const, isRetryable: true }))
