@@ -13,6 +13,7 @@ import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
+import * as Retry from "../../src/policy/Retry.ts"
 import { aiError, call, calls, finish, recording, says } from "../model.ts"
 import type { Script } from "../model.ts"
 import { refused, retrying } from "../retry.ts"
@@ -214,6 +215,23 @@ describe("failover", () => {
       assert.strictEqual((yield* Fiber.join(fiber)).text, "two")
       assert.strictEqual(one.requests.length, 0)
     }).pipe(Effect.provide([layer, one.layer, limits]))
+  })
+
+  it.effect("fails as the model did, where its circuit opens between two askings of one turn", () => {
+    const { layer, toolkit } = setUp()
+    const one = first(...always(broken))
+    return Effect.gen(function*() {
+      const parts: Array<AnyPart> = []
+      const run = Orchestrator.stream({ prompt: "go", toolkit }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => parts.push(part as AnyPart)))
+      )
+      const fiber = yield* Effect.forkChild(Effect.flip(run))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(fiber), aiError)
+      assert.strictEqual(one.requests.length, 2)
+      const next = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
+      assert.strictEqual(next._tag === "OrchestratorError" ? next.reason._tag : "", "Rejected")
+    }).pipe(Effect.provide([layer, one.layer, Retry.layer({ attempts: 9, base: 0 }), Breaker.layer({ failures: 2 })]))
   })
 
   it.effect("turns away from a model whose circuit is open; with nobody left the error names the circuit", () => {
