@@ -5,7 +5,7 @@
  */
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
-import type { AnyPart } from "../domain/ToolEvent.ts"
+import type { AnyPart, StepRetry, ToolAdopted, ToolRetry } from "../domain/ToolEvent.ts"
 
 /**
  * Where a call is in its life.
@@ -28,6 +28,8 @@ export interface Row {
   readonly name: string
   readonly hint: string
   readonly state: CallState
+  /** How many attempts were started. */
+  readonly attempts: number
   readonly queuedAt: number
   readonly startedAt: number | undefined
   readonly endedAt: number | undefined
@@ -79,12 +81,24 @@ export const advance = (state: State, part: AnyPart, now: number): State => {
         name: part.name,
         hint: Option.getOrElse(HashMap.get(state.hints, part.callId), () => ""),
         state: "waiting",
+        attempts: 0,
         queuedAt: part.time,
         startedAt: undefined,
         endedAt: undefined
       })
     case "tool-started":
-      return change(state, part.callId, (row) => ({ ...row, state: "running", startedAt: row.startedAt ?? part.time }))
+      return change(state, part.callId, (row) => ({
+        ...row,
+        state: "running",
+        attempts: Math.max(row.attempts, part.attempt),
+        startedAt: row.startedAt ?? part.time
+      }))
+    case "tool-retry":
+      return change(state, part.callId, (row) => ({ ...row, state: "waiting" }))
+    case "tool-adopted":
+      return adopt(state, part)
+    case "step-retry":
+      return { ...state, text: "" }
     case "tool-cancelled":
       return change(state, part.callId, (row) => ({ ...row, state: "cancelled", endedAt: part.time }))
     case "tool-result":
@@ -96,6 +110,20 @@ export const advance = (state: State, part: AnyPart, now: number): State => {
     default:
       return state
   }
+}
+
+// What ran under the earlier call's name goes on under the new one's: one line for one piece of work.
+const adopt = (state: State, { callId, from, name, time }: ToolAdopted): State => {
+  const hint = Option.getOrElse(HashMap.get(state.hints, callId), () => "")
+  const earlier = rowOf(state, from) ?? {
+    index: HashMap.size(state.rows),
+    state: "waiting",
+    attempts: 0,
+    queuedAt: time,
+    startedAt: undefined,
+    endedAt: undefined
+  }
+  return withRow({ ...state, rows: HashMap.remove(state.rows, from) }, { ...earlier, callId, name, hint })
 }
 
 const withRow = (state: State, row: Row): State => ({ ...state, rows: HashMap.set(state.rows, row.callId, row) })
@@ -211,7 +239,9 @@ const headline = (state: State, now: number, shown: number, columns: number): st
   )
 }
 
-const label = (row: Row): string => row.hint === "" ? row.name : `${row.name} ${row.hint}`
+const titleOf = ({ attempts, name }: Row): string => attempts > 1 ? `${name} x${attempts}` : name
+
+const label = (row: Row): string => row.hint === "" ? titleOf(row) : `${titleOf(row)} ${row.hint}`
 
 const line = (
   row: Row,
@@ -243,19 +273,26 @@ const bar = (row: Row, state: State, now: number, span: number, room: number): s
 }
 
 /**
- * The one plain line that a call's end is worth where nothing can be redrawn; `undefined` for other parts.
+ * The one plain line that a call's end, or its next attempt, is worth where nothing can be redrawn; `undefined` for other parts.
  *
  * @category drawing
  * @since 0.1.0
  */
 export const plain = (state: State, part: AnyPart): string | undefined => {
   if (part.type === "step-start") return part.step > 0 ? `step ${part.step}` : undefined
-  if (part.type !== "tool-result") return undefined
-  const row = rowOf(state, part.id)
+  if (part.type === "step-retry") {
+    return again(part, `step ${part.step}, ${part.failover === true ? "the next model" : "the model once more"}`)
+  }
+  if (part.type !== "tool-result" && part.type !== "tool-retry") return undefined
+  const row = rowOf(state, part.type === "tool-result" ? part.id : part.callId)
   if (row === undefined) return undefined
+  if (part.type === "tool-retry") return again(part, label(row))
   const took = row.startedAt === undefined ? "not started" : millis((row.endedAt ?? row.startedAt) - row.startedAt)
   return `${row.state.padEnd(9)} ${took.padStart(8)}  ${label(row)}`
 }
+
+const again = ({ delayMillis, message }: ToolRetry | StepRetry, what: string): string =>
+  `${"again in".padEnd(9)} ${millis(delayMillis).padStart(8)}  ${what}: ${clean(message)}`
 
 /** A length of time for a person. @category drawing @since 0.1.0 */
 export const millis = (value: number): string =>
@@ -298,12 +335,13 @@ const fit = (text: string, columns: number): string => {
 // What tells two calls of one tool apart is the end of a path, so a long hint loses its beginning.
 const fitLabel = (row: Row, columns: number): string => {
   if (width(label(row)) <= columns || row.hint === "") return fit(label(row), columns)
-  const room = columns - width(row.name) - 2
+  const title = titleOf(row)
+  const room = columns - width(title) - 2
   if (room < 6) return fit(label(row), columns)
   const characters = [...row.hint]
   let kept = ""
   while (characters.length > 0 && width(characters.at(-1)! + kept) <= room) kept = characters.pop()! + kept
-  return `${row.name} …${kept}`
+  return `${title} …${kept}`
 }
 
 const pad = (text: string, columns: number): string => text + " ".repeat(Math.max(0, columns - width(text)))

@@ -103,7 +103,7 @@ export const Resources = reference<((params: never) => ReadonlyArray<Resource>) 
 export const Eager = reference<"sealed" | "after-finish" | undefined>("Eager", undefined)
 
 /**
- * The group a tool's calls belong to, for `Orchestrator.cancel({ runId, group })`.
+ * The group a tool's calls belong to, for `Orchestrator.cancel({ runId, group })` and for the policies of a run's `completion`.
  *
  * @category annotations
  * @since 0.1.0

@@ -24,7 +24,7 @@ import { cut, rejected, unknownTool } from "../domain/ToolFailure.ts"
 import { Dispatcher } from "./Dispatcher.ts"
 import type { Owner } from "./Dispatcher.ts"
 import { hold, letGo, stop } from "./internal/Attempt.ts"
-import { Call, CurrentCall, fault } from "./internal/Call.ts"
+import { Call, CurrentBranch, CurrentCall, fault } from "./internal/Call.ts"
 import type { BoundTool, Environment, Listener, Outcome } from "./internal/Call.ts"
 import * as Limits from "./internal/Limits.ts"
 import { Config } from "./internal/options.ts"
@@ -378,6 +378,7 @@ export const promise: {
     : options.catch
   return Effect.withFiber((fiber) => {
     const call = Context.get(fiber.context, CurrentCall)
+    const branch = Context.get(fiber.context, CurrentBranch)
     return Effect.callback<A, E>((resume) => {
       const controller = new AbortController()
       if (call !== undefined) hold(call, controller)
@@ -390,7 +391,7 @@ export const promise: {
         (value) => settled(() => Effect.succeed(value)),
         (error) => settled(() => Effect.fail(onError(error)))
       )
-      return Effect.sync(() => controller.abort(call?.reason ?? CancelReason.callerGone))
+      return Effect.sync(() => controller.abort(branch?.stopped ?? call?.reason ?? CancelReason.callerGone))
     })
   })
 }

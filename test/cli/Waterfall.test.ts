@@ -21,6 +21,23 @@ const cancelled = (callId: string, time: number): AnyPart => ({
   executionStarted: true,
   time
 })
+const retried = (callId: string, time: number): AnyPart => ({
+  type: "tool-retry",
+  callId,
+  name: "read",
+  attempt: 1,
+  delayMillis: 1500,
+  message: "busy\u001b\nnow",
+  time
+})
+const stepRetry: AnyPart = {
+  type: "step-retry",
+  step: 1,
+  attempt: 1,
+  delayMillis: 200,
+  message: "it broke off",
+  time: 0
+}
 const result = (id: string, isFailure = false): AnyPart =>
   ({ type: "tool-result", id, name: "read", isFailure, result: {} }) as never
 
@@ -78,6 +95,41 @@ describe("Waterfall", () => {
     it("counts a retried call's time from its first attempt", () => {
       const state = after([call("a"), 0], [queued("a", 1000), 0], [started("a", 1100), 0], [started("a", 1900, 2), 0])
       assert.strictEqual(Waterfall.rowsOf(state)[0]!.startedAt, 1100)
+    })
+
+    it("shows a call that waits for its next attempt as waiting, and counts its attempts", () => {
+      const parts = [[call("a"), 0], [queued("a", 1000), 0], [started("a", 1100), 0], [retried("a", 1200), 0]] as const
+      const between = after(...parts)
+      assert.deepInclude(Waterfall.rowsOf(between)[0], { state: "waiting", attempts: 1, startedAt: 1100 })
+      const again = after(...parts, [started("a", 1900, 2), 0])
+      assert.deepInclude(Waterfall.rowsOf(again)[0], { state: "running", attempts: 2 })
+      assert.match(Waterfall.render(again, 2000, frame(80, 5))[1]!, /^▸ read x2 a\.ts /)
+      const done = after(...parts, [started("a", 1900, 2), 0], [result("a"), 2000])
+      assert.strictEqual(Waterfall.plain(done, result("a")), "done        900 ms  read x2 a.ts")
+    })
+
+    it("draws an adopted call's work once, under its new name", () => {
+      const adopted: AnyPart = { type: "tool-adopted", callId: "b", name: "read", from: "a", time: 1500 }
+      const state = after(
+        [call("a"), 0],
+        [queued("a", 1000), 0],
+        [started("a", 1100), 0],
+        [call("b", { path: "b.ts" }), 0],
+        [adopted, 0],
+        [result("a"), 1600],
+        [result("b"), 1600]
+      )
+      assert.deepStrictEqual(Waterfall.rowsOf(state).map(({ callId, hint, startedAt }) => [callId, hint, startedAt]), [
+        ["b", "b.ts", 1100]
+      ])
+      assert.deepInclude(Waterfall.rowsOf(state)[0], { state: "done", endedAt: 1600 })
+      assert.isUndefined(Waterfall.plain(state, result("a")))
+      assert.deepInclude(Waterfall.rowsOf(after([call("b"), 0], [adopted, 0]))[0], { callId: "b", state: "waiting" })
+    })
+
+    it("forgets the text of an answer that broke off", () => {
+      const said: AnyPart = { type: "text-delta", id: "t", delta: "half" } as never
+      assert.strictEqual(after([said, 0], [stepRetry, 0]).text, "")
     })
 
     it("ignores results and starts of calls it never saw", () => {
@@ -173,6 +225,16 @@ describe("Waterfall", () => {
       assert.strictEqual(Waterfall.plain(whole, result("a")), "done        400 ms  read a.ts")
       assert.strictEqual(Waterfall.plain(whole, { type: "step-start", step: 2, time: 0 }), "step 2")
       assert.isUndefined(Waterfall.plain(whole, started("b", 0)))
+    })
+
+    it("is one line for a call's next attempt and for a turn that is asked again", () => {
+      assert.strictEqual(Waterfall.plain(whole, retried("b", 0)), "again in    1.50 s  read b.ts: busy now")
+      assert.strictEqual(
+        Waterfall.plain(whole, stepRetry),
+        "again in    200 ms  step 1, the model once more: it broke off"
+      )
+      assert.include(Waterfall.plain(whole, { ...stepRetry, failover: true } as AnyPart), "step 1, the next model: ")
+      assert.isUndefined(Waterfall.plain(whole, retried("x", 0)))
     })
   })
 

@@ -383,6 +383,22 @@ describe("toolformer", () => {
       }
     })
 
+    it("says on SIGTERM that it drains, keeps drawing below, and gives the cursor back", async () => {
+      const args = [...sites("https://slow.example"), "--grace", "300 millis"]
+      const { code, stdout } = await onTerminal(args, {}, (stdout, child) => {
+        if (!stdout.includes("1 running")) return false
+        // `script` hands no SIGTERM on; its one child is ours.
+        spawnSync("pkill", ["-TERM", "-P", String(child.pid)])
+        return true
+      })
+      assert.strictEqual(code, 1, stdout)
+      const [before, after] = stdout.split("toolformer: no new calls start")
+      assert.isTrue(before!.endsWith("\u001b[J"))
+      assert.include(after, "running ones have 300ms")
+      assert.match(after!.slice(after!.lastIndexOf("\u001b[J")), /1 cancelled/)
+      assert.isAbove(stdout.lastIndexOf("\u001b[?25h"), stdout.lastIndexOf("\u001b[?25l"))
+    })
+
     it("gives the cursor back after Ctrl-C, with exit code 130", async () => {
       const { code, stdout } = await onTerminal(sites("https://slow.example"), {}, (stdout, child) => {
         if (!stdout.includes("1 running")) return false

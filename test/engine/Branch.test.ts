@@ -5,8 +5,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
-import { Branch, CancelReason } from "../../src/index.ts"
+import { Branch, CancelReason, Executor, ToolPolicy } from "../../src/index.ts"
 
 /** An effect that ends after so many milliseconds, and notes why it was interrupted. */
 const after = <A>(millis: number, effect: Effect.Effect<A, string>, reasons: Array<string> = []) =>
@@ -124,6 +125,26 @@ describe("race", () => {
       yield* TestClock.adjust(10)
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(reasons, Array.from({ length: 2 }, () => "nobody waits for the answer any more"))
+    }))
+
+  it.effect("tells the promises of its losers why, and those of a call that is stopped around it", () =>
+    Effect.gen(function*() {
+      const reasons: Array<unknown> = []
+      const listening = Executor.promise((signal) =>
+        new Promise<number>((resolve) => signal.addEventListener("abort", () => resolve(reasons.push(signal.reason))))
+      )
+      assert.strictEqual(yield* Branch.race([listening, Effect.succeed(1)]), 1)
+      assert.deepStrictEqual(reasons, [CancelReason.superseded("branch 1")])
+      const { layer, toolkit } = ToolPolicy.define({
+        racing: ToolPolicy.tool({
+          success: Schema.Finite,
+          annotations: { timeout: 50 },
+          handler: () => Effect.orDie(Branch.race([listening, Branch.race([listening])]))
+        })
+      })
+      const exit = yield* within(50, Effect.provide(Executor.call(toolkit.tools.racing, {}), layer))
+      assert.isTrue(exit !== undefined && Exit.isFailure(exit))
+      assert.deepStrictEqual(reasons.slice(1), Array.from({ length: 2 }, () => CancelReason.timeout("attempt", 50)))
     }))
 
   it.effect("may be won by an effect that another one's first step sets free", () =>
@@ -245,6 +266,19 @@ describe("run", () => {
         "Succeeded",
         "Failed",
         "Succeeded"
+      ])
+    }))
+})
+
+describe("run, in one step", () => {
+  it.effect("says why of those that run and of those that were not started any more", () =>
+    Effect.gen(function*() {
+      const ended = yield* Branch.run([Effect.never, Effect.succeed(1), Effect.never], Branch.first(1))
+      const stopped = { _tag: "Stopped" as const, reason: CancelReason.superseded("branch 1"), abandoned: false }
+      assert.deepStrictEqual(ended.outcomes, [
+        { ...stopped, started: true },
+        { _tag: "Succeeded", value: 1 },
+        { ...stopped, started: false }
       ])
     }))
 })

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
@@ -242,7 +243,8 @@ describe("attempts of a call", () => {
   it.effect("give place, permit and limit back between two attempts, and keep the resources", () => {
     const limiter = new HandLimiter({ work: 1 })
     const seen: Array<string> = []
-    const first = acting({ readonly: true, service: "work", concurrency: 1 }, busy, Effect.succeed("fine"))
+    const annotations = { readonly: true, service: "work", concurrency: 1, deadline: "1 seconds" } as const
+    const first = acting(annotations, busy, Effect.succeed("fine"))
     const tools = ToolPolicy.define({
       keeper: ToolPolicy.tool({
         parameters: Params,
@@ -265,6 +267,9 @@ describe("attempts of a call", () => {
       yield* TestClock.adjust("100 millis")
       yield* Fiber.join(fiber)
       assert.deepStrictEqual([asked(), limiter.held.length], [2, 0])
+      // What is left of the call's deadline bounds the wait of each attempt.
+      const deadlines = limiter.asked.flatMap(({ deadline, service }) => service === "work" ? [deadline] : [])
+      assert.deepStrictEqual(deadlines, [1000, 900])
       const run = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit: tools.toolkit }).pipe(Effect.provide([
           tools.layer,
@@ -382,6 +387,26 @@ describe("a stop", () => {
     })
   })
 
+  it.effect("ends the wait of one call while its run goes on", () => {
+    const work = acting({ readonly: true }, busy)
+    const other = ToolPolicy.define({ other: ToolPolicy.tool({ handler: () => Effect.sleep("5 minutes") }) })
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(
+        Orchestrator.run({ prompt: "go", toolkit: Toolkit.merge(work.toolkit, other.toolkit), runId: "r" })
+      )
+      yield* TestClock.adjust("1 seconds")
+      yield* Orchestrator.cancel({ runId: "r", callId: "a" })
+      yield* TestClock.adjust("5 minutes")
+      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a Cancelled", "b ok"])
+      assert.deepStrictEqual(work.starts, [0])
+    }).pipe(Effect.provide([
+      work.layer,
+      other.layer,
+      new ScriptedRetry([60_000, 60_000]).layer,
+      scripted(calls(call("a", "work", { id: "a" }), call("b", "other")))
+    ]))
+  })
+
   it.effect("ends the pause before the first attempt", () => {
     const work = acting({ readonly: true }, busy)
     const retry = new ScriptedRetry([])
@@ -396,8 +421,14 @@ describe("a stop", () => {
   it.effect("ends a policy that takes its time", () => {
     const latch = Latch.makeUnsafe(false)
     const work = acting({ readonly: true }, busy)
+    let isInterrupted = false
+    const deciding = Effect.onInterrupt(latch.await, () =>
+      Effect.sync(() => {
+        isInterrupted = true
+      }))
     return Effect.gen(function*() {
-      yield* stopped(work, new ScriptedRetry([1], latch.await), "1 seconds")
+      yield* stopped(work, new ScriptedRetry([1], deciding), "1 seconds")
+      assert.isTrue(isInterrupted)
       yield* Effect.sync(() => latch.openUnsafe())
       yield* TestClock.adjust("1 minutes")
       assert.deepStrictEqual(work.starts, [0])

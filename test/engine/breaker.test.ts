@@ -1,13 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
-import { Breaker, Executor, Orchestrator, Retry, ToolFailure, ToolPolicy } from "../../src/index.ts"
-import { HandLimiter } from "../limiter.ts"
+import { Breaker, Executor, Limiter, Orchestrator, Retry, ToolFailure, ToolPolicy } from "../../src/index.ts"
+import { HandLimiter, limiterOf } from "../limiter.ts"
 import { call, calls, scripted } from "../model.ts"
 import { settle, statuses } from "../stage.ts"
 
@@ -179,18 +181,72 @@ describe("a call through a circuit breaker", () => {
   it.effect("answers a call that is stopped while the store is still being asked, and starts nothing", () => {
     const work = acting({})
     const latch = Latch.makeUnsafe(false)
+    let isInterrupted = false
+    const asked = Effect.onInterrupt(latch.await, () =>
+      Effect.sync(() => {
+        isInterrupted = true
+      }))
     const asking = Layer.succeed(Breaker.Breaker, {
-      execute: () => (effect) => Effect.andThen(latch.await, effect),
+      execute: () => (effect) => Effect.andThen(asked, effect),
       state: () => Effect.die("not asked")
     })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(work.one("fine"))
       yield* settle
       yield* Fiber.interrupt(fiber)
+      assert.isTrue(isInterrupted)
       latch.openUnsafe()
       yield* settle
       assert.deepStrictEqual(work.started, [])
     }).pipe(Effect.provide([work.layer, asking]))
+  })
+
+  it.effect("tells the breaker how each attempt ended: as it did, or interrupted where the service has no part in it", () => {
+    const work = acting({ deadline: "5 seconds" })
+    const limiter = new HandLimiter({})
+    const seen: Array<string> = []
+    const noting = Layer.succeed(Breaker.Breaker, {
+      execute: () => (effect: Effect.Effect<unknown, unknown>) =>
+        Effect.onExit(effect, (exit) =>
+          Effect.sync(() => {
+            const [reason] = Exit.isSuccess(exit) ? [] : exit.cause.reasons
+            seen.push(
+              reason === undefined
+                ? "Success"
+                : Cause.isFailReason(reason)
+                ? JSON.stringify(reason.error).slice(0, 18)
+                : reason._tag
+            )
+          })),
+      state: () => Effect.die("not asked")
+    } as never)
+    const one = (act: string) =>
+      Effect.gen(function*() {
+        const fiber = yield* Effect.forkChild(work.one(act))
+        yield* TestClock.adjust("5 seconds")
+        yield* Fiber.join(fiber)
+      })
+    return Effect.gen(function*() {
+      for (const act of ["fine", "down", "bug", "hang"]) yield* one(act)
+      yield* limiter.allow("crm", 0)
+      yield* one("fine")
+      assert.deepStrictEqual(seen, ["Success", "{\"status\":503}", "Die", "{\"_tag\":\"TimedOut\"", "Interrupt"])
+    }).pipe(Effect.provide([work.layer, noting, limiter.layer]))
+  })
+
+  it.effect("tells the breaker nothing of a call that its limit turned away", () => {
+    const work = acting({})
+    const seen: Array<boolean> = []
+    const noting = Layer.succeed(Breaker.Breaker, {
+      execute: () => (effect: Effect.Effect<unknown, unknown>) =>
+        Effect.onExit(effect, (exit) => Effect.sync(() => void seen.push(Exit.hasInterrupts(exit as never)))),
+      state: () => Effect.die("not asked")
+    } as never)
+    const rejected = new Limiter.Rejected({ reason: "RateLimited", limit: "l", message: "no" })
+    return Effect.gen(function*() {
+      assert.strictEqual((yield* work.one("fine"))._tag, "Failure")
+      assert.deepStrictEqual(seen, [true])
+    }).pipe(Effect.provide([work.layer, noting, limiterOf(() => Effect.fail(rejected))]))
   })
 
   it.effect("stops a call that its breaker interrupts", () => {
@@ -225,10 +281,17 @@ describe("a call through a circuit breaker", () => {
       }
       assert.deepStrictEqual(tags, ["HandlerFailed", "HandlerFailed", "Rejected"])
       assert.deepStrictEqual(work.started, [])
-      const twiceRun = breakerOf((effect) => Effect.andThen(effect, effect))
+      let ended = ""
+      const twiceRun = breakerOf((effect) =>
+        Effect.onExit(Effect.andThen(effect, effect), ({ _tag }) =>
+          Effect.sync(() => {
+            ended = _tag
+          }))
+      )
       const result = yield* Effect.provide(Executor.call(work.toolkit.tools.work, { act: "fine" }), twiceRun)
       assert.strictEqual(result, "fine")
       assert.deepStrictEqual(work.started, ["fine"])
+      assert.strictEqual(ended, "Failure")
     }).pipe(Effect.provide(work.layer))
   })
 })

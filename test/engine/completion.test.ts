@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
-import { Branch, CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { Branch, CancelReason, Executor, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
 import { aiError, call, calls, finish, opened, says, scripted } from "../model.ts"
 import type { Script } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
@@ -65,7 +65,7 @@ const start = (
     return {
       runId,
       parts,
-      fiber: fiber as Fiber.Fiber<void, unknown>,
+      fiber,
       report: () => {
         const last = parts.at(-1)
         return last?.type === "run-finish" ? last.report : assert.fail(`the run is not over: ${last?.type}`)
@@ -452,6 +452,87 @@ describe("completion", () => {
         reason: CancelReason.superseded("b", "g")
       }])
     }))
+
+  it.effect("an answer that is asked again has groups of its own, and its calls the outcomes of the first one's", () =>
+    Effect.gen(function*() {
+      const stage = new Stage()
+      const { layer, toolkit } = searches(stage)
+      const again = (id: string, of: string, points: number) => call(id, "web", { id: of, points })
+      const broken: Script = [search("a", 5), search("b", 3), { wait: stage.gate("break").await }, { fail: aiError }]
+      const parts: Array<AnyPart> = []
+      const fiber = yield* Orchestrator.stream({
+        prompt: "go",
+        toolkit,
+        completion: { searches: Branch.best<typeof Scored.Type>({ score: "points" }) }
+      }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => void parts.push(part as AnyPart))),
+        Effect.provide([
+          layer,
+          scripted(broken, calls(again("a2", "a", 5), again("b2", "b", 3), search("c", 9)), says("done")),
+          Retry.layer({ base: 100 })
+        ]),
+        Effect.forkChild
+      )
+      yield* settle
+      yield* stage.open("a")
+      yield* stage.open("break")
+      assert.deepStrictEqual(statuses(results(parts)), ["a ok"])
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(stage.started, ["a", "b", "c"])
+      yield* stage.open("c")
+      assert.deepStrictEqual(statuses(results(parts)), ["a ok", "a2 Cancelled"])
+      yield* stage.open("b")
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(statuses(results(parts)).slice(2).sort(), ["b ok", "b2 Cancelled", "c ok"])
+      const last = parts.at(-1)
+      const groups = last?.type === "run-finish" ? last.report.groups : []
+      assert.deepStrictEqual(groups.map(({ losers, outcome, winners }) => [outcome, winners, losers]), [
+        ["cancelled", ["a"], ["b"]],
+        ["decided", ["c"], ["a2", "b2"]]
+      ])
+    }))
+
+  it.effect("calls of several attempts are branches like any other: one that succeeds again may win, one that waits may lose", () =>
+    Effect.gen(function*() {
+      let tries = 0
+      const tool = (millis: number, failures: number) =>
+        ToolPolicy.tool({
+          success: Scored,
+          failure: Schema.String,
+          annotations: { group: "searches", readonly: true, retry: { base: 100, while: () => true } },
+          handler: () =>
+            Effect.andThen(
+              Effect.sleep(millis),
+              Effect.suspend(() =>
+                tries++ < failures ? Effect.fail("not yet") : Effect.succeed({ id: "x", points: millis, note: "" })
+              )
+            )
+        })
+      const { layer, toolkit } = ToolPolicy.define({ flaky: tool(10, 1), never: tool(1_000_000, 0) })
+      const run = (completion: Branch.Completions<"flaky" | "never">) =>
+        Effect.gen(function*() {
+          tries = 0
+          const fiber = yield* Effect.forkChild(
+            Orchestrator.run({ prompt: "go", toolkit, completion }).pipe(
+              Effect.provide([
+                layer,
+                scripted(calls(call("a", "flaky"), call("b", "never")), says("done")),
+                Retry.layer({ base: 100 })
+              ])
+            )
+          )
+          yield* TestClock.adjust("2 seconds")
+          const { report, toolResults } = yield* Fiber.join(fiber)
+          return [statuses(toolResults), report.groups[0]?.winners, report.calls[0]?.attempts] as const
+        })
+      assert.deepStrictEqual(yield* run({ searches: Branch.first(1) }), [["a ok", "b Cancelled"], ["a"], 2])
+      assert.deepStrictEqual(
+        yield* run({
+          searches: Branch.best<typeof Scored.Type>({ score: ({ points }) => -points }).pipe(Branch.within("1 second"))
+        }),
+        [["a ok", "b TimedOut"], ["a"], 2]
+      )
+    }))
 })
 
 describe("completion, checked when the run starts", () => {
@@ -523,7 +604,7 @@ describe("completion, checked when the run starts", () => {
         completion: { open: Branch.best({ score: "points" }) }
       }).pipe(Effect.provide([layer, scripted(calls(call("a", "open")), says("done"))]))
       assert.include(
-        (toolResults[0]?.result as unknown as { readonly message: string }).message,
+        (toolResults[0]?.result as { readonly message?: string } | undefined)?.message ?? "",
         "its score \"points\" is undefined, no finite number"
       )
     }))

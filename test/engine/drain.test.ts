@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { Branch, CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { HandLimiter, limiterOf } from "../limiter.ts"
 import { aiError, call, calls, finish, recording, says, scripted, text } from "../model.ts"
 import { retrying } from "../retry.ts"
@@ -486,6 +486,49 @@ describe("Orchestrator.drain, with Retry", () => {
       assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["c ok", "d ok"])
       assert.deepStrictEqual(stage.started, ["a", "b"])
     }).pipe(Effect.provide([layer, model.layer, retrying([0, 0, 0]).layer, Orchestrator.layerRuns()]))
+  })
+})
+
+describe("Orchestrator.drain, with a group", () => {
+  it.effect("lets running branches decide it within the grace, and hands on what was held back", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({ work: stage.tool({ group: "search" }) })
+    const best = Branch.best({ score: (id: string) => ["b", "a", "c"].indexOf(id), keep: 1 })
+    return Effect.gen(function*() {
+      const parts: Array<{ readonly type: string }> = []
+      const fiber = yield* Orchestrator.stream({
+        prompt: "go",
+        toolkit,
+        toolCallConcurrency: 2,
+        completion: { search: best }
+      }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => parts.push(part))),
+        Effect.flip,
+        Effect.forkChild
+      )
+      yield* settle
+      // The second ends first and is held back: the others may be better.
+      yield* stage.open("b")
+      assert.deepStrictEqual(stage.started, ["a", "b", "c"])
+      assert.deepStrictEqual(results(parts), [])
+      const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
+      yield* settle
+      assert.deepStrictEqual(statuses(results(parts)), ["d Cancelled"])
+      assert.deepInclude(failureOf(results(parts), "d"), { reason: CancelReason.shutdown, executionStarted: false })
+      yield* stage.open("a", "c")
+      yield* Fiber.join(drain)
+      const error = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(reasonOf(error), shutDown)
+      const ended = answered(error)
+      assert.deepStrictEqual(ended.map((line) => line.slice(0, 1)), ["a", "b", "c", "d"])
+      assert.include(ended, "c ok")
+      assert.deepStrictEqual(ended.filter((line) => line.endsWith(" ok")), ["c ok"])
+      assert.strictEqual(results(parts).length, 4)
+    }).pipe(Effect.provide([
+      layer,
+      scripted(calls(work("a"), work("b"), work("c"), work("d"))),
+      Orchestrator.layerRuns()
+    ]))
   })
 })
 

@@ -182,6 +182,8 @@ describe("a hedged call", () => {
         assert.strictEqual(reportOf(parts).calls[0]!.attempts, opens ? 2 : 1)
       }
       assert.deepStrictEqual([...limiter.held, ...limiter.waiting], [])
+      const asked = limiter.asked.filter(({ service }) => service === "api")
+      assert.deepStrictEqual(asked.map(({ speculative }) => speculative), [undefined, true])
     }))
 
   it.effect("passes the program's limiter at once or not at all, and asks again after the same time", () =>
@@ -294,6 +296,61 @@ describe("a hedged call", () => {
       assert.deepStrictEqual(reportOf(parts).abandoned, [
         { callId: "a", name: "work", reason: CancelReason.timeout("attempt", 200) }
       ])
+    }))
+
+  it.effect("fails as its attempt did when the further one found no room after that", () =>
+    Effect.gen(function*() {
+      const rejected = new Limiter.Rejected({ reason: "RateLimited", limit: "l", message: "no" })
+      const slow = limiterOf(({ speculative }, use) =>
+        speculative === true ? Effect.andThen(Effect.sleep("1 seconds"), Effect.fail(rejected)) : use(lease)
+      )
+      const work = gated(hedged)
+      const retry = new ScriptedRetry([])
+      const run = yield* streamed(work, {}, Layer.merge(slow, retry.layer))
+      yield* TestClock.adjust("100 millis")
+      yield* work.end(1, Effect.fail({ status: 503 }))
+      assert.deepStrictEqual(results(run.parts), [])
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(results(yield* run.ended).map(({ result }) => result), [{ status: 503 }])
+      assert.deepStrictEqual(retry.failures, [{ status: 503 }])
+    }))
+
+  it.effect("keeps its resources until the loser has really ended", () =>
+    Effect.gen(function*() {
+      const work = gated({ ...hedged, resources: () => [{ write: "file" }] }, Effect.uninterruptible)
+      const run = yield* streamed(work, { ids: ["a", "b"] })
+      yield* TestClock.adjust("100 millis")
+      yield* work.end(2, Effect.succeed("fine"))
+      assert.deepStrictEqual(statuses(results(run.parts)), ["a ok"])
+      assert.strictEqual(work.attempts.length, 2)
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(work.attempts.length, 2)
+      yield* work.end(1, Effect.succeed("late"))
+      assert.strictEqual(work.attempts.length, 3)
+      yield* work.end(3, Effect.succeed("fine"))
+      assert.deepStrictEqual(statuses(results(yield* run.ended)), ["a ok", "b ok"])
+    }))
+
+  it.effect("lets a loser report no progress after the result", () =>
+    Effect.gen(function*() {
+      let attempts = 0
+      const chatty = ToolPolicy.define({
+        work: ToolPolicy.tool({
+          parameters: Schema.Struct({ id: Schema.String }),
+          success: Schema.String,
+          annotations: { readonly: true, ...hedged },
+          handler: (_, { preliminary }) =>
+            ++attempts === 2 ? Effect.succeed("fine") : Effect.andThen(
+              preliminary("before"),
+              Effect.onInterrupt(Effect.never, () => preliminary("after"))
+            )
+        })
+      })
+      const run = yield* streamed(chatty as never)
+      yield* TestClock.adjust("100 millis")
+      const parts = yield* run.ended
+      const progress = parts.flatMap((part) => part.type === "tool-progress" ? [part.result] : [])
+      assert.deepStrictEqual(progress, ["before"])
     }))
 
   it.effect("counts what has started, so no attempt is begun while one still waits for its limit", () =>

@@ -3,13 +3,18 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
-import { Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import { call, calls, says, scripted } from "../model.ts"
+import { seeded } from "../policy/chance.ts"
 import { done } from "../replay/server.ts"
 import type { Provider } from "../replay/server.ts"
+import { askAll, hammered, VirtualClock } from "./hammering.ts"
+import type { Form as RefusalForm } from "./hammering.ts"
 import { errorOf, first, refusal, rejectionOf, stage, untilAnswered } from "./pacedModel.ts"
 
 type Form = readonly [name: string, headers: Record<string, string>, body: unknown, askedMillis: number]
@@ -236,4 +241,72 @@ describe("P1: a refusal for the rate", () => {
       assert.isAtMost(at.seen.length, 7)
       assert.isAtLeast(at.seen.length, 4)
     }))
+})
+
+describe("P1: a refusal for the rate, with a Retry", () => {
+  const limited = (seconds: number): RefusalForm => ({
+    name: "429",
+    status: 429,
+    headers: { "retry-after": String(seconds) },
+    askedMillis: seconds * 1000
+  })
+  const asked = Retry.withRetry({ service: "api" })
+  const provided = <A, E>(effect: Effect.Effect<A, E, Retry.Retry | Scope.Scope>) =>
+    effect.pipe(
+      Effect.provide(Retry.layer()),
+      Effect.provideService(Random.Random, seeded(1)),
+      Effect.scoped
+    )
+
+  it.live("P1: twenty at once pause once, and ten of them, as the budget is, come back at different times", () =>
+    provided(Effect.gen(function*() {
+      const clock = new VirtualClock()
+      const server = yield* hammered(clock, limited(30), true, 20)
+      const exits = yield* askAll(clock, server, 20, asked)
+      assert.deepStrictEqual(server.early, [])
+      assert.lengthOf(exits.filter(Exit.isSuccess), 10)
+      const back = server.arrivals.slice(20).map(({ at }) => at)
+      assert.lengthOf(back, 10)
+      assert.lengthOf(new Set(back), 10)
+      // One pause of 30 seconds and not twenty, each after the other.
+      for (const at of back) assert.isTrue(at >= 30_000 && at <= 33_000, `back at ${at}`)
+    })))
+
+  it.live("P1: a service that wants a day is asked once: all know at once, with the time, and an hour later it is asked again", () =>
+    provided(Effect.gen(function*() {
+      const clock = new VirtualClock()
+      const server = yield* hammered(clock, limited(86_400), false, 1)
+      const exits = yield* askAll(clock, server, 20, asked, (index) => index * 1000)
+      assert.lengthOf(server.arrivals, 1)
+      assert.strictEqual(Retry.retryAfter(errorOf(exits[0]!), 0), 86_400_000)
+      for (const [index, exit] of exits.slice(1).entries()) {
+        const rejected = errorOf(exit)
+        assert.deepInclude(rejected, { _tag: "Rejected", reason: "RateLimited" })
+        assert.strictEqual(Retry.retryAfter(rejected, 0), 3_600_000 - (index + 1) * 1000)
+      }
+      assert.strictEqual(clock.currentTimeMillisUnsafe(), 19_000)
+      yield* askAll(clock, server, 1, asked, () => 3_600_000)
+      assert.lengthOf(server.arrivals, 2)
+    })))
+
+  it.live("P1: what each was told holds for all: the longest time wins, whatever the order", () =>
+    provided(Effect.gen(function*() {
+      const clock = new VirtualClock()
+      const [short, long] = [yield* hammered(clock, limited(5), true, 1), yield* hammered(clock, limited(40), true, 1)]
+      // Two servers of one service, and whoever is told of 5 seconds waits for 40.
+      const exits = yield* askAll(
+        clock,
+        {
+          ...short,
+          inFlight: () => short.inFlight() + long.inFlight(),
+          ask: (call) => /[02468]$/.test(call) ? long.ask(call) : short.ask(call)
+        },
+        10,
+        asked
+      )
+      assert.isTrue(exits.every(Exit.isSuccess))
+      const back = [...short.arrivals, ...long.arrivals].filter(({ refused }) => !refused).map(({ at }) => at)
+      assert.lengthOf(back, 10)
+      for (const at of back) assert.isAtLeast(at, 40_000)
+    })))
 })

@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { Breaker, Retry } from "../../src/index.ts"
+import { askAll, hammered, VirtualClock } from "./hammering.ts"
 import { aiErrorOf, errorOf, first, refusal, stage } from "./pacedModel.ts"
 
 describe("P2: a spent quota", () => {
@@ -55,4 +57,30 @@ describe("P2: a spent quota", () => {
       for (const exit of exits) assert.strictEqual(aiErrorOf(exit).reason._tag, "QuotaExhaustedError")
       assert.lengthOf(at.seen, 20)
     }))
+})
+
+describe("P2: a spent quota, with a Retry and a Breaker", () => {
+  it.live.each<readonly [string, number, unknown]>([
+    ["insufficient_quota", 429, { error: { message: "quota", code: "insufficient_quota" } }],
+    ["a billing limit", 429, { error: { message: "limit", code: "billing_hard_limit_reached" } }],
+    ["a payment that is due", 402, { error: { message: "Insufficient credits" } }]
+  ])(
+    "P2: %s is one request for each call, at once, and no pause for others",
+    ([, status, body]) =>
+      Effect.gen(function*() {
+        const clock = new VirtualClock()
+        const form = { name: "quota", status, headers: { "retry-after": "5" }, body, askedMillis: 0 }
+        const server = yield* hammered(clock, form, false, 1)
+        const exits = yield* askAll(
+          clock,
+          server,
+          20,
+          (asked) => asked.pipe(Breaker.withBreaker("api"), Retry.withRetry({ service: "api" })),
+          (index) => index < 10 ? 0 : 1
+        )
+        for (const exit of exits) assert.deepInclude(errorOf(exit), { status })
+        assert.deepStrictEqual(server.arrivals.map(({ at }) => at), [...Array(10).fill(0), ...Array(10).fill(1)])
+        assert.strictEqual((yield* Breaker.state("api"))._tag, "Closed")
+      }).pipe(Effect.scoped, Effect.provide([Retry.layer(), Breaker.layer()]))
+  )
 })

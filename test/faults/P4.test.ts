@@ -4,9 +4,12 @@ import * as ExecutionPlan from "effect/ExecutionPlan"
 import * as Layer from "effect/Layer"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
+import { Breaker } from "../../src/index.ts"
 import * as Retry from "../../src/policy/Retry.ts"
 import { describeData } from "../data.ts"
 import { done } from "../replay/server.ts"
+import { askAll, hammered, VirtualClock } from "./hammering.ts"
+import type { Refused } from "./hammering.ts"
 import { aiErrorOf, errorOf, first, refusal, stage } from "./pacedModel.ts"
 import { mount, observe, server, tools } from "./provider.ts"
 
@@ -71,6 +74,25 @@ describe("P4: a request that is wrong at one provider", () => {
         assert.isUndefined(next.error)
         assert.deepStrictEqual([one.seen.length, two.seen.length], [2, 1])
       }).pipe(Effect.scoped)
+  )
+})
+
+describe("P4: a request that is wrong, with a Retry and a Breaker", () => {
+  it.live.each([400, 401, 403, 404, 413, 422])(
+    "P4: %d is one request, whatever Retry-After says; the service is at work",
+    (status) =>
+      Effect.gen(function*() {
+        const clock = new VirtualClock()
+        const form = { name: "wrong", status, headers: { "retry-after": "5" }, askedMillis: 0 }
+        // GitHub refuses for the rate with 403 and a Retry-After; without one it is wrong.
+        const server = yield* hammered(clock, status === 403 ? { ...form, headers: {} } : form, false, 1)
+        const policy = (asked: Effect.Effect<string, Refused>) =>
+          asked.pipe(Breaker.withBreaker("api"), Retry.withRetry({ service: "api" }))
+        const exits = yield* askAll(clock, server, 20, policy)
+        for (const exit of exits) assert.deepInclude(errorOf(exit), { status })
+        assert.deepStrictEqual(server.arrivals.map(({ at }) => at), Array(20).fill(0))
+        assert.strictEqual((yield* Breaker.state("api"))._tag, "Closed")
+      }).pipe(Effect.scoped, Effect.provide([Retry.layer(), Breaker.layer()]))
   )
 })
 

@@ -10,6 +10,7 @@ import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { call, calls, finish, scripted } from "../model.ts"
 import type { Script } from "../model.ts"
+import { retrying } from "../retry.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
 const why = CancelReason.branchCancelled("not needed")
@@ -201,6 +202,59 @@ describe("T12: a cancel", () => {
       Effect.provide([layer, model]),
       Effect.provideService(Orchestrator.Config, { ...Orchestrator.Config.defaultValue(), maxRepeats: 1 })
     )
+  })
+
+  it.effect("T12: of a call that waits for its next attempt is answered at once, and none follows", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({
+      work: ToolPolicy.tool({
+        parameters: Schema.Struct({ id: Schema.String }),
+        success: Schema.String,
+        failure: Schema.String,
+        annotations: { readonly: true, concurrency: 2 },
+        handler: ({ id }) => id === "b" && stage.started.push(id) > 0 ? Effect.fail("busy") : stage.play(id)
+      })
+    })
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
+      yield* settle
+      const stop = Orchestrator.cancel({ runId: "r", callId: "b" }, why)
+      assert.deepStrictEqual(yield* Effect.all([stop, stop], { concurrency: 2 }), [1, 0])
+      yield* TestClock.adjust("1 hour")
+      yield* stage.open("a", "c")
+      const { report, toolResults } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(statuses(toolResults), ["a ok", "b Cancelled", "c ok"])
+      assert.deepInclude(failureOf(toolResults, "b"), { reason: why, executionStarted: true })
+      assert.deepStrictEqual(stage.started.toSorted(), ["a", "b", "c"])
+      assert.strictEqual(report.calls[1]?.attempts, 1)
+    }).pipe(Effect.provide([layer, scripted(calls(...all)), retrying([60_000, 0]).layer]))
+  })
+
+  it.effect("T12: of a hedged call stops both of its attempts, each once", () => {
+    const stage = new Stage()
+    const { layer, toolkit } = ToolPolicy.define({
+      work: stage.tool({ readonly: true, hedge: { after: "1 second", max: 1 }, concurrency: 4 })
+    })
+    return Effect.gen(function*() {
+      yield* stage.open("a", "c")
+      const parts: Array<{ readonly type: string }> = []
+      const fiber = yield* Effect.forkChild(Stream.runForEach(
+        Orchestrator.stream({ prompt: "go", toolkit, runId: "r" }),
+        (part) => Effect.sync(() => parts.push(part))
+      ))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.deepStrictEqual(stage.started.filter((id) => id === "b"), ["b", "b"])
+      const stop = Orchestrator.cancel({ runId: "r", callId: "b" }, why)
+      assert.deepStrictEqual(yield* Effect.all([stop, stop], { concurrency: 2 }), [1, 0])
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(stage.interrupted, ["b", "b"])
+      assert.deepStrictEqual([...statuses(results(parts))].sort(), ["a ok", "b Cancelled", "c ok"])
+      assert.strictEqual(parts.filter(({ type }) => type === "tool-cancelled").length, 1)
+      const second = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted(calls(all[0]!))))
+      assert.deepStrictEqual(statuses(second.toolResults), ["a ok"])
+    }).pipe(Effect.provide([layer, scripted(calls(...all))]))
   })
 
   it.effect("T12: of a call stops what its handler has called in turn, each once", () => {

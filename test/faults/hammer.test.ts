@@ -114,7 +114,9 @@ const note = (what: string, form: Form, server: Hammered, spread: Spread): void 
   const { count, firstMillis, fullestPart, lastMillis } = spread
   lines.push(
     `${what}: ${form.name}: ${server.arrivals.length} requests on the wire; ${count} came back from ` +
-      `${firstMillis} to ${lastMillis} ms, at most ${(100 * fullestPart).toFixed(0)} % in any twentieth of that`
+      `${firstMillis.toFixed(0)} to ${lastMillis.toFixed(0)} ms, at most ${
+        (100 * fullestPart).toFixed(0)
+      } % in any twentieth of that`
   )
 }
 afterAll(() => console.log(`seed ${seed}\n${lines.join("\n")}`))

@@ -4,9 +4,11 @@
  * the server sees is exact. The server, and not the client, judges what came too early.
  */
 import { assert } from "@effect/vitest"
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { createServer } from "node:http"
 import type { IncomingMessage, ServerResponse } from "node:http"
@@ -269,6 +271,23 @@ export class VirtualClock implements Clock.Clock {
     return true
   }
 }
+
+/** Makes requests of one service together, at their times, each under `policy`, and says how they ended, in their order. */
+export const askAll = <E, R>(
+  clock: VirtualClock,
+  server: Hammered,
+  count: number,
+  policy: (asked: Effect.Effect<string, Refused>) => Effect.Effect<string, E, R>,
+  startMillis: (index: number) => number = () => 0
+): Effect.Effect<ReadonlyArray<Exit.Exit<string, E>>, never, R> =>
+  Effect.gen(function*() {
+    const fibers: Array<Fiber.Fiber<string, E>> = []
+    for (let index = 0; index < count; index++) {
+      fibers.push(yield* Effect.forkChild(Effect.delay(policy(server.ask(`call ${index}`)), startMillis(index))))
+    }
+    yield* passTime(clock, server, () => fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
+    return yield* Effect.forEach(fibers, Fiber.await)
+  }).pipe(Effect.provideService(Clock.Clock, clock))
 
 /** How requests that came back are spread. */
 export interface Spread {

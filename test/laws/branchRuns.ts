@@ -10,7 +10,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -27,6 +27,8 @@ export interface Planned {
   readonly millis: number
   readonly how: "success" | "failure" | "timeout" | "cancel"
   readonly score: number
+  /** Its handler does not stop when asked, but some time later. */
+  readonly deaf?: boolean
 }
 
 export interface Scenario {
@@ -38,6 +40,8 @@ export interface Scenario {
   readonly closedAt: number
   readonly within?: number
   readonly cancelGroupAt?: number
+  /** The whole run is cancelled, or its fiber interrupted; then there is no verdict on the group. */
+  readonly endsAt?: { readonly tick: number; readonly how: "cancel" | "interrupt" }
 }
 
 interface Read {
@@ -146,11 +150,12 @@ export const observe = (
     const work = ({ branch, run }: typeof Params.Type) =>
       Effect.suspend(() => {
         const { log, scenario, started } = all[run]!
-        const { how, millis, score } = scenario.branches[branch]!
+        const { deaf, how, millis, score } = scenario.branches[branch]!
         watch.entered++
         started.add(branch)
         const ends = how === "success" || how === "failure"
-        return (ends ? Effect.sleep(millis) : Effect.never).pipe(
+        const busy = deaf === true ? Effect.uninterruptible(Effect.sleep(200)) : Effect.never
+        return (ends ? Effect.sleep(millis) : busy).pipe(
           Effect.flatMap(() => {
             log.push({ what: "end", branch, time: now(), ...(how === "success" ? { score } : undefined) })
             return how === "success" ? Effect.succeed({ score }) : Effect.fail("nothing found")
@@ -201,7 +206,11 @@ export const observe = (
     for (const tick of [0, ...ticks, ticks.at(-1)! + 1000]) {
       yield* settle(tick - now())
       for (const one of all) {
-        const { branches, cancelGroupAt } = one.scenario
+        const { branches, cancelGroupAt, endsAt } = one.scenario
+        if (endsAt?.tick === tick) {
+          if (endsAt.how === "cancel") yield* Orchestrator.cancel({ runId: one.runId })
+          else one.fiber!.interruptUnsafe()
+        }
         for (const [branch, { how, millis }] of branches.entries()) {
           if (how !== "cancel" || millis !== tick) continue
           // Noted only where there is something to cancel.

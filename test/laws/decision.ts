@@ -12,6 +12,8 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Branch from "../../src/engine/Branch.ts"
+import type { Completions } from "../../src/engine/Branch.ts"
 import { Executor, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import type { Chunk } from "../model.ts"
@@ -41,7 +43,9 @@ export const behaviours = [
   "afterFinish",
   "flaky",
   "hedged",
-  "writesOnce"
+  "writesOnce",
+  "raced",
+  "scored"
 ] as const
 export type Behaviour = typeof behaviours[number] | "unknownTool" | "badInput"
 
@@ -104,6 +108,8 @@ export interface Decision {
   /** The program has a `Retry`, a `Breaker`. */
   readonly retries: boolean
   readonly breaks: boolean
+  /** Calls of `raced` and of `scored` are groups, each with a completion policy. */
+  readonly groups: boolean
   /** What the model says when it is asked again after an answer that broke off: calls by their place in `calls`. */
   readonly again: { readonly calls: ReadonlyArray<number>; readonly chunks: ReadonlyArray<Chunk> } | undefined
 }
@@ -152,6 +158,7 @@ export const makeDecision = (seed: number): Decision => {
     limits: limitsOf(random(seed ^ 0x11317)),
     retries,
     breaks: policies.chance(0.15),
+    groups: policies.chance(0.4),
     again: retries && ending === "broken" ? againOf(policies, calls) : undefined
   }
 }
@@ -231,6 +238,12 @@ const wire = ({ behaviour, id, millis }: Planned, n: number): ReadonlyArray<Resp
     ? call(id, "success", n % 2 === 0 ? { n: "x" } : "{\"n\": 1")
     : call(id, behaviour, { n, millis })
 
+/** The groups of a decision that has some: the first to succeed, and the one with the highest number within a while. */
+export const completion: Completions = {
+  raced: { tools: ["raced"], policy: Branch.first(1) },
+  scored: { tools: ["scored"], policy: Branch.best<number>({ score: (n) => n }).pipe(Branch.within("8 seconds")) }
+}
+
 /** What is seen from outside: handlers entered and left, sleeps outstanding, work after the end. */
 export interface Watch {
   entered: number
@@ -306,6 +319,12 @@ const handlers = (
       ),
     hedged: ({ millis, n }) =>
       watched(watch, Effect.suspend(() => Effect.as(Effect.sleep(begin(n) === 1 ? millis : 10), n))),
+    raced: ({ millis, n }) => watched(watch, Effect.as(Effect.sleep(millis / 4), n)),
+    scored: ({ millis, n }) =>
+      watched(
+        watch,
+        Effect.andThen(Effect.sleep(millis / 4), n % 5 === 0 ? Effect.fail({ why: "no score" }) : Effect.succeed(n))
+      ),
     writesOnce: ({ millis, n }) =>
       watched(
         watch,

@@ -24,6 +24,7 @@ import { says, scripted } from "../model.ts"
 import type { Decision, Watch } from "./decision.ts"
 import {
   behaviours,
+  completion,
   costOf,
   makeDecision,
   makeToolkit,
@@ -77,6 +78,7 @@ const observe = (decision: Decision): Effect.Effect<Observed> =>
       toolkit,
       runId,
       toolCallConcurrency: decision.cap,
+      ...(decision.groups ? { completion } : undefined),
       timeout: { tool: toolTimeout, ...(disturbance.kind === "total" ? { total: disturbance.after } : undefined) }
     }).pipe(disturbance.kind === "leave" ? Stream.take(disturbance.after) : (self) => self)
     const fiber = yield* Stream.runForEach(stream, (part) => Effect.sync(() => void parts.push(part as AnyPart))).pipe(
@@ -239,6 +241,7 @@ describe("laws", () => {
       const result = outcomes.get(calls[at]!.id)!
       const tag = result.isFailure ? (result.result as { _tag?: string })._tag ?? "own" : "success"
       if (tag === "Rejected" && o.decision.breaks) return
+      if (o.decision.groups && (planned.behaviour === "raced" || planned.behaviour === "scored")) return
       if (tag === "Rejected") {
         const permitsStuck = o.decision.limits !== undefined && o.parts.some((part) => part.type === "tool-abandoned")
         return assert.isTrue(
@@ -271,6 +274,8 @@ describe("laws", () => {
         flaky: n % 4 === 3 ? "own" : "success",
         hedged: "success",
         writesOnce: n % 2 === 0 ? "success" : "own",
+        raced: "success",
+        scored: n % 5 === 0 ? "own" : "success",
         unknownTool: "UnknownTool",
         badInput: "InvalidInput"
       }
@@ -357,6 +362,42 @@ describe("laws", () => {
     }
   })
 
+  forAll("a group has at most one winner, and one where nothing came between", (o) => {
+    if (!o.decision.groups || o.decision.again !== undefined) return
+    const { breaks, calls, disturbance, ending } = o.decision
+    const isQuiet = disturbance.kind === "none" && ending === "stop" && !breaks
+    for (const group of ["raced", "scored"]) {
+      const all = o.parts.flatMap((part) => part.type === "tool-result" && part.name === group ? [part] : [])
+      const winners = all.flatMap((part) => part.isFailure ? [] : [part.result])
+      // An answer that broke off has no groups any more: what has begun and must not be repeated runs to its end.
+      if (ending !== "broken" && ending !== "content-filter") assert.isAtMost(winners.length, 1, group)
+      const able = calls.flatMap(({ behaviour }, n) =>
+        behaviour === group && (group === "raced" || n % 5 !== 0) ? [n] : []
+      )
+      const isHeldUp = o.parts.some((part) => part.type === "tool-abandoned") || group === "scored"
+      if (isQuiet && !isHeldUp && able.length > 0) assert.strictEqual(winners.length, 1, group)
+      const report = o.parts.flatMap((part) =>
+        part.type === "run-finish" ? part.report.groups.filter((one) => one.group === group) : []
+      )
+      if (report.length !== 1 || report[0]!.outcome !== "decided") continue
+      const named = new Map(o.parts.flatMap((part) => part.type === "tool-result" ? [[part.id, part.result]] : []))
+      assert.deepStrictEqual(report[0]!.winners.map((id) => named.get(id)), winners, `${group}: the report's winners`)
+      assert.strictEqual(
+        report[0]!.winners.length + report[0]!.losers.length,
+        all.length,
+        `${group}: the report's losers`
+      )
+      if (group !== "scored" || winners.length === 0 || !isQuiet) continue
+      const timely = all.filter(({ isFailure, result }) =>
+        isFailure && (result as { _tag?: string })._tag === "Cancelled"
+      )
+      for (const { id } of timely) {
+        const n = o.parts.flatMap((part) => part.type === "tool-call" ? [part.id] : []).indexOf(id)
+        assert.isBelow(n, winners[0] as number, "the best wins")
+      }
+    }
+  })
+
   forAll("6: what may not be repeated begins at most once, and the rest as often as its tool says", (o) => {
     const most = { flaky: 3, hedged: 2, writesOnce: 1 }
     for (const [n, times] of o.watch.begun) {
@@ -380,6 +421,9 @@ describe("laws", () => {
         }
         count(Exit.isSuccess(exit) ? "finished" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failed")
         if (decision.disturbance.kind === "drain") count("drain")
+        for (const part of parts) {
+          if (part.type === "run-finish") { for (const { outcome } of part.report.groups) count(`group ${outcome}`) }
+        }
         for (const part of parts) {
           if (part.type === "tool-started" && part.hedge === true) count("hedge")
           if (part.type === "tool-retry" || part.type === "tool-adopted" || part.type === "step-retry") count(part.type)
@@ -407,6 +451,7 @@ describe("laws", () => {
         "Truncated",
         "NotStarted",
         "drain",
+        "group decided",
         "hedge",
         "tool-retry",
         "tool-adopted",

@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
+import * as Branch from "../../src/engine/Branch.ts"
 import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Breaker from "../../src/policy/Breaker.ts"
@@ -148,7 +149,7 @@ const toolsOf = (watch: Watch, steps: Steps) => {
     slow: tool("slow", { group: "slow", timeout: "1 minute" }),
     flaky: tool(
       "flaky",
-      { readonly: true, retry: { attempts: 3, base: "10 millis" }, service: "b" },
+      { readonly: true, retry: { attempts: 3, base: "10 millis", while: () => true }, service: "b" },
       (params, attempt) =>
         attempt <= 2
           ? Effect.andThen(Effect.sleep(3), Effect.fail({ _tag: "Busy" as const, isRetryable: true }))
@@ -197,13 +198,15 @@ const toolsOf = (watch: Watch, steps: Steps) => {
           signal.addEventListener("abort", () => timer.interruptUnsafe())
         })
       }))),
+    raced: tool("raced", {}),
+    scored: tool("scored", {}),
     slowEnd: tool("slowEnd", {}, (params) => Effect.onInterrupt(rest(params), () => Effect.sleep(5)))
   })
   return { ...tools, cappedTools: [tools.toolkit.tools.capped, inner.toolkit.tools.capped] }
 }
 
 const planned: ReadonlyArray<readonly [tool: string, millis: number]> = [
-  ["success", 0],
+  ["scored", 5],
   ["slow", 30],
   ["flaky", 5],
   ["limited", 10],
@@ -211,18 +214,18 @@ const planned: ReadonlyArray<readonly [tool: string, millis: number]> = [
   ["hedged", 40],
   ["capped", 7],
   ["nested", 4],
-  ["promised", 15],
+  ["scored", 15],
   ["limited", 3],
   ["lock", 5],
   ["both", 30],
   ["capped", 7],
-  ["slow", 12],
+  ["raced", 12],
   ["write", 4],
   ["slowEnd", 9],
-  ["success", 0],
+  ["raced", 6],
   ["flaky", 1],
   ["promised", 4],
-  ["hedged", 3]
+  ["success", 0]
 ]
 
 export const ids: ReadonlyArray<string> = planned.map((_, i) => `c${i}`)
@@ -231,7 +234,7 @@ export const ids: ReadonlyArray<string> = planned.map((_, i) => `c${i}`)
 export const idsAgain: ReadonlyArray<string> = planned.map((_, i) => `d${i}`)
 
 /** The tool of a call. */
-export const toolOf = (id: string): string => planned[ids.indexOf(id)]![0]
+export const toolOf = (id: string): string => planned[Number(id.slice(1))]![0]
 
 const chunk = (from: number, to: number, named: ReadonlyArray<string>) => ({
   after: 2,
@@ -253,6 +256,11 @@ const broken: Script = [chunk(0, 8, ids), chunk(8, 14, ids), { after: 4, parts: 
 
 const scriptsOf = ({ breaks }: Pace): ReadonlyArray<Script> =>
   breaks === true ? [broken, whole(idsAgain)] : [whole(ids)]
+
+/** Whether what becomes of a call depends on the others of its group. */
+export const isInGroup = (id: string): boolean => toolOf(id) === "raced" || toolOf(id) === "scored"
+
+const best = Branch.best<string>({ score: (id) => Number(id.slice(1)) })
 
 const limits: Limiter.Options = {
   global: Limiter.permits(14),
@@ -280,6 +288,9 @@ const done = <A>(fiber: Fiber.Fiber<A>): A => {
   if (exit?._tag !== "Success") throw new Error(`did not end: ${String(exit)}`)
   return exit.value
 }
+
+/** The note of a cancel from outside. */
+export const byName = "every step"
 
 /** How far a run has come, and how to disturb it. */
 export class World {
@@ -365,6 +376,7 @@ export class World {
       toolkit: this.tools.toolkit,
       runId: this.runId,
       toolCallConcurrency: 12,
+      completion: { raced: { tools: ["raced"], policy: Branch.first(1) }, scored: { tools: ["scored"], policy: best } },
       timeout: { model: "1 minute", total: "5 minutes" }
     })
     const fiber = Effect.runForkWith(context)(
@@ -384,11 +396,14 @@ export class World {
     this.reader!.interruptUnsafe()
   }
 
-  /** Stops the run, one call or a group by name, at once. */
-  cancel(target: { readonly callId?: string; readonly group?: string } = {}): number {
-    return this.atOnce(
-      Orchestrator.cancel({ runId: this.runId, ...target }, CancelReason.branchCancelled("every step"))
-    )
+  /** Stops one call or a group by name, at once. */
+  cancel(target: { readonly callId: string } | { readonly group: string }): number {
+    return this.atOnce(Orchestrator.cancel({ runId: this.runId, ...target }, CancelReason.branchCancelled(byName)))
+  }
+
+  /** Stops the run, as its own time limit does: a reason that looks like one that may pass. */
+  cancelRun(): number {
+    return this.atOnce(Orchestrator.cancel({ runId: this.runId }, CancelReason.timeout("total", 1)))
   }
 
   /** The process goes down. */
@@ -399,7 +414,7 @@ export class World {
   /** One step, and what promises do after it. */
   async take(): Promise<boolean> {
     const more = this.steps.take()
-    for (let i = 0; i < 8; i++) await undefined
+    for (let i = 0; i < 8; i++) await Promise.resolve()
     return more || this.steps.take()
   }
 

@@ -237,3 +237,9 @@ export class Call implements Holder {
 export const CurrentCall = Context.Reference<Call | undefined>("effect-toolformer/Executor/CurrentCall", {
   defaultValue: () => undefined
 })
+
+/** The branch of a race of effects that is running, and why it was stopped, for promises made in it. */
+export const CurrentBranch = Context.Reference<{ readonly stopped: CancelReason | undefined } | undefined>(
+  "effect-toolformer/Branch/CurrentBranch",
+  { defaultValue: () => undefined }
+)

@@ -15,6 +15,7 @@ import { BranchRules } from "./branchRules.ts"
 import type { Action, Outcome as Decision, Rule } from "./branchRules.ts"
 import { worthOf } from "./branchWorth.ts"
 import type { Judge } from "./branchWorth.ts"
+import { CurrentBranch, CurrentCall } from "./Call.ts"
 import { Timers } from "./Timers.ts"
 import type { Timer } from "./Timers.ts"
 
@@ -69,6 +70,7 @@ class Race<A, E, R> {
   private within: Timer | undefined
   private next = 0
   private running = 0
+  private telling = 0
   private over: ((result: RaceResult<A, E>) => void) | undefined
 
   constructor(
@@ -103,7 +105,10 @@ class Race<A, E, R> {
   interrupt(done: () => void): void {
     this.over = done
     this.rules.giveUp()
-    for (const branch of this.lanes.keys()) this.stop(branch, CancelReason.callerGone)
+    // Where the race is part of something larger, that knows why.
+    const context = this.context as Context.Context<never>
+    const reason = Context.get(context, CurrentBranch)?.stopped ?? Context.get(context, CurrentCall)?.reason
+    for (const branch of this.lanes.keys()) this.stop(branch, reason ?? CancelReason.callerGone)
     this.finishIfOver()
   }
 
@@ -122,7 +127,8 @@ class Race<A, E, R> {
     const { timeoutMillis } = this.settings
     this.running++
     lane.started = true
-    const fiber = Effect.runForkWith(this.context)(this.effects[branch]!)
+    const context = Context.add(this.context, CurrentBranch, lane)
+    const fiber = Effect.runForkWith(context)(this.effects[branch]!)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.ended(branch, exit)
     lane.fiber = fiber
@@ -174,6 +180,9 @@ class Race<A, E, R> {
   }
 
   private apply(actions: ReadonlyArray<Action>): void {
+    if (actions.length === 0) return
+    // Not over before the last of them has been told, however fast the others end.
+    this.telling++
     for (const action of actions) {
       switch (action._tag) {
         case "Supersede":
@@ -191,7 +200,8 @@ class Race<A, E, R> {
         case "Release":
       }
     }
-    if (actions.length > 0) this.finishIfOver()
+    this.telling--
+    this.finishIfOver()
   }
 
   private stop(branch: number, reason: CancelReason.CancelReason): void {
@@ -203,8 +213,11 @@ class Race<A, E, R> {
       lane.outcome = { _tag: "Stopped", reason, started: false, abandoned: false }
       return
     }
-    lane.timer = this.timers.add(this.settings.graceMillis, () => this.abandon(lane, reason))
     lane.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
+    // Most have ended by now, and need no timer.
+    if (lane.outcome === undefined) {
+      lane.timer = this.timers.add(this.settings.graceMillis, () => this.abandon(lane, reason))
+    }
   }
 
   private abandon(lane: Lane<A, E>, reason: CancelReason.CancelReason): void {
@@ -215,7 +228,7 @@ class Race<A, E, R> {
 
   private finishIfOver(): void {
     const { outcome } = this.rules
-    if (outcome === undefined || this.running > 0 || this.over === undefined) return
+    if (outcome === undefined || this.running > 0 || this.telling > 0 || this.over === undefined) return
     const { over } = this
     this.over = undefined
     this.timers.close()

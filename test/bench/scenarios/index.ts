@@ -1,5 +1,6 @@
 /** Every scenario, in the order of the report. */
 import type { Scenario } from "../scenario.ts"
+import { branchesFirst, branchesLosers } from "./branches.ts"
 import { cancel, cancelSignalled } from "./cancel.ts"
 import { capped } from "./cap.ts"
 import { firstRun } from "./firstRun.ts"
@@ -17,6 +18,8 @@ export const scenarios: ReadonlyArray<Scenario> = [
   longPole,
   cancel,
   cancelSignalled,
+  branchesFirst,
+  branchesLosers,
   limitsMemory,
   limitsRedis,
   limitsFleet

@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import { Executor, Orchestrator } from "../../../src/index.ts"
+import { Branch, Executor, Orchestrator } from "../../../src/index.ts"
 import { toolkit } from "./scripted.ts"
 
 const options = (toolCallConcurrency: number) => ({
@@ -19,6 +19,19 @@ const options = (toolCallConcurrency: number) => ({
 /** One decision under a cap; returns how many tool results came out. Spans are made with whatever tracer there is. */
 export const decide = (concurrency: number) =>
   Effect.map(Orchestrator.run(options(concurrency)), (result) => result.toolResults.length)
+
+/** The same, over as soon as one call has succeeded. */
+export const decideFirst = (concurrency: number) =>
+  Effect.map(
+    Orchestrator.run({
+      ...options(concurrency),
+      completion: { all: { tools: ["work"], policy: Branch.first(1) } }
+    }),
+    (result) => result.toolResults.length
+  )
+
+/** No run at all: the effects, raced. */
+export const race = (effects: ReadonlyArray<Effect.Effect<number>>) => Effect.orDie(Branch.race(effects))
 
 /** The same as a stream, read to its end. */
 export const decideStreaming = (concurrency: number) =>

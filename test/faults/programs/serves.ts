@@ -4,7 +4,7 @@
  * for each run that ended.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"

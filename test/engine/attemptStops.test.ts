@@ -1,0 +1,76 @@
+/** A stop is the last word on a call, whatever its retry policy would say of how its attempt ended. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
+import type { AnyPart } from "../../src/domain/ToolEvent.ts"
+import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { Retry } from "../../src/policy/Retry.ts"
+import { call, calls, scripted } from "../model.ts"
+import { results, statuses } from "../stage.ts"
+
+/** Tries everything again at once, and says so without a step in between. */
+const eager = Layer.succeed(Retry, {
+  begin: () => ({
+    pauseMillis: () => 0,
+    refusedMillis: () => undefined,
+    failed: () => Effect.succeed(5),
+    succeeded: () => {}
+  })
+})
+
+const observe = (cleanUp: Effect.Effect<void>, stop: (runId: string) => Effect.Effect<unknown>) =>
+  Effect.gen(function*() {
+    let starts = 0
+    const parts: Array<AnyPart> = []
+    const { layer, toolkit } = ToolPolicy.define({
+      work: ToolPolicy.tool({
+        success: Schema.String,
+        annotations: { readonly: true, grace: "1 second" },
+        handler: () => Effect.onInterrupt(Effect.suspend(() => (starts++, Effect.never)), () => cleanUp)
+      })
+    })
+    const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit, runId: "stops" }).pipe(
+      Stream.runForEach((part) => Effect.sync(() => void parts.push(part as AnyPart))),
+      Effect.exit,
+      Effect.provide([layer, eager, scripted(calls(call("a", "work")))]),
+      Effect.forkChild
+    )
+    yield* TestClock.adjust(10)
+    yield* stop("stops")
+    yield* TestClock.adjust("1 minute")
+    yield* Fiber.join(fiber)
+    const own = parts.flatMap((part) => "callId" in part ? [part.type] : [])
+    return { starts, own, answers: statuses(results(parts)) }
+  })
+
+describe("a call that is stopped", () => {
+  const cleanUps = { "at once": Effect.void, "after a clean-up": Effect.asVoid(Effect.sleep(100)) }
+  const reasons = [
+    CancelReason.timeout("total", 10),
+    CancelReason.timeout("deadline", 10),
+    CancelReason.branchCancelled(),
+    CancelReason.shutdown
+  ]
+  for (const [when, cleanUp] of Object.entries(cleanUps)) {
+    it.effect.each(reasons)(
+      `has no further attempt when its handler ends ${when}: %o`,
+      (reason) =>
+        Effect.gen(function*() {
+          const whole = yield* observe(cleanUp, (runId) => Orchestrator.cancel({ runId }, reason))
+          const one = yield* observe(cleanUp, (runId) => Orchestrator.cancel({ runId, callId: "a" }, reason))
+          const status = reason._tag === "Timeout" ? "TimedOut" : "Cancelled"
+          for (const seen of [whole, one]) {
+            assert.deepStrictEqual(seen, {
+              starts: 1,
+              own: ["tool-queued", "tool-started", "tool-cancelled"],
+              answers: [`a ${status}`]
+            })
+          }
+        })
+    )
+  }
+})
