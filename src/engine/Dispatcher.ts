@@ -203,6 +203,13 @@ export class Dispatcher implements Admission, Tenant {
     if (attempts === 0 || released || isActive || governor !== undefined) this.checkIdle()
   }
 
+  /** Nobody is told that all is over before the step is done, and whoever ends in it has given back what it holds. */
+  inOneStep(step: () => void): void {
+    this.outstanding++
+    step()
+    if (--this.outstanding === 0) this.places.soon(() => this.checkIdle())
+  }
+
   private checkIdle(): void {
     if (this.outstanding > 0) return
     if (this.places.entering > 0) return this.places.soon(() => this.checkIdle())

@@ -270,6 +270,19 @@ describe("run", () => {
     }))
 })
 
+describe("run, in one step", () => {
+  it.effect("says why of those that run and of those that were not started any more", () =>
+    Effect.gen(function*() {
+      const ended = yield* Branch.run([Effect.never, Effect.succeed(1), Effect.never], Branch.first(1))
+      const stopped = { _tag: "Stopped" as const, reason: CancelReason.superseded("branch 1"), abandoned: false }
+      assert.deepStrictEqual(ended.outcomes, [
+        { ...stopped, started: true },
+        { _tag: "Succeeded", value: 1 },
+        { ...stopped, started: false }
+      ])
+    }))
+})
+
 describe("hedge", () => {
   const flaky = (durations: ReadonlyArray<number>, starts: Array<string>) => {
     let attempt = 0

@@ -34,6 +34,8 @@ export type Why = { readonly superseded: number } | "unreachable" | "timed-out" 
 export interface Verdict {
   readonly outcome: "decided" | "unreachable" | "timed-out" | "cancelled"
   readonly winners: ReadonlyArray<number>
+  /** When that was known. */
+  readonly time: number
   readonly fates: ReadonlyMap<number, Fate>
 }
 
@@ -68,7 +70,7 @@ export const judge = (policy: Policy, happenings: ReadonlyArray<Happening>): Ver
         : over.why
       fates.set(one.branch, { fate: "late", time: one.time, why })
     }
-    return { outcome: over.outcome, winners, fates }
+    return { outcome: over.outcome, winners, time, fates }
   }
   throw new Error(`never decided: ${JSON.stringify({ policy, happenings })}`)
 }

@@ -27,6 +27,8 @@ export interface Planned {
   readonly millis: number
   readonly how: "success" | "failure" | "timeout" | "cancel"
   readonly score: number
+  /** Its handler does not stop when asked, but some time later. */
+  readonly deaf?: boolean
 }
 
 export interface Scenario {
@@ -148,11 +150,12 @@ export const observe = (
     const work = ({ branch, run }: typeof Params.Type) =>
       Effect.suspend(() => {
         const { log, scenario, started } = all[run]!
-        const { how, millis, score } = scenario.branches[branch]!
+        const { deaf, how, millis, score } = scenario.branches[branch]!
         watch.entered++
         started.add(branch)
         const ends = how === "success" || how === "failure"
-        return (ends ? Effect.sleep(millis) : Effect.never).pipe(
+        const busy = deaf === true ? Effect.uninterruptible(Effect.sleep(200)) : Effect.never
+        return (ends ? Effect.sleep(millis) : busy).pipe(
           Effect.flatMap(() => {
             log.push({ what: "end", branch, time: now(), ...(how === "success" ? { score } : undefined) })
             return how === "success" ? Effect.succeed({ score }) : Effect.fail("nothing found")

@@ -68,7 +68,7 @@ describe("Breaker", () => {
 
   const counts: ReadonlyArray<readonly [string, Effect.Effect<unknown, unknown>]> = [
     ["a status of 500", Effect.fail({ status: 500 })],
-    ["a lost connection", Effect.fail(new TypeError("fetch failed", { cause: { code: "ECONNRESET" } }))],
+    ["a lost connection", Effect.fail<unknown>(new TypeError("fetch failed", { cause: { code: "ECONNRESET" } }))],
     ["a time-out inside", Effect.timeout(Effect.never, 10)],
     ["a refusal for the rate", Effect.fail({ status: 429 })],
     ["a rejected promise that is a defect", Effect.promise(() => Promise.reject(Object.assign(new Error(), down)))],

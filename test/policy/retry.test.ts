@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -140,7 +141,7 @@ describe("Retry.withRetry", () => {
       const dies = Effect.suspend(() => (runs++, Effect.die({ status: 503 })))
       assert.isTrue(Exit.isFailure(yield* ended(dies.pipe(Retry.withRetry({ service: "s" }), provided()))))
       assert.strictEqual(runs, 1)
-      const both = Effect.suspend(() => (runs++, Effect.ensuring(Effect.fail(down), Effect.die("a bug"))))
+      const both = Effect.suspend(() => (runs++, Effect.failCause(Cause.combine(Cause.fail(down), Cause.die("a bug")))))
       assert.isTrue(Exit.isFailure(yield* ended(both.pipe(Retry.withRetry({ service: "s" }), provided()))))
       assert.strictEqual(runs, 2)
     }))
@@ -288,6 +289,58 @@ describe("the pause a service asks for", () => {
         assert.strictEqual(yield* Fiber.join(patient), "ok")
         assert.deepStrictEqual(times, [73_000])
       }).pipe(Effect.provide(layer), Effect.provideContext(context))
+    }))
+
+  it.effect("counts from the failure on for who was refused: several pauses in a row end with the failure", () =>
+    Effect.gen(function*() {
+      const { ask, times } = service(limited(25), "ok")
+      const [layer, context] = over({}, 0)
+      yield* Effect.gen(function*() {
+        const retry = yield* Retry.Retry
+        const told = retry.begin({ service: "s", options: { attempts: 99 } }, yield* Effect.context())
+        const ours = yield* Effect.forkChild(Effect.flip(ask.pipe(Retry.withRetry({ service: "s" }))))
+        for (let i = 0; i < 2; i++) {
+          yield* TestClock.adjust("24 seconds")
+          assert.isUndefined(ours.pollUnsafe())
+          yield* told.failed(limited(25))
+        }
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* Fiber.join(ours), limited(25))
+        assert.deepStrictEqual(times, [0])
+      }).pipe(Effect.provide(layer), Effect.provideContext(context))
+    }))
+
+  it.effect("is not waited for where it is too long, whatever the failure was", () =>
+    Effect.gen(function*() {
+      const [layer, context] = over()
+      yield* Effect.gen(function*() {
+        const retry = yield* Retry.Retry
+        const here = yield* Effect.context()
+        const [told, other] = [retry.begin({ service: "s" }, here), retry.begin({ service: "s" }, here)]
+        assert.isUndefined(yield* told.failed(limited(61)))
+        assert.isUndefined(yield* other.failed(down))
+        // A limiter's word is too long as well, and for nobody else.
+        const turnedAway = { _tag: "Rejected", reason: "Exceeded", retryAfterMillis: 60_001 }
+        assert.isUndefined(yield* retry.begin({ service: "o" }, here).failed(turnedAway))
+        assert.isNumber(yield* retry.begin({ service: "o" }, here).failed(down))
+      }).pipe(Effect.provide(layer), Effect.provideContext(context))
+    }))
+
+  it.effect("measured by another clock says nothing, nor does its budget: a test begins anew", () =>
+    Effect.gen(function*() {
+      const retry = Retry.makeUnsafe({ budget: { reserve: 1 } })
+      const here = yield* Effect.context()
+      // The first clock has gone on for a while, the second begins where that began.
+      retry.begin({ service: "s" }, here)
+      const ahead: Clock.Clock = Object.assign(Object.create(yield* Clock.Clock) as Clock.Clock, {
+        monotonicTimeNanosUnsafe: () => 100_000_000_000n
+      })
+      const there = Context.add(here, Clock.Clock, ahead)
+      yield* retry.begin({ service: "s" }, there).failed(limited(30))
+      assert.isAbove(retry.begin({ service: "s" }, there).pauseMillis(), 0)
+      const call = retry.begin({ service: "s" }, here)
+      assert.strictEqual(call.pauseMillis(), 0)
+      assert.isNumber(yield* call.failed(down))
     }))
 
   it.effect("of a day is an hour: then the service is asked again", () =>

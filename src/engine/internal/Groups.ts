@@ -45,6 +45,7 @@ interface Group {
 /** Who runs the calls. */
 export interface Runner {
   readonly stopAll: (reason: CancelReason.CancelReason, which: (call: Call) => boolean) => number
+  readonly inOneStep: (step: () => void) => void
 }
 
 export class Groups {
@@ -127,8 +128,12 @@ export class Groups {
   /** A call is answered: what `Call.done` is told in a run with groups. */
   readonly answered = (call: Call, outcome: Outcome): void => {
     const branch = this.takeOff(call)
-    if (branch === undefined) return this.forward(call, outcome)
-    const { group, place } = branch
+    if (branch === undefined) this.forward(call, outcome)
+    else this.runner.inOneStep(() => this.ended(branch, outcome))
+  }
+
+  private ended(branch: Branch, outcome: Outcome): void {
+    const { call, group, place } = branch
     const worth = outcome.isFailure || group.rules.outcome !== undefined
       ? undefined
       : worthOf(group.policy.policy, outcome.result)
@@ -213,12 +218,15 @@ export class Groups {
   // ---- what the rules say ---------------------------------------------------------------------------------------------
 
   private apply(group: Group, actions: ReadonlyArray<Action>): void {
-    if (actions.length === 0) return
+    if (actions.length > 0) this.runner.inOneStep(() => this.carryOut(group, actions))
+  }
+
+  private carryOut(group: Group, actions: ReadonlyArray<Action>): void {
     const stops = new Set<Call>()
     let reason: CancelReason.CancelReason | undefined
     for (const action of actions) {
       if (action._tag === "Decide") {
-        this.decided(group, reason)
+        this.decided(group)
         continue
       }
       const branch = group.branches[action.branch]!
@@ -236,9 +244,9 @@ export class Groups {
     if (reason !== undefined) this.runner.stopAll(reason, (call) => stops.has(call))
   }
 
-  private decided(group: Group, reason: CancelReason.CancelReason | undefined): void {
+  private decided(group: Group): void {
     group.decidedAt = this.timers.now()
-    group.late ??= reason ?? lateReason(group)
+    group.late ??= lateReason(group)
     if (group.within !== undefined) this.timers.remove(group.within)
   }
 
@@ -270,7 +278,7 @@ const reasonOf = (
   }
 }
 
-// Nobody was stopped, so nobody's reason is at hand.
+// As the losers were told.
 const lateReason = ({ branches, policy: { name, withinMillis }, rules }: Group): CancelReason.CancelReason => {
   if (rules.outcome === "timed-out") return CancelReason.timeout("group", withinMillis!)
   return rules.decider === undefined

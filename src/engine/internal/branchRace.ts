@@ -70,6 +70,7 @@ class Race<A, E, R> {
   private within: Timer | undefined
   private next = 0
   private running = 0
+  private telling = 0
   private over: ((result: RaceResult<A, E>) => void) | undefined
 
   constructor(
@@ -179,6 +180,9 @@ class Race<A, E, R> {
   }
 
   private apply(actions: ReadonlyArray<Action>): void {
+    if (actions.length === 0) return
+    // Not over before the last of them has been told, however fast the others end.
+    this.telling++
     for (const action of actions) {
       switch (action._tag) {
         case "Supersede":
@@ -196,7 +200,8 @@ class Race<A, E, R> {
         case "Release":
       }
     }
-    if (actions.length > 0) this.finishIfOver()
+    this.telling--
+    this.finishIfOver()
   }
 
   private stop(branch: number, reason: CancelReason.CancelReason): void {
@@ -208,8 +213,11 @@ class Race<A, E, R> {
       lane.outcome = { _tag: "Stopped", reason, started: false, abandoned: false }
       return
     }
-    lane.timer = this.timers.add(this.settings.graceMillis, () => this.abandon(lane, reason))
     lane.fiber?.interruptUnsafe(undefined, Context.make(CancelReason.CancelReason, reason))
+    // Most have ended by now, and need no timer.
+    if (lane.outcome === undefined) {
+      lane.timer = this.timers.add(this.settings.graceMillis, () => this.abandon(lane, reason))
+    }
   }
 
   private abandon(lane: Lane<A, E>, reason: CancelReason.CancelReason): void {
@@ -220,7 +228,7 @@ class Race<A, E, R> {
 
   private finishIfOver(): void {
     const { outcome } = this.rules
-    if (outcome === undefined || this.running > 0 || this.over === undefined) return
+    if (outcome === undefined || this.running > 0 || this.telling > 0 || this.over === undefined) return
     const { over } = this
     this.over = undefined
     this.timers.close()

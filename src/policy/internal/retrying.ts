@@ -21,6 +21,8 @@ interface Service {
   readonly budget: RetryBudget
   readonly pause: Pause
   readonly rules: Rules
+  /** When it was last asked for. */
+  seenAt: number
 }
 
 /** More services than any program has: from here on idle ones are let go. */
@@ -40,7 +42,10 @@ export class Retrying {
   begin(name: string, options: RetryOptions | undefined, context: Context.Context<never>): Attempting {
     const clock = Context.get(context, Clock.Clock)
     const now = monotonic(clock)
-    const service = this.services.get(name) ?? this.add(name, now)
+    const known = this.services.get(name)
+    // A clock that is behind is another one, as a test's: what another clock has measured says nothing.
+    const service = known !== undefined && now >= known.seenAt ? known : this.add(name, now)
+    service.seenAt = now
     service.budget.request(now)
     const rules = options === undefined ? service.rules : this.merge(name, options, service.rules)
     return new Attempting(service, rules, clock, context)
@@ -52,7 +57,8 @@ export class Retrying {
       name,
       budget: new RetryBudget(this.settings.budget),
       pause: new Pause(),
-      rules: this.settings.services.get(name) ?? this.settings.rules
+      rules: this.settings.services.get(name) ?? this.settings.rules,
+      seenAt: now
     }
     this.services.set(name, service)
     return service
@@ -107,10 +113,7 @@ class Attempting {
   readonly refusedMillis = (): number | undefined => {
     const now = monotonic(this.clock)
     const left = this.service.pause.leftMillis(now)
-    if (left === 0) {
-      this.waitingSince = undefined
-      return undefined
-    }
+    if (left === 0) return undefined
     // A service may ask for one pause after the other; they count together.
     this.waitingSince ??= now
     return now - this.waitingSince + left > this.rules.maxRetryAfterMillis ? Math.ceil(left) : undefined
