@@ -77,7 +77,11 @@ const programs: Readonly<Record<string, Program>> = {
   "a limiter that takes its admissions away": { names: ["plain", "capped"], layer: impatient as never, mayFail: true }
 }
 
-const run = ({ beside, layer = Layer.empty, names, readerRests = 0, words = 0 }: Program, stallAt: number) => {
+const run = (
+  { beside, layer = Layer.empty, names, readerRests = 0, words = 0 }: Program,
+  stallAt: number,
+  interrupts = false
+) => {
   const steps = new Steps(2048, undefined, { singly: true, stallAt })
   const { layer: handlers, toolkit } = tools()
   const before = steps.fibers
@@ -107,6 +111,10 @@ const run = ({ beside, layer = Layer.empty, names, readerRests = 0, words = 0 }:
     return exit
   })
   const fiber = Effect.runForkWith(steps.context)(Effect.scoped(program))
+  if (interrupts) {
+    while (!steps.isStalled && steps.take());
+    fiber.interruptUnsafe()
+  }
   steps.finish()
   return {
     ended: fiber.pollUnsafe(),
@@ -129,6 +137,18 @@ describe("a fiber that stands still before any one of its operations", () => {
       if (program.mayFail !== true) assert.isTrue(ended?._tag === "Success" && Exit.isSuccess(ended.value), seen)
       if (program.mayFail !== true) assert.strictEqual(calls, program.names.length, seen)
       assert.strictEqual(results.length, calls, seen)
+      assert.deepStrictEqual(left, [0, 0], seen)
+    }
+  }, 120_000)
+
+  it("leaves nothing behind when its program is interrupted then", () => {
+    const program = programs["a turn under all policies"]!
+    const { operations } = run(program, -1)
+    for (let at = 1; at <= operations; at += at < 400 ? 1 : 3) {
+      // A run that stayed in the registry would keep its scope, which drains it, from closing.
+      const { ended, left } = run(program, at, true)
+      const seen = `interrupted before operation ${at} of ${operations}: ${JSON.stringify({ ended, left })}`
+      assert.isDefined(ended, seen)
       assert.deepStrictEqual(left, [0, 0], seen)
     }
   }, 120_000)

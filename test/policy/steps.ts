@@ -111,6 +111,11 @@ export class Steps {
     return this.sleeps.length
   }
 
+  /** Whether the fiber that is to stand still does so now. */
+  get isStalled(): boolean {
+    return this.stalled !== undefined
+  }
+
   private get isQuiet(): boolean {
     return this.tasks.length === 0 && (this.sleeps.length === 0 || this.now + this.untilNext > this.stallEnds)
   }
