@@ -31,9 +31,9 @@ const tools = () => {
         Effect.suspend(() => {
           const attempt = (attempts.get(id) ?? 0) + 1
           attempts.set(id, attempt)
-          return attempt <= fails
-            ? Effect.fail({ status: 503 })
-            : Effect.as(Effect.sleep(attempt === 1 ? millis : 1), id)
+          if (attempt <= fails) return Effect.fail({ status: 503 })
+          // Its clean-up takes time, too.
+          return Effect.onInterrupt(Effect.as(Effect.sleep(attempt === 1 ? millis : 1), id), () => Effect.sleep(3))
         })
     })
   return ToolPolicy.define({
@@ -41,7 +41,8 @@ const tools = () => {
     capped: tool({ concurrency: 1, resources: () => [{ write: "x" }] }),
     flaky: tool({ readonly: true, retry: { base: 3 } }, 5, 1),
     hedged: tool({ idempotent: true, hedge: { after: 4, budget: 1 } }, 20),
-    raced: tool({})
+    raced: tool({}),
+    slow: tool({}, 40)
   })
 }
 
@@ -73,8 +74,16 @@ const impatient = limiterOf((request, use) =>
 const programs: Readonly<Record<string, Program>> = {
   "a turn under all policies": { names: all, layer: policies as never },
   "a reader that is slower than the model": { names: ["plain"], words: 300, readerRests: 8 },
-  "a drain beside it": { names: all, beside: Effect.delay(Orchestrator.drain({ grace: 4 }), 4), mayFail: true },
-  "a limiter that takes its admissions away": { names: ["plain", "capped"], layer: impatient as never, mayFail: true }
+  "a drain beside it": {
+    names: [...all, "slow"],
+    beside: Effect.delay(Orchestrator.drain({ grace: 4 }), 4),
+    mayFail: true
+  },
+  "a limiter that takes its admissions away": {
+    names: ["plain", "capped", "slow"],
+    layer: impatient as never,
+    mayFail: true
+  }
 }
 
 const run = (
