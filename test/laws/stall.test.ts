@@ -72,7 +72,7 @@ const impatient = limiterOf((request, use) =>
 )
 
 const programs: Readonly<Record<string, Program>> = {
-  "a turn under all policies": { names: all, layer: policies as never },
+  "a turn under all policies": { names: all, layer: policies },
   "a reader that is slower than the model": { names: ["plain"], words: 300, readerRests: 8 },
   "a drain beside it": {
     names: [...all, "slow"],
@@ -81,7 +81,7 @@ const programs: Readonly<Record<string, Program>> = {
   },
   "a limiter that takes its admissions away": {
     names: ["plain", "capped", "slow"],
-    layer: impatient as never,
+    layer: impatient,
     mayFail: true
   }
 }
