@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Model from "effect/ai/Model"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as ExecutionPlan from "effect/ExecutionPlan"
 import * as Fiber from "effect/Fiber"
@@ -14,7 +15,7 @@ import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import * as Retry from "../../src/policy/Retry.ts"
-import { aiError, call, calls, finish, recording, says } from "../model.ts"
+import { aiError, call, calls, finish, recording, says, text } from "../model.ts"
 import type { Script } from "../model.ts"
 import { refused, retrying } from "../retry.ts"
 import { settle, Stage, statuses } from "../stage.ts"
@@ -276,5 +277,83 @@ describe("failover", () => {
     }).pipe(
       Effect.provide([layer, first(says("one")).layer, limits, retrying([]).layer, Breaker.layer()])
     )
+  })
+
+  it.effect("gives a step's model the rest of what the step provides", () => {
+    const { layer, toolkit } = setUp()
+    const Region = Context.Reference<string>("test/Region", { defaultValue: () => "nowhere" })
+    const regional = Layer.effect(
+      LanguageModel.LanguageModel,
+      LanguageModel.make({
+        generateText: () => Effect.succeed([]),
+        streamText: () =>
+          Stream.unwrap(Effect.map(Region, (region) => Stream.fromArray([...text(region), ...finish("stop")])))
+      })
+    )
+    return Effect.gen(function*() {
+      const plan = ExecutionPlan.make({ provide: Layer.merge(regional, Layer.succeed(Region, "eu")) })
+      assert.strictEqual((yield* Orchestrator.run({ prompt: "go", toolkit, failover: plan })).text, "eu")
+    }).pipe(Effect.provide([layer, first(denied).layer]))
+  })
+})
+
+describe("what is not asked again, nor of another", () => {
+  it.effect("a limit that lets nobody through is not pressed by the retries", () => {
+    const { layer, toolkit } = setUp()
+    const retry = retrying([0, 0])
+    const limits = Limiter.layer({
+      services: { one: Limiter.slidingWindow({ limit: 1, window: "1 hour" }) },
+      maxWait: "1 second"
+    })
+    return Effect.gen(function*() {
+      yield* Limiter.withAdmission({ service: "one" })(Effect.void)
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(fiber)
+      assert.strictEqual(error._tag === "OrchestratorError" ? error.reason._tag : "", "Rejected")
+      assert.deepStrictEqual(retry.told.failed, [])
+    }).pipe(Effect.provide([layer, first().layer, retry.layer, limits]))
+  })
+
+  it.effect("an option that makes no sense makes none at the next model", () => {
+    const { layer, toolkit } = setUp()
+    const two = provider("two")
+    return Effect.gen(function*() {
+      const config = { ...(yield* Orchestrator.Config), modelCost: () => 0 }
+      const error = yield* Orchestrator.run({
+        prompt: "go",
+        toolkit,
+        failover: ExecutionPlan.make({ provide: two.layer })
+      }).pipe(Effect.provideService(Orchestrator.Config, config), Effect.flip)
+      assert.strictEqual(error._tag === "OrchestratorError" ? error.reason._tag : "", "InvalidOptions")
+      assert.strictEqual(two.lives.built, 0)
+    }).pipe(Effect.provide([layer, first().layer, Limiter.layer({ services: {} })]))
+  })
+
+  it.effect("a policy that would wait for ever lets the failure stand", () => {
+    const { layer, toolkit } = setUp()
+    return Effect.gen(function*() {
+      assert.strictEqual(yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit })), aiError)
+    }).pipe(Effect.provide([layer, first(...always(broken)).layer, retrying([Infinity]).layer]))
+  })
+
+  it.effect("a service that wants to be left alone for longer than a turn may wait is not asked", () => {
+    const { layer, toolkit } = setUp()
+    const one = first(says("one"))
+    const policy = Layer.succeed(Retry.Retry, {
+      begin: () => ({
+        pauseMillis: () => 0,
+        refusedMillis: () => 90_000,
+        failed: () => Effect.undefined,
+        succeeded: () => {}
+      })
+    })
+    return Effect.gen(function*() {
+      const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
+      assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "Rejected")
+      if (error._tag !== "OrchestratorError" || error.reason._tag !== "Rejected") return
+      assert.deepInclude(error.reason, { limit: "one", retryAfterMillis: 90_000, isRetryable: true })
+      assert.lengthOf(one.requests, 0)
+    }).pipe(Effect.provide([layer, one.layer, policy]))
   })
 })
