@@ -174,7 +174,9 @@ export const best: {
   <A = never>(options: BestOptions<A>): Completion<A>
   <Eff extends Effect.Effect<unknown, unknown, unknown>>(
     effects: Iterable<Eff>,
-    options: BestOptions<Effect.Success<Eff>> & RaceOptions
+    options: Omit<BestOptions<Effect.Success<Eff>>, "score"> & RaceOptions & {
+      readonly score: NumberField<Effect.Success<Eff>> | ((result: Effect.Success<Eff>) => number)
+    }
   ): Effect.Effect<
     ReadonlyArray<Effect.Success<Eff>>,
     BranchError<Effect.Error<Eff>>,
@@ -312,6 +314,12 @@ export interface Ended<A, E> {
 }
 
 type AnyEffect = Effect.Effect<unknown, unknown, unknown>
+
+// The fields that may hold a score, as far as the type says; of `unknown` any.
+type NumberField<A> = unknown extends A ? string
+  : A extends unknown
+    ? { [K in keyof A & string]: A[K] extends number ? K : unknown extends A[K] ? K : never }[keyof A & string]
+  : never
 
 /**
  * Runs all effects at once and gives the value of the first that succeeds.
