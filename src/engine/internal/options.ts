@@ -320,6 +320,10 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     ? Result.succeed(undefined)
     : Completion.resolve(options.completion, options.toolkit.tools)
   if (Result.isFailure(completion)) return yield* refuse("completion", completion.failure)
+  const failover = options.failover ?? config.failover
+  if (failover !== undefined && !Array.isArray(failover.steps)) {
+    return yield* refuse("failover", "it is not an ExecutionPlan; make one with ExecutionPlan.make")
+  }
   const { stopWhen = [] } = options
   return {
     runId,
@@ -329,7 +333,7 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     stopWhen: typeof stopWhen === "function" ? [stopWhen] : stopWhen,
     timeout,
     modelService: options.modelService ?? config.modelService,
-    failover: options.failover ?? config.failover,
+    failover,
     modelCost: config.modelCost,
     completion: completion.success,
     ...integers
