@@ -154,13 +154,16 @@ describe("a call through a circuit breaker", () => {
 
   it.effect("sees every attempt of a call that is retried; an open circuit ends it, with the failure of its last attempt", () => {
     const work = acting({})
+    const judged: Array<unknown> = []
+    const mayPass = (failure: unknown) => judged.push(failure) > 0
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.flip(Executor.call(work.toolkit.tools.work, { act: "down" })))
       yield* TestClock.adjust("5 seconds")
       assert.deepStrictEqual(yield* Fiber.join(fiber), { status: 503 })
       assert.deepStrictEqual(work.started, ["down", "down"])
+      assert.lengthOf(judged, 2)
       assert.isTrue(isRefusal(yield* Effect.flip(Executor.call(work.toolkit.tools.work, { act: "fine" }))))
-    }).pipe(Effect.provide([work.layer, twice, Retry.layer({ attempts: 5 })]))
+    }).pipe(Effect.provide([work.layer, twice, Retry.layer({ attempts: 5, while: mayPass })]))
   })
 
   it.effect("keeps the calls of a run apart by service, and a tool without one by its name", () => {

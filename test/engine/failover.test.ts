@@ -218,6 +218,23 @@ describe("failover", () => {
     }).pipe(Effect.provide([layer, one.layer, limits]))
   })
 
+  it.effect("names the limit of the last model that was turned to, where that was not asked at all", () => {
+    const { layer, toolkit } = setUp()
+    const [one, two] = [first(broken), provider("two", says("two"))]
+    const limits = Limiter.layer({
+      services: { two: Limiter.slidingWindow({ limit: 1, window: "1 hour" }) },
+      onExceeded: "fail"
+    })
+    return Effect.gen(function*() {
+      yield* Limiter.withAdmission({ service: "two" })(Effect.void)
+      const failover = ExecutionPlan.make({ provide: two.layer })
+      const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit, failover }))
+      assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "Rejected")
+      assert.include(error.message, "two")
+      assert.deepStrictEqual([one.requests.length, two.requests.length], [1, 0])
+    }).pipe(Effect.provide([layer, one.layer, limits]))
+  })
+
   it.effect("fails as the model did, where its circuit opens between two askings of one turn", () => {
     const { layer, toolkit } = setUp()
     const one = first(...always(broken))
