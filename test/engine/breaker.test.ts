@@ -152,13 +152,14 @@ describe("a call through a circuit breaker", () => {
     }).pipe(Effect.provide([work.layer, twice]))
   })
 
-  it.effect("sees every attempt of a call that is retried; an open circuit ends it", () => {
+  it.effect("sees every attempt of a call that is retried; an open circuit ends it, with the failure of its last attempt", () => {
     const work = acting({})
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.flip(Executor.call(work.toolkit.tools.work, { act: "down" })))
       yield* TestClock.adjust("5 seconds")
-      assert.isTrue(isRefusal(yield* Fiber.join(fiber)))
+      assert.deepStrictEqual(yield* Fiber.join(fiber), { status: 503 })
       assert.deepStrictEqual(work.started, ["down", "down"])
+      assert.isTrue(isRefusal(yield* Effect.flip(Executor.call(work.toolkit.tools.work, { act: "fine" }))))
     }).pipe(Effect.provide([work.layer, twice, Retry.layer({ attempts: 5 })]))
   })
 

@@ -218,6 +218,23 @@ describe("failover", () => {
     }).pipe(Effect.provide([layer, one.layer, limits]))
   })
 
+  it.effect("fails as the model did, where its circuit opens between two askings of one turn", () => {
+    const { layer, toolkit } = setUp()
+    const one = first(...always(broken))
+    return Effect.gen(function*() {
+      const parts: Array<AnyPart> = []
+      const run = Orchestrator.stream({ prompt: "go", toolkit }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => parts.push(part as AnyPart)))
+      )
+      const fiber = yield* Effect.forkChild(Effect.flip(run))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(fiber), aiError)
+      assert.strictEqual(one.requests.length, 2)
+      const next = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
+      assert.strictEqual(next._tag === "OrchestratorError" ? next.reason._tag : "", "Rejected")
+    }).pipe(Effect.provide([layer, one.layer, Retry.layer({ attempts: 9, base: 0 }), Breaker.layer({ failures: 2 })]))
+  })
+
   it.effect("turns away from a model whose circuit is open; with nobody left the error names the circuit", () => {
     const { layer, toolkit } = setUp()
     const [one, two] = [first(...always(broken)), provider("two", says("two"))]
