@@ -104,8 +104,10 @@ const tags: ReadonlySet<string> = new Set<Tag>([
  * @since 0.1.0
  */
 export const is = (u: unknown): u is ToolFailure =>
-  typeof u === "object" && u !== null && "_tag" in u && typeof u._tag === "string" && tags.has(u._tag) &&
-  "callId" in u && "isRetryable" in u
+  typeof u === "object" && u !== null &&
+  (attempt(() =>
+    "_tag" in u && typeof u._tag === "string" && tags.has(u._tag) && "callId" in u && "isRetryable" in u
+  ) ?? false)
 
 /** The longest message we hand on, in characters. Source: fault T3. */
 export const maxMessageLength = 8192
@@ -144,7 +146,7 @@ export const describe = (thrown: unknown): string => {
 }
 
 // The only `try` of this floor: foreign objects may throw from any property, and no effect is at hand to hold it.
-const attempt = (f: () => string): string | undefined => {
+const attempt = <A>(f: () => A): A | undefined => {
   try {
     return f()
   } catch {

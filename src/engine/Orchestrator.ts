@@ -182,6 +182,7 @@ const execute = Effect.fnUntraced(function*<Tools extends Record<string, Tool.An
   const registry = Context.get(context, Runs)
   const settings = yield* resolveOptions(options, Context.get(context, Config))
   const tracing = Tracing.open(context, timers.clock, settings.runId)
+  const policies = Asking.policiesOf(context)
   const run = new Run({
     ...settings,
     tools: bindAll(options.toolkit, context, settings.timeout.tool, settings.activeTools),
@@ -189,10 +190,11 @@ const execute = Effect.fnUntraced(function*<Tools extends Record<string, Tool.An
     timers,
     tracing: tracing?.calls,
     parent: Context.get(context, CurrentCall),
+    asksAgain: policies.retry !== undefined || settings.failover !== undefined,
     sink
   })
   const models = new Models(services, settings.modelService, settings.failover)
-  const asker = { run, settings, models, tracing, ...Asking.policiesOf(context) }
+  const asker = { run, settings, models, tracing, ...policies }
   return yield* loop(asker).pipe(
     // The run's own door for a stop by name, and its last act: nothing it started outlives it.
     Effect.tap((result) => Effect.sync(() => finish(run, result))),

@@ -106,3 +106,29 @@ describe("a call whose caller is stopped", () => {
     }).pipe(Effect.provide([Layer.provideMerge(layer, inner.layer), scripted(calls(call("a", "outer")))]))
   })
 })
+
+describe("a call that waits for a resource", () => {
+  it.effect("is not begun by the stop that frees it", () => {
+    const started: Array<string> = []
+    const { layer, toolkit } = ToolPolicy.define({
+      work: ToolPolicy.tool({
+        parameters: Schema.Struct({ id: Schema.String }),
+        success: Schema.String,
+        annotations: { readonly: true, grace: "1 second", resources: () => [{ write: "file" }] },
+        handler: ({ id }) => Effect.suspend(() => (started.push(id), Effect.never))
+      })
+    })
+    return Effect.gen(function*() {
+      const both = calls(call("a", "work", { id: "a" }), call("b", "work", { id: "b" }))
+      const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit, timeout: { total: 100 } }).pipe(
+        Stream.runForEach(() => Effect.void),
+        Effect.exit,
+        Effect.provide([layer, eager, scripted(both)]),
+        Effect.forkChild
+      )
+      yield* TestClock.adjust(100)
+      assert.isDefined(fiber.pollUnsafe(), "the run has ended with its calls")
+      assert.deepStrictEqual(started, ["a"])
+    })
+  })
+})

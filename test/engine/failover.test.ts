@@ -284,6 +284,35 @@ describe("failover", () => {
     }).pipe(Effect.provide([layer, dying.layer]))
   })
 
+  it.effect("keeps the run's result when a model that was built dies as it is closed", () => {
+    const { layer, toolkit } = setUp()
+    const two = Layer.merge(
+      provider("two", says("two")).layer,
+      Layer.effectDiscard(Effect.acquireRelease(Effect.void, () => Effect.die(new Error("the socket is gone"))))
+    )
+    const failover = ExecutionPlan.make({ provide: two })
+    return Effect.gen(function*() {
+      assert.strictEqual((yield* Orchestrator.run({ prompt: "go", toolkit, failover })).text, "two")
+    }).pipe(Effect.provide([layer, first(broken).layer]))
+  })
+
+  it.effect("lets nothing through a step whose \"while\" or schedule throws", () => {
+    const { layer, toolkit } = setUp()
+    const throws = () => {
+      throw new Error("a bug in the plan")
+    }
+    const schedule = Schedule.map(Schedule.recurs(3), throws)
+    return Effect.gen(function*() {
+      for (const rules of [{ attempts: 2, while: throws }, { schedule }]) {
+        const [two, three] = [provider("two"), provider("three", says("three"))]
+        const failover = ExecutionPlan.make({ provide: two.layer, ...rules }, { provide: three.layer })
+        const run = Orchestrator.run({ prompt: "go", toolkit, failover }).pipe(Effect.provide(first(broken).layer))
+        assert.strictEqual((yield* run).text, "three")
+        assert.deepStrictEqual(two.requests, [])
+      }
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("is a policy that run-start does not list: it is an option of the run", () => {
     const { layer, toolkit } = setUp()
     const limits = Limiter.layer({ services: {} })

@@ -519,6 +519,34 @@ describe("groups of a turn that is asked again", () => {
   })
 })
 
+describe("a handler that changes its parameters", () => {
+  it.effect("is not started again by the same call of the next answer", () => {
+    const params = () => ({ what: { path: "a" }, list: [1] })
+    const started: Array<unknown> = []
+    const { layer, toolkit } = ToolPolicy.define({
+      save: ToolPolicy.tool({
+        parameters: Schema.Struct({ what: Schema.Unknown, list: Schema.Unknown }),
+        success: Schema.Finite,
+        handler: ({ list, what }) =>
+          Effect.sync(() => {
+            Object.assign(what as object, { path: "b" })
+            ;(list as Array<number>).pop()
+            return started.push(what)
+          })
+      })
+    })
+    const model = recording(
+      [call("a", "save", params()), { fail: aiError }],
+      [[...call("b", "save", params()), ...finish()]]
+    )
+    return Effect.gen(function*() {
+      const result = yield* Orchestrator.run({ prompt: "go", toolkit })
+      assert.lengthOf(started, 1)
+      assert.deepStrictEqual(statuses(result.toolResults), ["b ok"])
+    }).pipe(Effect.provide([layer, model.layer, retrying([0]).layer]))
+  })
+})
+
 describe("a turn that is asked again under limits", () => {
   it.effect("passes them anew each time, and a limit's own repetition is open to it again", () => {
     const limited = AiError.make({

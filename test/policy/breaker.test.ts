@@ -136,6 +136,21 @@ describe("Breaker", () => {
       assert.strictEqual(yield* tag(), "HalfOpen")
     }).pipe(Effect.provide(Breaker.layer({ failures: 2 }))))
 
+  it.effect("hands on a failure that throws where it is looked at", () => {
+    const hostile = new Proxy({}, {
+      get: () => {
+        throw new Error("hostile")
+      },
+      has: () => {
+        throw new Error("hostile")
+      }
+    })
+    return Effect.gen(function*() {
+      const exit = yield* Effect.exit(Effect.fail(hostile).pipe(Breaker.withBreaker("s")))
+      assert.deepStrictEqual(exit._tag === "Failure" ? exit.cause.reasons.map(({ _tag }) => _tag) : [], ["Fail"])
+    }).pipe(Effect.provide(Breaker.layer()))
+  })
+
   it.effect("hands on how the effect ended, as it was", () =>
     Effect.gen(function*() {
       const reason = CancelReason.timeout("attempt", 5)

@@ -9,7 +9,6 @@ import type * as Response from "effect/ai/Response"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import { settle } from "./Attempt.ts"
 import type { Call, Outcome } from "./Call.ts"
-import { keyOf } from "./Repeats.ts"
 
 interface Made {
   readonly call: Call
@@ -42,10 +41,10 @@ export class Earlier {
     }
     this.byKey.clear()
     for (const made of this.made) {
-      const key = keyOf(made.call.name, made.call.params)
-      if (key === undefined) continue
-      const equal = this.byKey.get(key)
-      if (equal === undefined) this.byKey.set(key, [made])
+      const { sealedAs } = made.call
+      if (sealedAs === undefined) continue
+      const equal = this.byKey.get(sealedAs)
+      if (equal === undefined) this.byKey.set(sealedAs, [made])
       else equal.push(made)
     }
   }
@@ -68,9 +67,8 @@ export class Earlier {
     return undefined
   }
 
-  private equalTo(call: Call): ReadonlyArray<Made> {
-    const key = keyOf(call.name, call.params)
-    return (key === undefined ? undefined : this.byKey.get(key)) ?? []
+  private equalTo({ sealedAs }: Call): ReadonlyArray<Made> {
+    return (sealedAs === undefined ? undefined : this.byKey.get(sealedAs)) ?? []
   }
 
   /** The calls that have started. */

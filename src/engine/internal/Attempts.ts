@@ -65,6 +65,8 @@ class Attempts implements Governor {
     const { call, policy: { hedging, request, retry } } = this
     call.governor = this
     if (retry !== undefined) this.retrying = orElse(() => retry.begin(request, call.tool.context), undefined)
+    // A lock that came free as its holder was stopped: told to stop in the same step, it only waits for its answer.
+    if (call.reason !== undefined) return
     hedging?.called()
     this.launch()
   }

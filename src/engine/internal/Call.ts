@@ -181,6 +181,11 @@ export class Call implements Holder {
   guarded: Guarded | undefined = undefined
   /** The call of a broken answer whose outcome it has. */
   adopted: Call | undefined = undefined
+  /**
+   * What equal calls have in common, where the turn may be asked again. Noted at the seal: a handler may change parameters that
+   * its schema hands on as they are.
+   */
+  sealedAs: string | undefined = undefined
   /** Calls that wait for its outcome. */
   followers: Array<Call> | undefined = undefined
   /** What its handler ended with after it was stopped, where its clean-up died. */

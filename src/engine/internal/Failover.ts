@@ -62,8 +62,10 @@ export class Models {
     return this.nextStep >= this.steps.length
   }
 
-  /** Gives up what was built. */
-  readonly close: Effect.Effect<void> = Effect.suspend(() => Scope.close(this.scope, Exit.void))
+  /** Gives up what was built. A finalizer that dies does not cost the run what it has done. */
+  readonly close: Effect.Effect<void> = Effect.suspend(() => Scope.close(this.scope, Exit.void)).pipe(
+    Effect.catchDefect((defect) => Effect.logError("A model of the failover plan could not be closed", defect))
+  )
 
   /** The plan's own rules for the current model, where it has some, for a turn that it is the first to be asked for. */
   readonly begin: Effect.Effect<Rules | undefined> = Effect.suspend(() => {
@@ -92,13 +94,15 @@ export class Models {
         Effect.flatMap(
           rules(failure),
           (delay) =>
-            delay === undefined ? this.next(failure) : Effect.matchEffect(this.build(step), {
-              onFailure: (error) => this.next(unbuilt(this.nextStep, error)),
-              onSuccess: (source) => {
-                this.current = source
-                return Effect.succeed({ delay, rules: ownRules(step, rules) })
-              }
-            })
+            delay === undefined ?
+              this.next(failure) :
+              Effect.matchEffect(this.build(step), {
+                onFailure: (error) => this.next(unbuilt(this.nextStep, error)),
+                onSuccess: (source) => {
+                  this.current = source
+                  return Effect.succeed({ delay, rules: ownRules(step, rules) })
+                }
+              })
         )
     )
   }
@@ -126,7 +130,8 @@ const rulesOf = (step: Step, used: number): Effect.Effect<Rules> =>
     return (failure) => {
       if (asked >= attempts) return Effect.undefined
       // A predicate or a schedule that fails itself lets nothing through.
-      return Effect.orElseSucceed(step.while?.(failure) ?? Effect.succeed(true), () => false).pipe(
+      return Effect.suspend(() => step.while?.(failure) ?? Effect.succeed(true)).pipe(
+        Effect.orElseSucceed(() => false),
         Effect.flatMap((mayAsk) =>
           !mayAsk ? Effect.undefined : delayOf === undefined ? Effect.succeed(0) : delayed(delayOf, failure)
         ),
@@ -134,6 +139,9 @@ const rulesOf = (step: Step, used: number): Effect.Effect<Rules> =>
           Effect.sync(() => {
             if (delay !== undefined) asked++
           })
+        ),
+        Effect.catchDefect((defect) =>
+          Effect.as(Effect.logError("The failover plan: a step's while or schedule threw", defect), undefined)
         )
       )
     }

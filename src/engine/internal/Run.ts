@@ -26,7 +26,7 @@ import * as Limits from "./Limits.ts"
 import type { Reason } from "./OrchestratorError.ts"
 import type { PartQueue } from "./PartQueue.ts"
 import { bind } from "./Pipeline.ts"
-import { Repeats } from "./Repeats.ts"
+import { keyOf, Repeats } from "./Repeats.ts"
 import type { TurnRecord } from "./Reporter.ts"
 import type { Timers } from "./Timers.ts"
 import { endSpan } from "./Tracing.ts"
@@ -46,6 +46,8 @@ export interface RunSettings {
   readonly maxToolCalls: number
   readonly maxRepeats: number
   readonly completion: GroupsByTool | undefined
+  /** Whether a turn may be asked more than once. */
+  readonly asksAgain: boolean
 }
 
 /** Where parts go when somebody reads them. */
@@ -214,6 +216,7 @@ export class Run implements Listener {
     turn.parts.push(sealed)
     this.emit(sealed)
     const call = this.makeCall(turn, id, part.name, part.params, id === part.id ? undefined : part.id)
+    if (this.settings.asksAgain) call.sealedAs = keyOf(call.name, part.params)
     const late = this.groups?.join(call)
     const refusal = this.refusal(turn, call) ?? late
     if (refusal !== undefined) return this.dispatcher.answer(call, refusal)
