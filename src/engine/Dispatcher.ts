@@ -196,6 +196,14 @@ export class Dispatcher implements Admission, Tenant {
     this.over(attempt)
   }
 
+  outlived(): () => void {
+    this.outstanding++
+    return () => {
+      this.outstanding--
+      this.checkIdle()
+    }
+  }
+
   private over(call: Call): void {
     this.outstanding--
     // What it holds is given back in the same step, and before anybody is told that all is over.

@@ -219,11 +219,17 @@ const submit = (
   const environment = environmentFor(dispatcher)
   const call = new Call(id, name, params, 0, tool, environment, (call, outcome) => {
     dispatcher.answered(call)
+    if (dispatcher.outstanding > 0) over = call.parent?.environment.admission.outlived()
     onOutcome(outcome)
   })
   dispatcher.turnEndedWell = true
-  // Not before: attempts that were stopped may still have their grace.
-  dispatcher.whenIdle = () => environment.timers.close()
+  // Not before: attempts that were stopped may still have their grace, and the run they were made in waits for them.
+  let over: (() => void) | undefined
+  dispatcher.whenIdle = () => {
+    environment.timers.close()
+    over?.()
+    over = undefined
+  }
   const tooDeep = deeperThan(Context.get(context, MaxDepth), call)
   if (tooDeep === undefined) dispatcher.submit(call, true, codec)
   else dispatcher.answer(call, tooDeep)

@@ -84,6 +84,34 @@ const startsOf = (parts: ReadonlyArray<{ readonly type: string }>) =>
 const hedged: ToolPolicy.Annotations<{ readonly id: string }> = { hedge: { after: "100 millis" } }
 
 describe("a hedged call", () => {
+  it.effect("made by a handler is over when its losers have ended, and its run not before", () => {
+    const work = gated({ ...hedged, grace: "5 seconds" }, Effect.onInterrupt(() => Effect.sleep("2 seconds")))
+    const outer = ToolPolicy.define({
+      ask: ToolPolicy.tool({
+        success: Schema.String,
+        handler: () => Effect.orDie(Effect.provide(Executor.call(work.toolkit.tools.work, { id: "a" }), work.layer))
+      })
+    })
+    return Effect.gen(function*() {
+      const parts: Array<ToolEvent.AnyPart> = []
+      const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit: outer.toolkit }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => void parts.push(part as ToolEvent.AnyPart))),
+        Effect.provide([outer.layer, scripted(calls(call("a", "ask")))]),
+        Effect.forkChild
+      )
+      yield* TestClock.adjust("100 millis")
+      yield* work.end(2, Effect.succeed("fast"))
+      assert.deepStrictEqual(statuses(results(parts)), ["a ok"], "the answer waits for no loser")
+      yield* TestClock.adjust(1999)
+      assert.isUndefined(fiber.pollUnsafe())
+      assert.lengthOf(work.stopped, 0)
+      yield* TestClock.adjust(1)
+      yield* settle
+      assert.lengthOf(work.stopped, 1)
+      assert.isDefined(fiber.pollUnsafe())
+    })
+  })
+
   it.effect("that is slow gets a second attempt; the first to succeed is its result, the other is superseded", () =>
     Effect.gen(function*() {
       for (const winner of [1, 2]) {

@@ -18,6 +18,12 @@ interface Made {
   madeAgain: boolean
 }
 
+/** Equal calls that the answer has not made again, the first of them last. */
+interface Equal {
+  readonly started: Array<Made>
+  readonly unstarted: Array<Made>
+}
+
 /** Why calls that the new answer does not make again are stopped. */
 export const notAskedAgain: CancelReason.CancelReason = CancelReason.branchCancelled(
   "the model's answer broke off, and its next one did not make this call"
@@ -25,7 +31,7 @@ export const notAskedAgain: CancelReason.CancelReason = CancelReason.branchCance
 
 export class Earlier {
   private made: Array<Made> = []
-  private readonly byKey = new Map<string, Array<Made>>()
+  private readonly byKey = new Map<string, Equal>()
   private readonly gone: Array<Call> = []
 
   /** Takes the calls of an answer that broke off. What that answer had adopted may be adopted once more. */
@@ -40,35 +46,44 @@ export class Earlier {
       else this.made.push({ call, part, adopted: false, madeAgain: false })
     }
     this.byKey.clear()
-    for (const made of this.made) {
-      const { sealedAs } = made.call
+    for (const made of this.made.toReversed()) {
+      const { attempts, sealedAs } = made.call
       if (sealedAs === undefined) continue
-      const equal = this.byKey.get(sealedAs)
-      if (equal === undefined) this.byKey.set(sealedAs, [made])
-      else equal.push(made)
+      let equal = this.byKey.get(sealedAs)
+      if (equal === undefined) this.byKey.set(sealedAs, equal = { started: [], unstarted: [] })
+      ;(attempts > 0 ? equal.started : equal.unstarted).push(made)
     }
   }
 
   /** Whether a call of the new answer would adopt an earlier one. */
   hasFor(call: Call): boolean {
-    return this.equalTo(call).some(isFree)
+    return this.freeFor(this.equalTo(call)) !== undefined
   }
 
   /** The call whose outcome a call of the new answer has, if there is one. */
   claim(call: Call): Call | undefined {
     const equal = this.equalTo(call)
-    const adopted = equal.find(isFree)
+    const adopted = this.freeFor(equal)
     if (adopted !== undefined) {
       adopted.adopted = true
+      equal!.started.pop()
       return adopted.call
     }
-    const unstarted = equal.find((made) => !made.madeAgain && made.call.attempts === 0)
+    const unstarted = equal?.unstarted.pop()
     if (unstarted !== undefined) unstarted.madeAgain = true
     return undefined
   }
 
-  private equalTo({ sealedAs }: Call): ReadonlyArray<Made> {
-    return (sealedAs === undefined ? undefined : this.byKey.get(sealedAs)) ?? []
+  private equalTo({ sealedAs }: Call): Equal | undefined {
+    return sealedAs === undefined ? undefined : this.byKey.get(sealedAs)
+  }
+
+  // What cannot be adopted now never can.
+  private freeFor(equal: Equal | undefined): Made | undefined {
+    if (equal === undefined) return undefined
+    const { started } = equal
+    while (started.length > 0 && !isAdoptable(started.at(-1)!.call)) started.pop()
+    return started.at(-1)
   }
 
   /** The calls that have started. */
@@ -99,12 +114,9 @@ export class Earlier {
   }
 }
 
-const isFree = ({ adopted, call }: Made): boolean => !adopted && isAdoptable(call)
-
 // What finished is not done again. What may have had effects is not begun again, however it ended. What may be repeated and was
 // stopped, or never let in, gets a chance of its own.
-const isAdoptable = ({ attempts, outcome, reason, tool }: Call): boolean => {
-  if (attempts === 0) return false
+const isAdoptable = ({ outcome, reason, tool }: Call): boolean => {
   if (!tool.compiled.policies.repeatable) return true
   return outcome === undefined ? reason === undefined : !stoppedStatuses.has(outcome.status)
 }

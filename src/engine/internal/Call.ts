@@ -67,6 +67,8 @@ export interface Admission {
   attempting(attempt: Call): void
   /** An attempt of a call is answered. */
   attempted(attempt: Call): void
+  /** A call made under one of these is answered, and attempts of it still end: nothing is over before what this gives is called. */
+  outlived(): () => void
   /** A call and all its attempts have really ended. */
   free(call: Call): void
 }
