@@ -254,6 +254,8 @@ export const make = (options: Options): Effect.Effect<LanguageModel.LanguageMode
  * **Gotchas** `"chat"` with several choices (`body: { n: 2 }`) hands on the calls of all of them as one decision. Tools that the
  * provider runs (`Tool.providerDefined` with an `openai.` id) need `"responses"`; those that the client must run for the provider
  * (computer use, shell, apply patch) are not supported. `"chat"` takes no files in a tool's result: they follow as a user message.
+ * The provider's name is `openai` for every server: models of two servers in one program share limits, pauses and circuit unless
+ * one has a `ProviderName` of its own, merged over this Layer.
  *
  * **Example** (A local server)
  *

@@ -14,6 +14,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import { readFileSync } from "node:fs"
 import { runWith } from "./app.ts"
 import { CommandError, firstLine } from "./CommandError.ts"
@@ -32,7 +33,9 @@ const presenter = CliOutput.layerPresenter({
 const services = Layer.mergeAll(
   NodeServices.layer,
   presenter,
-  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })
+  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] }),
+  // Standard output is the run's.
+  Layer.succeed(Logger.LogToStderr, true)
 )
 
 const version = (): string =>

@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import { issueOfHedge, issueOfRetry } from "./internal/repetition.ts"
@@ -150,8 +151,26 @@ export interface RetryOptions {
  * How a tool's calls are tried again; `false`: never, whatever the program's `Retry` says. Unset: as the program's `Retry` says,
  * and without one not at all.
  *
- * **Errors** Options that make no sense die where the tool is first used, and so do options on a tool that is neither
- * `Readonly` nor `Idempotent`: such a call starts at most once.
+ * **Errors** Options that make no sense fail the run with `InvalidOptions` (in `Executor.call` they die), and so do options on a
+ * tool that is neither `Readonly` nor `Idempotent`: such a call starts at most once.
+ *
+ * **Example** (Tried again without a policy of the program)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Executor, ToolPolicy } from "effect-toolformer"
+ *
+ * let asked = 0
+ * const { toolkit, layer } = ToolPolicy.define({
+ *   look_up: ToolPolicy.tool({
+ *     success: Schema.String,
+ *     failure: Schema.Struct({ status: Schema.Int }),
+ *     annotations: { readonly: true, retry: { attempts: 3, base: "5 millis" } },
+ *     handler: () => ++asked < 3 ? Effect.fail({ status: 503 }) : Effect.succeed("found")
+ *   })
+ * })
+ * await Effect.runPromise(Effect.provide(Executor.call(toolkit.tools.look_up, {}), layer)) // => "found"
+ * ```
  *
  * @category annotations
  * @since 0.1.0
@@ -179,6 +198,23 @@ export interface HedgeOptions {
  * Hedges a tool's calls. A further attempt never waits and never holds up a call: it starts only where there is room at once.
  *
  * **Errors** As of {@link Retry}: only on a tool that is `Readonly` or `Idempotent`.
+ *
+ * **Example** (A second attempt beside a slow first one)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Executor, ToolPolicy } from "effect-toolformer"
+ *
+ * let asked = 0
+ * const { toolkit, layer } = ToolPolicy.define({
+ *   look_up: ToolPolicy.tool({
+ *     success: Schema.String,
+ *     annotations: { readonly: true, hedge: { after: "20 millis", budget: 1 } },
+ *     handler: () => ++asked === 1 ? Effect.never : Effect.succeed("found")
+ *   })
+ * })
+ * await Effect.runPromise(Effect.provide(Executor.call(toolkit.tools.look_up, {}), layer)) // => "found"
+ * ```
  *
  * @category annotations
  * @since 0.1.0
@@ -301,8 +337,8 @@ const explicitlyDestructive = (tool: Tool.Any): boolean => tool.annotations.mapU
 
 const millis = (tool: Tool.Any, name: string, input: Duration.Input | undefined): number | undefined => {
   if (input === undefined) return undefined
-  const value = Duration.toMillis(Duration.fromInputUnsafe(input))
-  return value >= 0 ? value : die(tool, name, value, "a duration of at least 0")
+  const value = Option.getOrUndefined(Option.map(Duration.fromInput(input), Duration.toMillis))
+  return value !== undefined && value >= 0 ? value : die(tool, name, input, "a duration of at least 0")
 }
 
 const check = (tool: Tool.Any, annotation: string, issue: Issue | undefined): void => {

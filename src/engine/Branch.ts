@@ -31,6 +31,9 @@ export interface BranchOptions {
 /**
  * A score: a function of a branch's result, or the name of a field of it. Finite numbers; higher is better.
  *
+ * **Gotchas** In a run's `completion` a function writes its parameter's type, `(hit: Hit) => hit.relevance`: which tools are in
+ * the group is known when the run starts, not to the compiler. A field's name is checked then.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -171,7 +174,9 @@ export const best: {
   <A = never>(options: BestOptions<A>): Completion<A>
   <Eff extends Effect.Effect<unknown, unknown, unknown>>(
     effects: Iterable<Eff>,
-    options: BestOptions<Effect.Success<Eff>> & RaceOptions
+    options: Omit<BestOptions<Effect.Success<Eff>>, "score"> & RaceOptions & {
+      readonly score: NumberField<Effect.Success<Eff>> | ((result: Effect.Success<Eff>) => number)
+    }
   ): Effect.Effect<
     ReadonlyArray<Effect.Success<Eff>>,
     BranchError<Effect.Error<Eff>>,
@@ -252,6 +257,8 @@ const quorumPolicy = (count: number, options?: QuorumOptions<never>): Completion
  * Gives a group a time, from the seal of its first call (of effects: from their start). When it is over, what still runs is
  * stopped for `Timeout`, and the policy decides among what there is.
  *
+ * **Errors** What is no duration above 0 dies where it is written.
+ *
  * @category policies
  * @since 0.1.0
  */
@@ -307,6 +314,12 @@ export interface Ended<A, E> {
 }
 
 type AnyEffect = Effect.Effect<unknown, unknown, unknown>
+
+// The fields that may hold a score, as far as the type says; of `unknown` any.
+type NumberField<A> = unknown extends A ? string
+  : A extends unknown
+    ? { [K in keyof A & string]: A[K] extends number ? K : unknown extends A[K] ? K : never }[keyof A & string]
+  : never
 
 /**
  * Runs all effects at once and gives the value of the first that succeeds.
@@ -375,7 +388,20 @@ export const run = <Eff extends Effect.Effect<unknown, unknown, unknown>>(
  *
  * **Shape** Fails with the failure of the first attempt once every attempt that was started has failed; it does not retry.
  *
+ * **Errors** The effect's own. Options that make no sense die where this is called.
+ *
  * **Gotchas** For effects that may run twice. A tool says so by itself: `ToolPolicy.Hedge`.
+ *
+ * **Example** (The first attempt hangs)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Branch } from "effect-toolformer"
+ *
+ * let asked = 0
+ * const ask = Effect.suspend(() => ++asked === 1 ? Effect.never : Effect.succeed("answer"))
+ * await Effect.runPromise(ask.pipe(Branch.hedge({ after: "20 millis" }))) // => "answer"
+ * ```
  *
  * @category combinators
  * @since 0.1.0

@@ -97,6 +97,8 @@ export const layer = (options: Options = {}): Layer.Layer<Breaker> =>
  *
  * **Shape** Services are the store's keys. Breakers on one store share the circuits of one name; their options should match.
  *
+ * **Errors** As {@link layer}; a store that is away is `onStoreError`'s matter.
+ *
  * @category layers
  * @since 0.1.0
  */
@@ -153,6 +155,18 @@ const make = Effect.fnUntraced(function*(given: Settings) {
  *
  * **Gotchas** A time-out belongs inside: one outside interrupts the effect, which says nothing about the service. `Retry.withRetry`
  * belongs outside: then every attempt is seen.
+ *
+ * **Example** (Open, so not asked)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Breaker } from "effect-toolformer"
+ *
+ * const ask = Effect.fail({ status: 503 }).pipe(Breaker.withBreaker("crm"))
+ * const program = Effect.andThen(Effect.flip(ask), Effect.flip(ask))
+ * const error = await Effect.runPromise(Effect.provide(program, Breaker.layer({ failures: 1 })))
+ * "reason" in error ? error.reason._tag : error // => "CircuitOpen"
+ * ```
  *
  * @category running
  * @since 0.1.0

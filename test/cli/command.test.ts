@@ -142,6 +142,13 @@ describe("toolformer", () => {
   })
 
   describe("--json", () => {
+    it("leaves what handlers log to standard error", () => {
+      const { code, stderr, stdout } = toolformer([...sites("https://chatty.example"), "--json"])
+      assert.strictEqual(code, 0)
+      assert.include(stderr, "a remark")
+      assert.strictEqual(lines(stdout).at(-1)!.type, "run-finish")
+    })
+
     it("prints one part per line, the run's end last, and nothing else", () => {
       const { code, stderr, stdout } = toolformer([...sites("https://a.example", "https://bad.example"), "--json"])
       assert.strictEqual(code, 0)

@@ -144,6 +144,7 @@ describe("ToolPolicy.read", () => {
     ["Concurrency", Tool.make("bad").annotate(ToolPolicy.Concurrency, 1.5)],
     ["Concurrency", Tool.make("bad").annotate(ToolPolicy.Concurrency, Number.NaN)],
     ["Timeout", Tool.make("bad").annotate(ToolPolicy.Timeout, "-1 seconds")],
+    ["Timeout", Tool.make("bad").annotate(ToolPolicy.Timeout, "soon" as never)],
     ["Deadline", Tool.make("bad").annotate(ToolPolicy.Deadline, -1)],
     ["Grace", Tool.make("bad").annotate(ToolPolicy.Grace, -1)]
   ])("dies on a %s that makes no sense, with the tool's name", (name, tool) => {

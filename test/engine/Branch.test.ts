@@ -252,6 +252,8 @@ describe("quorum", () => {
         )
       )
       assert.deepInclude(errorOf(exit).reason, { _tag: "Unreachable", needed: 3, agreeing: 1 })
+      const split = Branch.quorum([Effect.succeed(1), Effect.succeed(2)], 2, { agree: (vote) => vote })
+      assert.strictEqual((yield* Effect.flip(split)).message, "At most 1 effects can agree, and 2 must")
       assert.strictEqual(reasons.length, 1)
     }))
 })

@@ -371,7 +371,9 @@ describe("Orchestrator options", () => {
     ["activeTools", { activeTools: ["add", "subtract"] }],
     ["timeout.total", { timeout: { total: 0 } }],
     ["timeout.model", { timeout: { model: "-1 seconds" } }],
-    ["timeout.tool", { timeout: { tool: "soon" } }]
+    ["timeout.tool", { timeout: { tool: "soon" } }],
+    ["failover", { failover: add.layer }],
+    ["completion", { completion: null }]
   ]
   it.effect.each(bad)("refuses %s in %j and starts nothing", ([option, given]) => {
     const model = recording(two)

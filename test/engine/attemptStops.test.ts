@@ -7,10 +7,10 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
-import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { Retry } from "../../src/policy/Retry.ts"
 import { call, calls, scripted } from "../model.ts"
-import { results, statuses } from "../stage.ts"
+import { results, settle, Stage, statuses } from "../stage.ts"
 
 /** Tries everything again at once, and says so without a step in between. */
 const eager = Layer.succeed(Retry, {
@@ -73,6 +73,38 @@ describe("a call that is stopped", () => {
         })
     )
   }
+})
+
+describe("a call whose caller is stopped", () => {
+  it.effect("does not start any more, even where the caller's handler cannot be interrupted", () => {
+    const stage = new Stage()
+    const inner = ToolPolicy.define({ inner: stage.tool({ concurrency: 1 }) })
+    const seen: Array<unknown> = []
+    const { layer, toolkit } = ToolPolicy.define({
+      outer: ToolPolicy.tool({
+        success: Schema.String,
+        annotations: { grace: "1 second" },
+        handler: () =>
+          Executor.call(inner.toolkit.tools.inner, { id: "late" }).pipe(
+            Effect.tapError((failure) => Effect.sync(() => seen.push((failure as { readonly _tag: string })._tag))),
+            Effect.uninterruptible,
+            Effect.orDie
+          )
+      })
+    })
+    return Effect.gen(function*() {
+      const holder = yield* Effect.forkChild(Executor.call(inner.toolkit.tools.inner, { id: "first" }))
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "nested" }))
+      yield* settle
+      yield* Orchestrator.cancel({ runId: "nested", callId: "a" })
+      yield* settle
+      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a Cancelled"])
+      assert.deepStrictEqual(seen, ["Cancelled"])
+      yield* stage.open("first", "late")
+      yield* Fiber.join(holder)
+      assert.deepStrictEqual(stage.started, ["first"])
+    }).pipe(Effect.provide([Layer.provideMerge(layer, inner.layer), scripted(calls(call("a", "outer")))]))
+  })
 })
 
 describe("a call that waits for a resource", () => {

@@ -152,14 +152,18 @@ describe("a call through a circuit breaker", () => {
     }).pipe(Effect.provide([work.layer, twice]))
   })
 
-  it.effect("sees every attempt of a call that is retried; an open circuit ends it", () => {
+  it.effect("sees every attempt of a call that is retried; an open circuit ends it, with the failure of its last attempt", () => {
     const work = acting({})
+    const judged: Array<unknown> = []
+    const mayPass = (failure: unknown) => judged.push(failure) > 0
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.flip(Executor.call(work.toolkit.tools.work, { act: "down" })))
       yield* TestClock.adjust("5 seconds")
-      assert.isTrue(isRefusal(yield* Fiber.join(fiber)))
+      assert.deepStrictEqual(yield* Fiber.join(fiber), { status: 503 })
       assert.deepStrictEqual(work.started, ["down", "down"])
-    }).pipe(Effect.provide([work.layer, twice, Retry.layer({ attempts: 5 })]))
+      assert.lengthOf(judged, 2)
+      assert.isTrue(isRefusal(yield* Effect.flip(Executor.call(work.toolkit.tools.work, { act: "fine" }))))
+    }).pipe(Effect.provide([work.layer, twice, Retry.layer({ attempts: 5, while: mayPass })]))
   })
 
   it.effect("keeps the calls of a run apart by service, and a tool without one by its name", () => {

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Model from "effect/ai/Model"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as ExecutionPlan from "effect/ExecutionPlan"
 import * as Fiber from "effect/Fiber"
@@ -13,7 +14,8 @@ import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
-import { aiError, call, calls, finish, recording, says } from "../model.ts"
+import * as Retry from "../../src/policy/Retry.ts"
+import { aiError, call, calls, finish, recording, says, text } from "../model.ts"
 import type { Script } from "../model.ts"
 import { refused, retrying } from "../retry.ts"
 import { settle, Stage, statuses } from "../stage.ts"
@@ -216,6 +218,40 @@ describe("failover", () => {
     }).pipe(Effect.provide([layer, one.layer, limits]))
   })
 
+  it.effect("names the limit of the last model that was turned to, where that was not asked at all", () => {
+    const { layer, toolkit } = setUp()
+    const [one, two] = [first(broken), provider("two", says("two"))]
+    const limits = Limiter.layer({
+      services: { two: Limiter.slidingWindow({ limit: 1, window: "1 hour" }) },
+      onExceeded: "fail"
+    })
+    return Effect.gen(function*() {
+      yield* Limiter.withAdmission({ service: "two" })(Effect.void)
+      const failover = ExecutionPlan.make({ provide: two.layer })
+      const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit, failover }))
+      assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "Rejected")
+      assert.include(error.message, "two")
+      assert.deepStrictEqual([one.requests.length, two.requests.length], [1, 0])
+    }).pipe(Effect.provide([layer, one.layer, limits]))
+  })
+
+  it.effect("fails as the model did, where its circuit opens between two askings of one turn", () => {
+    const { layer, toolkit } = setUp()
+    const one = first(...always(broken))
+    return Effect.gen(function*() {
+      const parts: Array<AnyPart> = []
+      const run = Orchestrator.stream({ prompt: "go", toolkit }).pipe(
+        Stream.runForEach((part) => Effect.sync(() => parts.push(part as AnyPart)))
+      )
+      const fiber = yield* Effect.forkChild(Effect.flip(run))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(fiber), aiError)
+      assert.strictEqual(one.requests.length, 2)
+      const next = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
+      assert.strictEqual(next._tag === "OrchestratorError" ? next.reason._tag : "", "Rejected")
+    }).pipe(Effect.provide([layer, one.layer, Retry.layer({ attempts: 9, base: 0 }), Breaker.layer({ failures: 2 })]))
+  })
+
   it.effect("turns away from a model whose circuit is open; with nobody left the error names the circuit", () => {
     const { layer, toolkit } = setUp()
     const [one, two] = [first(...always(broken)), provider("two", says("two"))]
@@ -287,5 +323,83 @@ describe("failover", () => {
     }).pipe(
       Effect.provide([layer, first(says("one")).layer, limits, retrying([]).layer, Breaker.layer()])
     )
+  })
+
+  it.effect("gives a step's model the rest of what the step provides", () => {
+    const { layer, toolkit } = setUp()
+    const Region = Context.Reference<string>("test/Region", { defaultValue: () => "nowhere" })
+    const regional = Layer.effect(
+      LanguageModel.LanguageModel,
+      LanguageModel.make({
+        generateText: () => Effect.succeed([]),
+        streamText: () =>
+          Stream.unwrap(Effect.map(Region, (region) => Stream.fromArray([...text(region), ...finish("stop")])))
+      })
+    )
+    return Effect.gen(function*() {
+      const plan = ExecutionPlan.make({ provide: Layer.merge(regional, Layer.succeed(Region, "eu")) })
+      assert.strictEqual((yield* Orchestrator.run({ prompt: "go", toolkit, failover: plan })).text, "eu")
+    }).pipe(Effect.provide([layer, first(denied).layer]))
+  })
+})
+
+describe("what is not asked again, nor of another", () => {
+  it.effect("a limit that lets nobody through is not pressed by the retries", () => {
+    const { layer, toolkit } = setUp()
+    const retry = retrying([0, 0])
+    const limits = Limiter.layer({
+      services: { one: Limiter.slidingWindow({ limit: 1, window: "1 hour" }) },
+      maxWait: "1 second"
+    })
+    return Effect.gen(function*() {
+      yield* Limiter.withAdmission({ service: "one" })(Effect.void)
+      const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
+      yield* TestClock.adjust("1 second")
+      const error = yield* Fiber.join(fiber)
+      assert.strictEqual(error._tag === "OrchestratorError" ? error.reason._tag : "", "Rejected")
+      assert.deepStrictEqual(retry.told.failed, [])
+    }).pipe(Effect.provide([layer, first().layer, retry.layer, limits]))
+  })
+
+  it.effect("an option that makes no sense makes none at the next model", () => {
+    const { layer, toolkit } = setUp()
+    const two = provider("two")
+    return Effect.gen(function*() {
+      const config = { ...(yield* Orchestrator.Config), modelCost: () => 0 }
+      const error = yield* Orchestrator.run({
+        prompt: "go",
+        toolkit,
+        failover: ExecutionPlan.make({ provide: two.layer })
+      }).pipe(Effect.provideService(Orchestrator.Config, config), Effect.flip)
+      assert.strictEqual(error._tag === "OrchestratorError" ? error.reason._tag : "", "InvalidOptions")
+      assert.strictEqual(two.lives.built, 0)
+    }).pipe(Effect.provide([layer, first().layer, Limiter.layer({ services: {} })]))
+  })
+
+  it.effect("a policy that would wait for ever lets the failure stand", () => {
+    const { layer, toolkit } = setUp()
+    return Effect.gen(function*() {
+      assert.strictEqual(yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit })), aiError)
+    }).pipe(Effect.provide([layer, first(...always(broken)).layer, retrying([Infinity]).layer]))
+  })
+
+  it.effect("a service that wants to be left alone for longer than a turn may wait is not asked", () => {
+    const { layer, toolkit } = setUp()
+    const one = first(says("one"))
+    const policy = Layer.succeed(Retry.Retry, {
+      begin: () => ({
+        pauseMillis: () => 0,
+        refusedMillis: () => 90_000,
+        failed: () => Effect.undefined,
+        succeeded: () => {}
+      })
+    })
+    return Effect.gen(function*() {
+      const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
+      assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "Rejected")
+      if (error._tag !== "OrchestratorError" || error.reason._tag !== "Rejected") return
+      assert.deepInclude(error.reason, { limit: "one", retryAfterMillis: 90_000, isRetryable: true })
+      assert.lengthOf(one.requests, 0)
+    }).pipe(Effect.provide([layer, one.layer, policy]))
   })
 })

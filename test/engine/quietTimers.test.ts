@@ -63,4 +63,28 @@ describe("timers", () => {
       } as const
       assert.deepStrictEqual(yield* sleepsAfter(annotations, undefined), { sleeping: 1, statuses: ["a ok", "b ok"] })
     }))
+
+  it.effect("of the model's turn end with its answer, while calls still run", () =>
+    Effect.gen(function*() {
+      const stage = new Stage()
+      const watch = makeWatch()
+      const clock = yield* watchedClock(watch)
+      const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
+      const fiber = yield* Orchestrator.run({
+        prompt: "go",
+        toolkit,
+        timeout: { model: { firstByte: "20 seconds", idle: "20 seconds", total: "30 seconds" } }
+      }).pipe(
+        Effect.provide([layer, scripted([[...call("a", "work", { id: "a" })], { after: 5, parts: finish() }])]),
+        Effect.provideContext(clock),
+        Effect.forkChild
+      )
+      yield* TestClock.adjust(1)
+      assert.strictEqual(watch.sleeping, 3, "the model's next part, its idle clock and its total")
+      yield* TestClock.adjust(10)
+      assert.deepStrictEqual([...stage.running], ["a"])
+      assert.strictEqual(watch.sleeping, 0)
+      yield* stage.open("a")
+      yield* Fiber.join(fiber)
+    }))
 })

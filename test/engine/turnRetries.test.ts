@@ -470,7 +470,7 @@ describe("calls of an answer that broke off", () => {
         ? { ...part, metadata: { openai: { itemId: "fc_1", signature: "kept" }, toolformer: { wireId: "w" } } }
         : part
     )
-    const { model, provided, stage, toolkit } = setUp([made as never, { fail: aiError }], says("nothing"), says("done"))
+    const { model, provided, stage, toolkit } = setUp([made, { fail: aiError }], says("nothing"), says("done"))
     return Effect.gen(function*() {
       yield* stage.open("a")
       yield* Orchestrator.run({ prompt: "go", toolkit })

@@ -148,7 +148,7 @@ describeData("tool-graphs", "T10: tools drawn from recorded graphs", (folder) =>
           const run = Orchestrator.run({ prompt: "go", toolkit }).pipe(
             Effect.provide([layer, scripted(calls(...roots.map(({ path, tool }) => call(path, tool, { path }))))])
           )
-          const fiber = yield* Effect.forkChild(run as Effect.Effect<Effect.Success<typeof run>, unknown>)
+          const fiber = yield* Effect.forkChild(run)
           yield* TestClock.adjust("1 minute")
           const { report, toolResults } = yield* Fiber.join(fiber)
           const where = `${file}, seed ${seed}`

@@ -6,7 +6,7 @@ import { random } from "../random.ts"
 import { everywhere } from "./everyStep.ts"
 import type { Pace } from "./twentyCalls.ts"
 
-describe("a run of 20 calls, stopped before every step", () => {
+describe("T12: a run of 20 calls, stopped before every step", () => {
   const paces: ReadonlyArray<readonly [name: string, pace: Pace, sample: number, least: number]> = [
     ["as fibers run", { opsBeforeYield: 2048, seed: 0 }, 1, 200],
     ["time passes early", { opsBeforeYield: 2048, seed: 1 }, 1, 150],

@@ -15,7 +15,12 @@ export interface StepOptions {
   readonly singly?: boolean | undefined
   /** Whether so many milliseconds pass now although there is work left, as on a machine that is too slow. */
   readonly hurries?: ((millis: number) => boolean) | undefined
+  /** The operation, counted over all fibers, before which its fiber stands still until nothing else is left to do. */
+  readonly stallAt?: number | undefined
 }
+
+/** How long the rest may go on meanwhile. */
+const stallMillis = 60
 
 export class Steps {
   private tasks: Array<() => void> = []
@@ -24,6 +29,11 @@ export class Steps {
   taken = 0
   /** Fibers that have begun and not ended. */
   fibers = 0
+  /** Operations of all fibers. */
+  operations = 0
+  private stalled: (() => void) | undefined
+  private stallNext = false
+  private stallEnds = 0
   readonly context: Context.Context<never>
   private readonly hurries: (millis: number) => boolean
 
@@ -36,9 +46,15 @@ export class Steps {
         this.tasks = this.tasks.filter((each) => each !== task)
       }
     })
+    const { stallAt } = options
+    const stalls = stallAt === undefined ? undefined : () => {
+      if (++this.operations !== stallAt) return false
+      this.stallNext = true
+      return true
+    }
     const scheduler: Scheduler.Scheduler = yields === undefined && options.singly !== true ? mixed : {
       executionMode: "async",
-      shouldYield: yields ?? ((fiber) => mixed.shouldYield(fiber)),
+      shouldYield: stalls ?? yields ?? ((fiber) => mixed.shouldYield(fiber)),
       makeDispatcher: () => options.singly === true ? this.dispatcher() : mixed.makeDispatcher()
     }
     this.context = Context.empty().pipe(
@@ -54,6 +70,13 @@ export class Steps {
 
   /** Takes one step: a task, else time goes to the next sleeper. False when there is neither. */
   take(): boolean {
+    if (this.stalled !== undefined && this.isQuiet) {
+      const { stalled } = this
+      this.stalled = undefined
+      this.taken++
+      stalled()
+      return true
+    }
     const task = this.sleeps.length > 0 && this.hurries(this.untilNext) ? undefined : this.tasks.shift()
     if (task !== undefined) {
       this.taken++
@@ -88,12 +111,27 @@ export class Steps {
     return this.sleeps.length
   }
 
+  /** Whether the fiber that is to stand still does so now. */
+  get isStalled(): boolean {
+    return this.stalled !== undefined
+  }
+
+  private get isQuiet(): boolean {
+    return this.tasks.length === 0 && (this.sleeps.length === 0 || this.now + this.untilNext > this.stallEnds)
+  }
+
   // In order of scheduling over all dispatchers; within one the lower priority goes first.
   private dispatcher(): Scheduler.SchedulerDispatcher {
     const own: Array<{ readonly priority: number; readonly task: () => void }> = []
     const next = () => own.shift()?.task()
     return {
       scheduleTask: (task, priority) => {
+        if (this.stallNext) {
+          this.stallNext = false
+          this.stalled = task
+          this.stallEnds = this.now + stallMillis
+          return
+        }
         const at = own.findIndex((each) => each.priority > priority)
         own.splice(at < 0 ? own.length : at, 0, { priority, task })
         this.tasks.push(next)

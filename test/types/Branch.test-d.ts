@@ -17,6 +17,21 @@ const unfailing: Effect.Effect<string | number, Branch.BranchError> = Branch.rac
 Branch.best([count], { score: (value: number) => value })
 // @ts-expect-error it is asked with a number
 Branch.best([count], { score: (value: string) => value.length })
+
+// A field's name is one of the effects' own fields that hold a number.
+declare const hit: Effect.Effect<{ readonly title: string; readonly relevance: number }>
+declare const other: Effect.Effect<{ readonly relevance: number; readonly year: number }>
+declare const json: Effect.Effect<unknown>
+declare const record: Effect.Effect<Readonly<Record<string, number>>>
+Branch.best([hit], { score: "relevance", keep: 1, within: "1 second" })
+Branch.best([hit, other], { score: "relevance" })
+Branch.best([json], { score: "relevance" })
+Branch.best([record], { score: "relevance" })
+// @ts-expect-error there is no such field
+Branch.best([hit], { score: "relevancy" })
+// @ts-expect-error it holds a text
+Branch.best([hit], { score: "title" })
+
 // @ts-expect-error a policy for texts does not judge numbers
 Branch.run([count], Branch.best<string>({ score: (value) => value.length }))
 Branch.run([count], Branch.first(1).pipe(Branch.within("1 second")))

@@ -62,8 +62,10 @@ export const failover: Orchestrator.FailoverPlan = ExecutionPlan.make(
 )
 Orchestrator.run({ prompt: "hi", toolkit, failover })
 const Needy = Layer.unwrap(E.map(Db, () => Named))
+const needy = ExecutionPlan.make({ provide: Needy })
 // @ts-expect-error a layer that needs what the run does not have
-Orchestrator.run({ prompt: "hi", toolkit, failover: ExecutionPlan.make({ provide: Needy }) })
+// @effect-diagnostics-next-line missingLayerContext:off
+Orchestrator.run({ prompt: "hi", toolkit, failover: needy })
 // ... is provided with it before.
 export const satisfied = E.map(
   ExecutionPlan.make({ provide: Needy }).captureRequirements,

@@ -166,7 +166,7 @@ const doneParts: Parts = [
 
 describeData("wire", "every recorded stream, cut", (folder) => {
   const { ours } = streamed(folder)
-  const whole = ours.filter((exchange) => exchange.whole && exchange.calls.length > 0)
+  const whole = ours.filter((exchange) => exchange.whole)
 
   it("there are recordings of both wires", () => {
     assert.isAbove(whole.filter(({ api }) => api === "chat").length, 5)
@@ -231,7 +231,8 @@ describeData("wire", "every recorded stream, cut", (folder) => {
             const adopted = observed.parts.filter(({ type }) => type === "tool-adopted").length
             const faults = faultsOf(exchange, used.ran, observed, adopted)
             assert.deepStrictEqual(faults, [], `${exchange.id}, cut at ${at}`)
-            assert.isAbove(seen.length, 1)
+            // An answer without calls may be whole before the cut.
+            assert.isAtLeast(seen.length, exchange.calls.length > 0 ? 2 : 1)
           }
         }
       }).pipe(Effect.scoped), 60_000)

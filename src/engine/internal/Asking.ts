@@ -61,19 +61,23 @@ const askAgain = Effect.fnUntraced(function*(asker: Asker, turn: Turn): Effect.f
   const { models, run } = asker
   let attempts = beginAttempts(asker)
   let rules = yield* models.begin
+  // What this model was last asked in vain: it says more than that nobody was let through afterwards.
+  let asked: Failure | undefined
   for (;;) {
     const exit = yield* Effect.exit(Effect.andThen(pause(asker, turn, attempts), ask(asker, turn)))
     if (Exit.isSuccess(exit)) return attempts?.succeeded()
     const failure = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
     // A defect is the adapter's, a run that ends asks no more, and what makes no sense here makes none elsewhere.
     if (failure === undefined || run.isEnding || isInvalid(failure)) return yield* exit
+    if (!isRefusal(failure)) asked = failure
     const retried = yield* sameModel(attempts, rules, failure)
     if (retried !== undefined && Number.isFinite(retried)) {
       yield* startAnew(run, turn, retried, failure)
       continue
     }
     const told = asAiError(failure)
-    const next = yield* Effect.mapError(models.next(told), (last) => last === told ? failure : last)
+    const next = yield* Effect.mapError(models.next(told), (last) => last === told ? asked ?? failure : last)
+    asked = undefined
     attempts = beginAttempts(asker)
     rules = next.rules
     yield* startAnew(run, turn, next.delay, failure, true)
@@ -90,7 +94,7 @@ const sameModel = (
   rules: Rules | undefined,
   failure: Failure
 ): Effect.Effect<number | undefined> => {
-  if (failure instanceof Rejected || isCircuit(failure)) return Effect.undefined
+  if (isRefusal(failure)) return Effect.undefined
   const told = attempts === undefined ? Effect.undefined : attempts.failed(failure)
   return rules === undefined ? told : Effect.andThen(told, rules(asAiError(failure)))
 }
@@ -225,6 +229,9 @@ const isInvalid = (failure: Failure): boolean =>
 
 const isCircuit = (failure: unknown): failure is CircuitBreakerError =>
   (failure as CircuitBreakerError)._tag === "CircuitBreakerError"
+
+// One of our own policies let nobody through.
+const isRefusal = (failure: Failure): boolean => failure instanceof Rejected || isCircuit(failure)
 
 /** Why the run fails, where an asking was refused or took too long; an error of the model's speaks for itself. */
 export const reasonOf = (failure: Failure): Reason | undefined => {

@@ -170,7 +170,8 @@ export const settle = (call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, u
   if (call.attemptTimer !== undefined) timers.remove(call.attemptTimer)
   if (call.deadlineTimer !== undefined) timers.remove(call.deadlineTimer)
   if (call.graceTimer !== undefined) timers.remove(call.graceTimer)
-  call.exit = exit
+  // Kept for those who ask only: a result must not outlive its call twice.
+  if (call.limited !== undefined || call.guarded !== undefined || call.attemptOf !== undefined) call.exit = exit
   if (call.guarded !== undefined) call.guarded.answered(outcome)
   if (call.attemptOf === undefined) closeCall(call, outcome, exit)
   call.done(call, outcome)

@@ -198,7 +198,10 @@ class Attempts implements Governor {
     if (call.attempts === 0) call.limiterMillis = attempt.limiterMillis
     if (call.reason !== undefined) return this.stopIfQuiet(call.reason)
     if (!outcome.isFailure) return this.succeed(ended)
-    if (!isUnstartedHedge) this.last = ended
+    // A further attempt that a limit or the circuit turned away was none: what the last one ended with stands.
+    const isTurnedAway = attempt.attempts === 0 && !attempt.hedge && this.last !== undefined
+    if (isTurnedAway && running.length === 0) return this.finish(this.last!)
+    if (!isUnstartedHedge && !isTurnedAway) this.last = ended
     if (running.length === 0) this.failed(this.last ?? ended)
     else if (isUnstartedHedge) this.watch()
   }

@@ -88,9 +88,9 @@ const isRetryable = (loss: Loss<unknown>): boolean => {
 const messageOf = (reason: Reason<unknown>): string => {
   switch (reason._tag) {
     case "AllFailed":
-      return `None of ${reason.failures.length} effects succeeded: ${losses(reason.failures)}`
+      return `None of ${reason.failures.length} effects succeeded${losses(reason.failures)}`
     case "Unreachable":
-      return `At most ${reason.agreeing} effects can agree, and ${reason.needed} must: ${losses(reason.failures)}`
+      return `At most ${reason.agreeing} effects can agree, and ${reason.needed} must${losses(reason.failures)}`
     case "TimedOut":
       return `No effect had succeeded within ${reason.afterMillis} ms`
     case "InvalidScore":
@@ -101,7 +101,8 @@ const messageOf = (reason: Reason<unknown>): string => {
 }
 
 const losses = (all: ReadonlyArray<Loss<unknown>>): string =>
-  all.slice(0, 4).map(lossText).join("; ") + (all.length > 4 ? `; and ${all.length - 4} more` : "")
+  (all.length === 0 ? "" : ": ") + all.slice(0, 4).map(lossText).join("; ") +
+  (all.length > 4 ? `; and ${all.length - 4} more` : "")
 
 const lossText = (loss: Loss<unknown>): string => {
   switch (loss._tag) {

@@ -11,7 +11,7 @@ import type { Call } from "./Call.ts"
 
 /**
  * How long the first step of a handler, up to where it waits for something or ends, may take before it is logged as a warning
- * that it blocked the event loop. Default 200 milliseconds; `"Infinity"` switches the warning off.
+ * that it blocked the event loop. Default 500 milliseconds; `"Infinity"` switches the warning off.
  *
  * **Shape** The warning is annotated with `tool`, `callId` and `blockedMillis`; the metric
  * `async_orchestrator_blocked_milliseconds_total` has the tool's name.
@@ -23,7 +23,7 @@ import type { Call } from "./Call.ts"
  */
 export const BlockedAfter: Context.Reference<Duration.Input> = Context.Reference<Duration.Input>(
   "effect-toolformer/Executor/BlockedAfter",
-  { defaultValue: () => "200 millis" }
+  { defaultValue: () => "500 millis" }
 )
 
 /** The setting in milliseconds. */

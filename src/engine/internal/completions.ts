@@ -26,6 +26,9 @@ export const resolve = (
   completion: Completions,
   tools: Readonly<Record<string, Tool.Any>>
 ): Result.Result<GroupsByTool, string> => {
+  if (typeof completion !== "object" || completion === null) {
+    return Result.fail("it is not an object of policies by group")
+  }
   const groups = new Map<string, GroupPolicy>()
   for (const [name, given] of Object.entries(completion)) {
     const isPolicy = typeof given === "object" && given !== null && "_tag" in given

@@ -90,7 +90,8 @@ export const hasToolCall = (name: string): StopCondition => ({ steps }) =>
  * - `modelService`: the service whose limits, pauses and circuit the model's turns share, where the program has a `Limiter`, a
  *   `Retry` or a `Breaker`; default: the name of the model's provider (`openai`), else `model`.
  * - `failover`: the models to turn to, in order, when the model of the context has failed a turn and the program's `Retry`
- *   does not have it asked again. A run stays with the model that answered. Each has its own provider's name as its service.
+ *   does not have it asked again. A run stays with the model that answered. The service of each is its provider's name: a spare
+ *   that shares the name shares pauses and circuit too, so give it a `ProviderName` of its own.
  * - `runId`: names the run for `Orchestrator.cancel`; made up when absent.
  *
  * @category models
@@ -319,6 +320,10 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     ? Result.succeed(undefined)
     : Completion.resolve(options.completion, options.toolkit.tools)
   if (Result.isFailure(completion)) return yield* refuse("completion", completion.failure)
+  const failover = options.failover ?? config.failover
+  if (failover !== undefined && !Array.isArray(failover.steps)) {
+    return yield* refuse("failover", "it is not an ExecutionPlan; make one with ExecutionPlan.make")
+  }
   const { stopWhen = [] } = options
   return {
     runId,
@@ -328,7 +333,7 @@ export const resolveOptions = Effect.fnUntraced(function*<Tools extends Record<s
     stopWhen: typeof stopWhen === "function" ? [stopWhen] : stopWhen,
     timeout,
     modelService: options.modelService ?? config.modelService,
-    failover: options.failover ?? config.failover,
+    failover,
     modelCost: config.modelCost,
     completion: completion.success,
     ...integers

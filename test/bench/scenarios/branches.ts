@@ -131,6 +131,7 @@ export const branchesLosers: Scenario = {
   peers: Object.fromEntries(Object.entries(races).map(([peer, prepare]) => [peer, untilSignalled(prepare)])),
   bounds: [
     absolute("20 losers signalled", { peer: "ours", n: 20, unit: "ms" }, "at most", 2),
-    absolute("200 losers signalled", { peer: "ours", n: 200, unit: "ms" }, "at most", 2)
+    absolute("200 losers signalled", { peer: "ours", n: 200, unit: "ms" }, "at most", 2),
+    absolute("1,000 losers signalled", { peer: "ours", n: 1000, unit: "ms" }, "at most", 2)
   ]
 }
