@@ -50,6 +50,9 @@ describe("approvals", () => {
         { approvalId: "approval_ask", callId: "ask", name: "ask", params: { id: "ask" } }
       ])
       assert.strictEqual(model.requests.length, 1)
+      const { calls: reported, criticalPath } = result.report
+      assert.deepInclude(reported[0], { callId: "ask", status: "pending", queuedMillis: 0, runMillis: 0 })
+      assert.deepStrictEqual(criticalPath.flatMap((part) => "callId" in part ? [part.callId] : []), ["free", "free"])
     }).pipe(Effect.provide([layer, model.layer]))
   })
 

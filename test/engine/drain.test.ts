@@ -36,6 +36,20 @@ const answered = (error: { readonly _tag: string }): ReadonlyArray<string> => {
 }
 
 describe("Orchestrator.drain", () => {
+  it.effect("leaves an answer its good end that is read and not yet settled with its limit", () => {
+    const { layer, toolkit } = setUp()
+    const slow = limiterOf((_, use) => use({ settle: () => Effect.sleep(100), waitedMillis: 0, lost: Effect.never }))
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
+      yield* TestClock.adjust(50)
+      yield* Effect.forkChild(Orchestrator.drain())
+      yield* TestClock.adjust(50)
+      assert.strictEqual((yield* Fiber.join(fiber)).text, "read")
+    }).pipe(
+      Effect.provide([layer, scripted([[...text("read"), ...finish("stop", 5)]]), slow, Orchestrator.layerRuns()])
+    )
+  })
+
   it.effect("starts nothing more at once, and gives what runs the grace to end", () => {
     const { layer, stage, toolkit } = setUp()
     const model = recording(calls(work("a"), work("b"), work("c")))

@@ -157,7 +157,8 @@ const ask = (asker: Asker, turn: Turn): Effect.Effect<void, Failure> => {
     // Ended in the step in which its limits let it pass.
     if (run.fatal !== undefined) return Effect.interrupt
     turn.isAsked = true
-    return Effect.ensuring(read, Effect.sync(() => turn.isAsked = false))
+    // What was read to its end has been asked for: settling with a limit or a circuit is no wait to ask.
+    return Effect.onError(read, () => Effect.sync(() => turn.isAsked = false))
   })
   const admitted = run.limits === undefined ? asked : admitTurn(run, run.limits, turn, settings, current.service, asked)
   return breaker === undefined ? admitted : breaker.execute(current.service)(admitted)

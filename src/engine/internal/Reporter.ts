@@ -48,7 +48,7 @@ export const report = (
       const one = callReport(call)
       calls.push(one)
       if (call.adopted === undefined) sequentialMillis += one.runMillis
-      if (last === undefined || call.answeredAt > last.answeredAt) last = call
+      if (call.outcome !== undefined && (last === undefined || call.answeredAt > last.answeredAt)) last = call
     }
     if (last !== undefined) criticalPath.push(...segments(last))
   }
@@ -81,7 +81,9 @@ const callReport = (call: Call): CallReport => {
   if (call.adopted !== undefined) return adoptedReport(call, call.adopted)
   const started = call.attempts > 0
   const { service } = call.tool.compiled.policies
-  const waited = (started ? call.startedAt : call.answeredAt) - call.sealedAt
+  // A call that waits for a person's answer has none yet, and waits for nothing of ours.
+  const isPending = call.outcome === undefined
+  const waited = isPending ? 0 : (started ? call.startedAt : call.answeredAt) - call.sealedAt
   return {
     callId: call.id,
     name: call.name,

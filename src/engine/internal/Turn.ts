@@ -38,7 +38,7 @@ export class Turn {
   limiterMillis = 0
   /** How often the model was asked, or its answer has ended: what belongs to an earlier answer can tell. */
   era = 0
-  /** The model is asked, or being read, now: no wait for a limit. */
+  /** The model is being asked or has answered: no wait for a limit, nor to ask again. */
   isAsked = false
   /** Something of the answer has been read, so it must not be asked for again. */
   touched = false
@@ -102,6 +102,7 @@ export class Turn {
     this.adopted = 0
     this.startedEarlier = this.earlier.started.length
     this.touched = false
+    this.isAsked = false
     this.attempts++
     this.spend(now)
   }
