@@ -229,7 +229,13 @@ describe("completion", () => {
     ["throws", () => {
       throw new Error("no idea")
     }, "its score threw Error: no idea"],
-    ["is NaN", () => Number.NaN, "its score is NaN, no finite number"]
+    ["is NaN", () => Number.NaN, "its score is NaN, no finite number"],
+    // An unhandled rejection fails the run of the tests, as it would end a program.
+    [
+      "is a promise that is rejected",
+      () => Promise.reject(new Error("late")) as never,
+      "its score is a promise, no finite number"
+    ]
   ])(
     "best: a score that %s is that call's typed failure and wins nothing",
     ([, score, issue]) =>

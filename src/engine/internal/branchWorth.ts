@@ -30,7 +30,13 @@ export const worthOf = ({ agree, score }: Judge, result: unknown): Result.Result
     : Result.succeed(undefined)
 
 const ask = (what: string, f: () => unknown): Result.Result<unknown, string> =>
-  Result.try({ try: f, catch: (error) => `its ${what} threw ${describe(error)}` })
+  Result.try({ try: () => answered(f()), catch: (error) => `its ${what} threw ${describe(error)}` })
+
+// A promise is no worth, and its rejection would end the process.
+const answered = (value: unknown): unknown => {
+  if (value instanceof Promise) value.catch(() => {})
+  return value
+}
 
 const field = (result: unknown, name: string): unknown =>
   typeof result === "object" && result !== null && Object.hasOwn(result, name)
@@ -41,6 +47,10 @@ const isClass = (value: unknown): value is string | number | boolean =>
   typeof value === "string" || typeof value === "boolean" || (typeof value === "number" && !Number.isNaN(value))
 
 const shown = (value: unknown): string => {
-  const text = typeof value === "string" ? JSON.stringify(value) : describe(value)
+  const text = typeof value === "string"
+    ? JSON.stringify(value)
+    : value instanceof Promise
+    ? "a promise"
+    : describe(value)
   return text.length > 64 ? `${text.slice(0, 64)}...` : text
 }
