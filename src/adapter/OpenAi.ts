@@ -56,6 +56,7 @@ export interface RequestSettings {
  * - `apiKey`: the key; a local server needs none. Without one the vendor's own endpoint answers every request
  *   `AuthenticationError` with `kind: "MissingKey"`, before anything is sent.
  * - `baseURL`: the server, up to and with `/v1`. Default the vendor's. `OPENAI_BASE_URL` is read by {@link layerConfig} only.
+ * - `provider`: the provider's name, by which limits, pauses and circuits know the server. Default `"openai"`, for every server.
  * - `headers`, `query`: sent with every request. Azure: `baseURL: "https://NAME.openai.azure.com/openai/v1"`,
  *   `headers: { "api-key": key }`, or an `AzureOpenAI` of the SDK as `client`.
  * - `parallelToolCalls`: whether one decision may hold several calls. Unset: the provider's default (it may).
@@ -74,6 +75,7 @@ export interface Options {
   readonly api?: "responses" | "chat" | undefined
   readonly apiKey?: Redacted.Redacted | string | undefined
   readonly baseURL?: string | undefined
+  readonly provider?: string | undefined
   readonly organization?: string | undefined
   readonly project?: string | undefined
   readonly headers?: Readonly<Record<string, string>> | undefined
@@ -254,24 +256,29 @@ export const make = (options: Options): Effect.Effect<LanguageModel.LanguageMode
  * **Gotchas** `"chat"` with several choices (`body: { n: 2 }`) hands on the calls of all of them as one decision. Tools that the
  * provider runs (`Tool.providerDefined` with an `openai.` id) need `"responses"`; those that the client must run for the provider
  * (computer use, shell, apply patch) are not supported. `"chat"` takes no files in a tool's result: they follow as a user message.
- * The provider's name is `openai` for every server: models of two servers in one program share limits, pauses and circuit unless
- * one has a `ProviderName` of its own, merged over this Layer.
+ * Models of two servers in one program share limits, pauses and circuit unless one has a `provider` name of its own.
  *
  * **Example** (A local server)
  *
  * ```ts
  * import * as OpenAi from "effect-toolformer/OpenAi"
  *
- * const Ollama = OpenAi.layer({ model: "qwen3", baseURL: "http://localhost:11434/v1" })
- * Ollama.provider // => "openai"
+ * const Ollama = OpenAi.layer({ model: "qwen3", baseURL: "http://localhost:11434/v1", provider: "ollama" })
+ * Ollama.provider // => "ollama"
  * ```
  *
  * @see {@link layerConfig} to read key, server and model from the environment
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options): Model.Model<"openai", LanguageModel.LanguageModel, never> =>
-  Model.make("openai", options.model, Layer.effect(LanguageModel.LanguageModel, make(options)))
+export const layer = <const Provider extends string = "openai">(
+  options: Options & { readonly provider?: Provider | undefined }
+): Model.Model<Provider, LanguageModel.LanguageModel, never> =>
+  Model.make(
+    options.provider ?? "openai" as Provider,
+    options.model,
+    Layer.effect(LanguageModel.LanguageModel, make(options))
+  )
 
 /**
  * The same from Effect's `Config`: `OPENAI_API_KEY`, `OPENAI_BASE_URL` and `OPENAI_MODEL`, each only where `options` does not

@@ -10,7 +10,7 @@ import { usage } from "./CommandError.ts"
 import { demo } from "./demo.ts"
 import { setGrace } from "./Ending.ts"
 import type { Ending } from "./Ending.ts"
-import { fromEnvironment } from "./limits.ts"
+import { fromEnvironment } from "./environment.ts"
 import { choose, layerOf } from "./provider.ts"
 import { runPrompt } from "./runPrompt.ts"
 import * as Folder from "./tools/Folder.ts"
@@ -70,9 +70,9 @@ const run = Command.make("run", {
     yield* setGrace(Option.getOrUndefined(flags.grace), process.env)
     const choice = yield* choose(wish, process.env)
     const tools = Option.isSome(flags.tools) ? yield* load(flags.tools.value) : builtIn
-    const limits = yield* fromEnvironment
+    const policies = yield* fromEnvironment
     const model = yield* layerOf(choice)
-    yield* runPrompt({ prompt: flags.prompt, tools, model, limits, maxParallel, json: flags.json })
+    yield* runPrompt({ prompt: flags.prompt, tools, model, policies, maxParallel, json: flags.json })
   })).pipe(
     Command.withDescription(
       "Run one prompt: the model chooses tools, they run in parallel, every result streams out. Limits come from the " +

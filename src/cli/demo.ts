@@ -45,7 +45,14 @@ export const demo = Effect.gen(function*() {
   const tools = { toolkit: FolderTools.toolkit, layer } as unknown as Tools
   const asked = prompt(yield* Effect.orDie(fs.exists(path.join(root, ".git"))))
   yield* Output.out(`$ toolformer run ${JSON.stringify(asked)} --provider local\n\n`)
-  yield* runPrompt({ prompt: asked, tools, model, limits: Layer.empty, maxParallel: undefined, json: false })
+  yield* runPrompt({
+    prompt: asked,
+    tools,
+    model,
+    policies: { limits: Layer.empty, retries: Layer.empty },
+    maxParallel: undefined,
+    json: false
+  })
   const measured = (atOnce: number) => measure(asked, tools, atOnce).pipe(Effect.provide([layer, model]))
   yield* Output.out(comparison(yield* measured(30), yield* measured(1)))
 }).pipe(Effect.scoped)

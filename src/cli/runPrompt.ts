@@ -8,6 +8,7 @@ import type { AnyPart, RunFinish } from "../domain/ToolEvent.ts"
 import * as Orchestrator from "../engine/Orchestrator.ts"
 import { failed } from "./CommandError.ts"
 import { Ending } from "./Ending.ts"
+import type { Policies } from "./environment.ts"
 import * as Output from "./Output.ts"
 import * as Screen from "./Screen.ts"
 import type { Tools } from "./userTools.ts"
@@ -23,8 +24,7 @@ export interface Request {
   readonly prompt: string
   readonly tools: Tools
   readonly model: Layer.Layer<LanguageModel.LanguageModel>
-  /** Wins over a limiter of the tools' own. */
-  readonly limits: Layer.Layer<never>
+  readonly policies: Policies
   readonly maxParallel: number | undefined
   readonly json: boolean
 }
@@ -56,6 +56,7 @@ const watch = Effect.fnUntraced(function*(request: Request, screen: Screen.Scree
   let finish: RunFinish | undefined
   const ending = yield* Ending
   ending.say = screen.note
+  const { policies } = request
   const parts = Orchestrator.stream({
     prompt: request.prompt,
     toolkit: request.tools.toolkit,
@@ -73,7 +74,7 @@ const watch = Effect.fnUntraced(function*(request: Request, screen: Screen.Scree
     Effect.ensuring(screen.end),
     // Model, tools and limits are there: from here on there is something to drain.
     (run) => Effect.andThen(begin, run),
-    Effect.provide([request.tools.layer, request.model, request.limits])
+    Effect.provide([policies.retries, request.tools.layer, request.model, policies.limits])
   )
   return finish ?? (yield* failed("the run ended without a result"))
 })

@@ -12,7 +12,7 @@ const fixture = (name: string) => fileURLToPath(new URL(`./fixtures/${name}.ts`,
 
 const environment = (more: Record<string, string> = {}): NodeJS.ProcessEnv => {
   const inherited = Object.entries(process.env).filter(([name]) =>
-    !name.startsWith("OPENAI_") && !name.startsWith("TOOLFORMER_LIMIT") && name !== "TOOLFORMER_GRACE" &&
+    !name.startsWith("OPENAI_") && !name.startsWith("TOOLFORMER_") &&
     !["NO_COLOR", "FORCE_COLOR"].includes(name)
   )
   return { ...Object.fromEntries(inherited), ...more }
@@ -62,17 +62,18 @@ const temporary = (): { readonly path: string; readonly [Symbol.dispose]: () => 
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) }
 }
 
-// A server on loopback; an answer of undefined is a refusal.
-const serve = async (answer: (url: string | undefined, body: string) => string | undefined) => {
+// A server on loopback; an answer of undefined is a refusal, a number that status.
+const serve = async (answer: (url: string | undefined, body: string) => string | number | undefined) => {
   const server = createServer((request, response) => {
     let body = ""
     request.on("data", (chunk) => (body += String(chunk)))
     request.on("end", () => {
-      const text = answer(request.url, body)
-      response.writeHead(text === undefined ? 401 : 200, {
-        "content-type": text === undefined ? "application/json" : "text/event-stream"
+      const answered = answer(request.url, body)
+      const isText = typeof answered === "string"
+      response.writeHead(isText ? 200 : answered ?? 401, {
+        "content-type": isText ? "text/event-stream" : "application/json"
       })
-      response.end(text ?? "{\"error\":{\"message\":\"who are you?\"}}")
+      response.end(isText ? answered : "{\"error\":{\"message\":\"who are you?\"}}")
     })
   })
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
@@ -201,6 +202,9 @@ describe("toolformer", () => {
       ["a limit with a misspelt name", ["run", "x"], /TOOLFORMER_LIMIT_GLOBL: there is no such setting/, {
         TOOLFORMER_LIMIT_GLOBL: "5 at once"
       }],
+      ["a retry with a misspelt name", ["run", "x"], /TOOLFORMER_RETRY_ATEMPTS: there is no such setting/, {
+        TOOLFORMER_RETRY_ATEMPTS: "5"
+      }],
       ["a limit that is none", ["run", "x"], /TOOLFORMER_LIMIT_GLOBAL: "5": this is no rule; write it as/, {
         TOOLFORMER_LIMIT_GLOBAL: "5"
       }],
@@ -308,6 +312,24 @@ describe("toolformer", () => {
       assert.include(stdout, "\nIt is up.\n")
       assert.deepStrictEqual(requests.map(({ url }) => url), ["/v1/chat/completions", "/v1/chat/completions"])
       assert.include(requests[1]!.body, "https://a.example answers")
+    })
+
+    it("asks again where the server is busy, as often as the environment says", async () => {
+      const told: Array<string> = []
+      await using server = await serve((_, body) => {
+        told.push(body)
+        return told.length < 3 ? 503 : chat([{ content: "Here." }], "stop")
+      })
+      const env = { OPENAI_MODEL: "m", TOOLFORMER_RETRY_BASE: "5 millis" }
+      const args = [main, ...asked, "--base-url", server.url, "--json"]
+      const { code, stdout } = await interactive(process.execPath, args, env, () => true)
+      assert.strictEqual(code, 0)
+      assert.strictEqual(lines(stdout).filter(({ type }) => type === "step-retry").length, 2)
+      assert.deepInclude(lines(stdout).at(-1), { text: "Here." })
+      told.length = 0
+      const once = await interactive(process.execPath, args, { ...env, TOOLFORMER_RETRY_ATTEMPTS: "1" }, () => true)
+      assert.strictEqual(once.code, 1)
+      assert.strictEqual(told.length, 1)
     })
 
     it("fails with exit code 1 and one line that shows no key when the server refuses", async () => {
