@@ -12,7 +12,8 @@ import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Branch, CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
-import { aiError, call, finish, opened, recording, says, text } from "../model.ts"
+import { Retry } from "../../src/policy/Retry.ts"
+import { aiError, call, finish, opened, recording, says, scripted, text } from "../model.ts"
 import type { Script } from "../model.ts"
 import { refused, retrying } from "../retry.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
@@ -567,5 +568,15 @@ describe("a turn that is asked again under limits", () => {
       assert.lengthOf(model.requests, 3)
       assert.deepStrictEqual(retry.told.failed, [aiError])
     }).pipe(Effect.provide([provided, limits]))
+  })
+})
+
+describe("a Retry that throws", () => {
+  it.effect("is none: the turn is asked once, and its failure stands", () => {
+    const broken = Layer.succeed(Retry, { begin: () => assert.fail("a mistake") })
+    const { layer, toolkit } = ToolPolicy.define({ idle: ToolPolicy.tool({ handler: () => Effect.void }) })
+    return Effect.gen(function*() {
+      assert.strictEqual(yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit })), aiError)
+    }).pipe(Effect.provide([layer, scripted([{ fail: aiError }]), broken]))
   })
 })

@@ -25,6 +25,7 @@ import { ModelClock } from "./ModelClock.ts"
 import type { Resolved } from "./options.ts"
 import { OrchestratorError } from "./OrchestratorError.ts"
 import type { Reason } from "./OrchestratorError.ts"
+import { orElse } from "./orElse.ts"
 import type { Run } from "./Run.ts"
 import type * as Tracing from "./Tracing.ts"
 import type { Turn } from "./Turn.ts"
@@ -85,7 +86,9 @@ const askAgain = Effect.fnUntraced(function*(asker: Asker, turn: Turn): Effect.f
 })
 
 const beginAttempts = ({ models, retry, run }: Asker): Retry.Attempts | undefined =>
-  retry?.begin({ service: models.current.service }, run.settings.context)
+  retry === undefined
+    ? undefined
+    : orElse(() => retry.begin({ service: models.current.service }, run.settings.context), undefined)
 
 // The policy hears of every failure, since it learns from them when the service may be asked again; only where the plan has rules
 // of its own it does not decide. Where one of our own policies let nobody through, nobody was asked, and nobody waits for it.
