@@ -6,6 +6,8 @@ import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { chunk, ending, lines } from "./process.ts"
+import type { Line } from "./process.ts"
 
 const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url))
 const fixture = (name: string) => fileURLToPath(new URL(`./fixtures/${name}.ts`, import.meta.url))
@@ -82,27 +84,9 @@ const serve = async (answer: (url: string | undefined, body: string) => string |
   return { url: `http://127.0.0.1:${port}/v1`, [Symbol.asyncDispose]: close }
 }
 
-// Chat Completions as they come over the wire.
-const chat = (deltas: ReadonlyArray<object>, reason: string): string => {
-  const chunk = (delta: object, finish: string | null) =>
-    `data: ${
-      JSON.stringify({
-        id: "x",
-        object: "chat.completion.chunk",
-        created: 1,
-        model: "m",
-        choices: [{ index: 0, delta, finish_reason: finish }]
-      })
-    }\n\n`
-  return `${deltas.map((delta) => chunk(delta, null)).join("")}${chunk({}, reason)}data: [DONE]\n\n`
-}
-
-interface Line {
-  readonly type: string
-  readonly [key: string]: unknown
-}
-const lines = (stdout: string): ReadonlyArray<Line> =>
-  stdout.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line))
+// A whole answer of Chat Completions.
+const chat = (deltas: ReadonlyArray<object>, reason: string): string =>
+  `${deltas.map((delta) => chunk(delta)).join("")}${ending(reason)}`
 
 const sites = (
   ...urls: ReadonlyArray<string>
