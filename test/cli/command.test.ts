@@ -370,7 +370,8 @@ describe("toolformer", () => {
     env: Record<string, string>,
     act: Parameters<typeof interactive>[3] = () => true
   ) =>
-    interactive("script", ["-qec", [process.execPath, main, ...args].map(quote).join(" "), "/dev/null"], {
+    // `exec`: else some shells stay between `script` and the command, and take the signal meant for it.
+    interactive("script", ["-qec", `exec ${[process.execPath, main, ...args].map(quote).join(" ")}`, "/dev/null"], {
       TERM: "xterm",
       ...env
     }, act)
