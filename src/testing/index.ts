@@ -3,5 +3,6 @@
  * names of `effect-toolformer/Testing`; no test runner is needed.
  */
 export * as TestModel from "./TestModel.ts"
+export * as TestTools from "./TestTools.ts"
 export * as Timeline from "./Timeline.ts"
 export { isToolCall, ToolCall } from "./ToolCall.ts"
