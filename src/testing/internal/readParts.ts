@@ -96,6 +96,7 @@ export class Reader {
         const call = this.byId.get(part.callId) ?? this.made(part.callId, part.name, undefined)
         call.step = part.step
         call.queuedAt = this.now
+        call.queuedAs = this.as
         return
       }
       case "tool-started":
@@ -134,6 +135,7 @@ export class Reader {
       decoded: undefined,
       step: this.turns.at(-1)?.step ?? 0,
       queuedAt: this.now,
+      queuedAs: this.as,
       startedAt: undefined,
       startedAs: undefined,
       endedAt: undefined,
@@ -175,7 +177,7 @@ export class Reader {
   private adopted(id: string, from: string): void {
     const [call, before] = [this.byId.get(id), this.byId.get(from)]
     if (call === undefined || before === undefined || call === before) return
-    const { params, queuedAt: _, step, ...own } = call
+    const { params, step, ...own } = call
     this.calls.splice(this.calls.indexOf(call), 1)
     Object.assign(before, {
       id: own.id,

@@ -38,6 +38,7 @@ export interface RecordedCall {
   readonly decoded: unknown
   readonly step: number
   readonly queuedAt: number
+  readonly queuedAs: number
   readonly startedAt: number | undefined
   readonly startedAs: number | undefined
   readonly endedAt: number | undefined
