@@ -3,4 +3,6 @@
  * names of `effect-toolformer/Testing`; no test runner is needed.
  */
 export * as Timeline from "./Timeline.ts"
+
+export { explore, ExploreError, type ExploreOptions, type ExploreReason, type ExploreReport } from "./explore.ts"
 export { isToolCall, ToolCall } from "./ToolCall.ts"
