@@ -15,7 +15,7 @@ import type { ExploreReason } from "./internal/ExploreError.ts"
 import { listedSchedule, seededSchedule } from "./internal/schedule.ts"
 import type { Decision, Schedule } from "./internal/schedule.ts"
 import { simplify } from "./internal/simplify.ts"
-import type { Told } from "./internal/steps.ts"
+import type { Told } from "./internal/strands.ts"
 
 export { ExploreError, type ExploreReason } from "./internal/ExploreError.ts"
 

@@ -37,6 +37,14 @@ const lostUpdateOfMany = Effect.gen(function*() {
   yield* expect((yield* Ref.get(counts))[0] === 2, "an update was lost")
 })
 
+/** The second comes late, and the first is slow. */
+const lostUpdateOfUnequals = Effect.gen(function*() {
+  const count = yield* Ref.make(0)
+  const add = Effect.flatMap(Ref.get(count), (n) => Ref.set(count, n + 1))
+  yield* both([around(2, add), around(12, add)])
+  yield* expect((yield* Ref.get(count)) === 2, "an update was lost")
+})
+
 /** Both look, find nothing, and fill in. */
 const checkThenAct = Effect.gen(function*() {
   const cache = new Map<string, number>()
@@ -114,7 +122,7 @@ const aba = Effect.gen(function*() {
     yield* take
     yield* push(first)
   })
-  yield* both([around(10, take), around(10, shuffle)])
+  yield* both([around(4, take), around(4, shuffle)])
   const left: Array<string> = []
   for (let node = top as Node | undefined; node !== undefined; node = node.next) left.push(node.name)
   yield* expect(new Set([...left, ...popped]).size === left.length + popped.length, "a node is in two places")
@@ -168,6 +176,7 @@ const timeoutMeetsResult = Effect.gen(function*() {
 export const races = {
   lostUpdate,
   lostUpdateOfMany,
+  lostUpdateOfUnequals,
   checkThenAct,
   lostWakeUp,
   doubleRelease,

@@ -8,8 +8,8 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Scheduler from "effect/Scheduler"
 import type { Schedule } from "./schedule.ts"
-import { Steps } from "./steps.ts"
-import type { Told } from "./steps.ts"
+import { Steps } from "./strands.ts"
+import type { Told } from "./strands.ts"
 
 /** How a run ended: by itself, or stopped because it could not. */
 export type Ending =

@@ -70,18 +70,18 @@ export type Decision =
 export type Style =
   | { readonly _tag: "Walk"; readonly setAside: number }
   | { readonly _tag: "Ranks"; readonly change: number }
-  | { readonly _tag: "Pace"; readonly spread: number; readonly jitter: number }
+  | { readonly _tag: "Pace"; readonly stall: number; readonly jitter: number }
 
 /** Measured on planted races: `test/testing/races.ts`. */
 export const styles: ReadonlyArray<Style> = [
   { _tag: "Walk", setAside: 0 },
-  { _tag: "Ranks", change: 1 / 16 },
-  { _tag: "Walk", setAside: 1 / 4 },
+  { _tag: "Pace", jitter: 1 / 4, stall: 0 },
+  { _tag: "Ranks", change: 1 / 4 },
+  { _tag: "Pace", jitter: 1 / 4, stall: 1 / 128 },
   { _tag: "Ranks", change: 1 / 64 },
-  { _tag: "Walk", setAside: 1 },
-  { _tag: "Ranks", change: 1 / 8 },
-  { _tag: "Walk", setAside: 1 / 16 },
-  { _tag: "Ranks", change: 1 / 256 }
+  { _tag: "Pace", jitter: 1, stall: 0 },
+  { _tag: "Ranks", change: 1 / 256 },
+  { _tag: "Pace", jitter: 1 / 4, stall: 1 / 32 }
 ]
 
 const longestPause = 64
@@ -139,22 +139,16 @@ const ranks = (change: number, { chance, next }: Pick<Draws, "chance" | "next">)
   }
 }
 
-const pace = ({ jitter, spread }: { readonly spread: number; readonly jitter: number }, next: () => number) => {
+const pace = ({ jitter, stall }: { readonly stall: number; readonly jitter: number }, next: () => number) => {
   // The rank of whoever goes on: the way it has come, negated.
   let front = 0
-  const speeds = new Map<string, number>()
-  const speedOf = ({ key }: Strand): number => {
-    const speed = speeds.get(key) ?? 2 ** (spread * (next() * 2 - 1))
-    speeds.set(key, speed)
-    return speed
-  }
   return {
     rank: () => front - jitter * next(),
     wakes: (strand: Strand) => {
       strand.rank = Math.min(strand.rank, front - jitter * next())
     },
     setsAside: (strand: Strand, ready: ReadonlyArray<Ready>) => {
-      strand.rank -= speedOf(strand) * (1 + jitter * (next() - 0.5))
+      strand.rank -= 1 + jitter * (next() - 0.5) + (next() < stall ? 2 ** (6 * next()) : 0)
       front = Math.min(front, strand.rank)
       return isOutranked(strand, ready)
     },
