@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [
       { find: /^effect-toolformer$/, replacement: `${src}/index.ts` },
       { find: /^effect-toolformer\/Testing$/, replacement: `${src}/testing/index.ts` },
+      { find: /^effect-toolformer\/Vitest$/, replacement: `${src}/testing/Vitest.ts` },
       { find: /^effect-toolformer\/LimiterStoreRedis$/, replacement: `${src}/policy/LimiterStoreRedis.ts` },
       { find: /^effect-toolformer\/(\w+)$/, replacement: `${src}/adapter/$1.ts` }
     ]

@@ -27,7 +27,7 @@ describe("architecture", () => {
     assert.deepStrictEqual(faultsOf(sources), [])
   })
 
-  it("gives every optional peer of package.json to one adapter", () => {
+  it("gives every optional peer of package.json to one module", () => {
     const { peerDependenciesMeta } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
     for (const name of Object.keys(peerDependenciesMeta)) {
       assert.isTrue(optionalPeers.some(([prefix]) => name === prefix || name.startsWith(prefix)), name)
@@ -61,6 +61,7 @@ describe("architecture", () => {
         "src/adapter/internal/openAiWire.ts": "import type OpenAI from \"openai\"",
         "src/adapter/OpenAi.ts": "import \"./internal/openAiWire.ts\"\nimport OpenAI from \"openai/azure\"",
         "src/adapter/LocalModel.ts": "import \"@energetic-ai/core\"\nimport \"node:fs\"",
+        "src/testing/Vitest.ts": "import type { Matchers } from \"vitest\"",
         "src/cli/main.ts": "import \"../adapter/OpenAi.ts\"\nimport \"node:process\"\nimport \"../index.ts\"",
         "src/index.ts": "export * as D from \"./engine/D.ts\""
       }),
@@ -110,17 +111,29 @@ describe("architecture", () => {
   })
 
   it("fails on an optional peer outside its adapter", () => {
-    bites({ "src/engine/A.ts": "import type OpenAI from \"openai\"" }, /only the adapter OpenAi may/)
-    bites({ "src/adapter/LocalModel.ts": "import \"openai/resources\"" }, /only the adapter OpenAi may/)
-    bites({ "src/cli/main.ts": "import \"@energetic-ai/core\"" }, /only the adapter LocalModel may/)
+    bites({ "src/engine/A.ts": "import type OpenAI from \"openai\"" }, /only the module OpenAi may/)
+    bites({ "src/adapter/LocalModel.ts": "import \"openai/resources\"" }, /only the module OpenAi may/)
+    bites({ "src/cli/main.ts": "import \"@energetic-ai/core\"" }, /only the module LocalModel may/)
     bites(
       {
         "src/adapter/internal/shared.ts": "import \"ioredis\"",
         "src/adapter/IoRedis.ts": "import \"./internal/shared.ts\"",
         "src/adapter/Anthropic.ts": "import \"./internal/shared.ts\""
       },
-      /shared\.ts imports ioredis: only the adapter IoRedis may/
+      /shared\.ts imports ioredis: only the module IoRedis may/
     )
+  })
+
+  it("fails on a test runner in the testing kit, but for the module of its matchers", () => {
+    bites({
+      "src/testing/internal/verdicts.ts": "import \"vitest\"",
+      "src/testing/TestModel.ts": "import \"./internal/verdicts.ts\""
+    }, /verdicts\.ts imports vitest: only the module Vitest may/)
+    bites({
+      "src/testing/index.ts": "export * from \"./Vitest.ts\"",
+      "src/testing/Vitest.ts": "import type { M } from \"vitest\""
+    }, /Vitest\.ts imports vitest: only the module Vitest may/)
+    bites({ "src/cli/main.ts": "import type { M } from \"vitest\"" }, /only the module Vitest may/)
   })
 
   it("fails on adapters that import each other", () => {

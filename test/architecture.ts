@@ -17,12 +17,13 @@ const floors: ReadonlyArray<readonly [prefix: string, floor: number]> = [
   ["src/index.ts", 5]
 ]
 
-/** Packages a user may leave out, and the one adapter that may import each. */
-export const optionalPeers: ReadonlyArray<readonly [name: string, adapter: string]> = [
+/** Packages a user may leave out, and the one module of `adapter` or `testing` that may import each. */
+export const optionalPeers: ReadonlyArray<readonly [name: string, module: string]> = [
   ["openai", "OpenAi"],
   ["@anthropic-ai/sdk", "Anthropic"],
   ["@energetic-ai/", "LocalModel"],
   ["ioredis", "IoRedis"],
+  ["vitest", "Vitest"],
   ["@opentelemetry/", "Telemetry"],
   ["@effect/opentelemetry", "Telemetry"]
 ]
@@ -55,6 +56,9 @@ const isNodeOnly = (specifier: string): boolean =>
 // `src/adapter/OpenAi.ts` is the module of the adapter OpenAi.
 const adapterModule = (path: string): string | undefined => /^src\/adapter\/(\w+)\.ts$/.exec(path)?.[1]
 
+// Modules outside of `internal/` on the floors that may have optional peers.
+const peerModule = (path: string): string | undefined => /^src\/(?:adapter|testing)\/(\w+)\.ts$/.exec(path)?.[1]
+
 const localFaults = (path: string, specifier: string, paths: ReadonlySet<string>): ReadonlyArray<string> => {
   const target = posix.normalize(posix.join(posix.dirname(path), specifier))
   const own = floorOf(path) ?? 0
@@ -70,15 +74,16 @@ const localFaults = (path: string, specifier: string, paths: ReadonlySet<string>
   return faults
 }
 
-// `users` are the adapters that reach the file.
+// `users` are the modules of `adapter` and `testing` that reach the file.
 const packageFaults = (path: string, specifier: string, users: ReadonlyArray<string>): ReadonlyArray<string> => {
   const faults: Array<string> = []
   const fault = (why: string): void => void faults.push(`${path} imports ${specifier}: ${why}`)
   if (/^effect(\/[a-z-]+)?$/.test(specifier)) fault("src imports Effect per module (effect/Effect, effect/ai/Tool)")
   if ((floorOf(path) ?? 0) <= 3 && isNodeOnly(specifier)) fault("floors 1 to 3 run where Node does not")
   const peer = optionalPeers.find(([name]) => specifier === name || specifier.startsWith(name.replace(/\/?$/, "/")))
-  if (peer !== undefined && !(path.startsWith("src/adapter/") && users.every((user) => user === peer[1]))) {
-    fault(`only the adapter ${peer[1]} may`)
+  const mayHavePeers = /^src\/(adapter|testing)\//.test(path)
+  if (peer !== undefined && !(mayHavePeers && users.every((user) => user === peer[1]))) {
+    fault(`only the module ${peer[1]} may`)
   }
   return faults
 }
@@ -88,10 +93,10 @@ export const faultsOf = (sources: ReadonlyMap<string, string>): ReadonlyArray<st
   const paths = new Set(sources.keys())
   const imports = new Map([...sources].map(([path, source]) => [path, importsOf(path, source)]))
   const graph = new Map([...imports].map(([path, specifiers]) => [path, locals(path, specifiers)]))
-  const adapters = [...paths].filter((path) => adapterModule(path) !== undefined)
-  const reached = new Map(adapters.map((path) => [adapterModule(path)!, reach(graph, path)]))
+  const modules = [...paths].filter((path) => peerModule(path) !== undefined)
+  const reached = modules.map((path) => [peerModule(path)!, reach(graph, path)] as const)
   const faults = [...imports].flatMap(([path, specifiers]) => {
-    const users = [...reached].filter(([, files]) => files.has(path)).map(([adapter]) => adapter)
+    const users = reached.filter(([, files]) => files.has(path)).map(([module]) => module)
     const own = floorOf(path) === undefined ? [`${path} stands on no floor`] : []
     return [
       ...own,

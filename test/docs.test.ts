@@ -17,6 +17,9 @@ const files = [
 ].filter((name) => /\.(ts|md)$/.test(name) && existsSync(join(root, name)))
 
 const blocks = files.flatMap((name) => blocksOf(name, readFileSync(join(root, name), "utf8")))
+const runnable = blocks.filter((block) => block.run)
+const hasTests = (block: Block): boolean => /from "(?:@effect\/)?vitest"/.test(block.source)
+const nameOf = (block: Block): string => `${block.file}:${block.line}`
 const fileOf = (block: Block): string => join(out, `${block.file.replaceAll(/[^\w.]/g, "-")}-L${block.line}.ts`)
 
 const compilerOptions = {
@@ -26,6 +29,7 @@ const compilerOptions = {
   paths: {
     "effect-toolformer": ["../../src/index.ts"],
     "effect-toolformer/Testing": ["../../src/testing/index.ts"],
+    "effect-toolformer/Vitest": ["../../src/testing/Vitest.ts"],
     "effect-toolformer/LimiterStoreRedis": ["../../src/policy/LimiterStoreRedis.ts"],
     "effect-toolformer/*": ["../../src/adapter/*.ts"]
   },
@@ -51,8 +55,16 @@ describe("docs", () => {
     assert.strictEqual(status, 0, output.join(""))
   })
 
-  it.each(blocks.filter((block) => block.run).map((block) => [`${block.file}:${block.line}`, block] as const))(
+  it.each(runnable.filter((block) => !hasTests(block)).map((block) => [nameOf(block), block] as const))(
     "have an example at %s that does what it says",
+    async (_, block) => {
+      await import(fileOf(block))
+    }
+  )
+
+  // A block that is a test file of its own registers its tests here.
+  describe.each(runnable.filter(hasTests).map((block) => [nameOf(block), block] as const))(
+    "have tests at %s",
     async (_, block) => {
       await import(fileOf(block))
     }

@@ -1,26 +1,17 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { spawnSync } from "node:child_process"
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync } from "node:fs"
+import { existsSync, rmSync } from "node:fs"
 import { builtinModules } from "node:module"
-import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { optionalPeers } from "./architecture.ts"
+import { dependencies, emptyFolder, install, pack } from "./installed.ts"
 
 const root = resolve(import.meta.dirname, "..")
-const manifest: { readonly dependencies: Record<string, string> } = JSON.parse(
-  readFileSync(join(root, "package.json"), "utf8")
-)
 
 // A user's folder: our package as it is published, `effect`, and our own dependencies; no optional peer.
-const home = realpathSync(mkdtempSync(join(tmpdir(), "effect-toolformer-package-")))
+const home = emptyFolder("package")
 const installed = join(home, "node_modules", "effect-toolformer")
-
-const link = (name: string): void => {
-  const target = join(home, "node_modules", name)
-  mkdirSync(resolve(target, ".."), { recursive: true })
-  symlinkSync(realpathSync(join(root, "node_modules", name)), target, "dir")
-}
 
 interface Load {
   readonly url: string
@@ -52,17 +43,16 @@ const loads = (specifier: string): ReadonlyArray<Load> => {
 
 const isBuiltin = ({ url }: Load): boolean => url.startsWith("node:") || builtinModules.includes(url)
 
+// Entry points that run wherever Effect does.
+const portable = ["effect-toolformer", "effect-toolformer/Testing", "effect-toolformer/Vitest"]
+
+// The innermost package of a path.
+const packageOf = /\/node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*\/node_modules\/)/
+
 const ours = pathToFileURL(installed).href
 
 describe("the package", () => {
-  beforeAll(() => {
-    const tsc = join(root, "node_modules", "typescript", "bin", "tsc")
-    const args = [tsc, "-p", join(root, "tsconfig.build.json"), "--outDir", join(installed, "dist")]
-    const { status, stdout } = spawnSync(process.execPath, args, { cwd: root, encoding: "utf8" })
-    assert.strictEqual(status, 0, stdout)
-    cpSync(join(root, "package.json"), join(installed, "package.json"))
-    for (const name of ["effect", ...Object.keys(manifest.dependencies)]) link(name)
-  })
+  beforeAll(() => void install(pack(home), home, ["effect"]))
 
   afterAll(() => rmSync(home, { recursive: true, force: true }))
 
@@ -72,26 +62,29 @@ describe("the package", () => {
     assert.isTrue(found.some(({ parent, url }) => parent?.startsWith(ours) === true && url.includes("/effect/")))
   })
 
-  it("loads no optional peer, and nothing but its dependencies", () => {
-    const packages = new Set(
-      loads("effect-toolformer").filter(({ parent }) => parent?.startsWith(ours) === true).flatMap(({ url }) =>
-        /\/node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*\/node_modules\/)/.exec(url)?.[1] ?? []
-      )
-    )
+  it.each(portable)("loads no optional peer for %s, and nothing but its dependencies", (entry) => {
+    const own = loads(entry).filter(({ parent }) => parent?.startsWith(ours) === true)
+    const packages = new Set(own.flatMap(({ url }) => packageOf.exec(url)?.[1] ?? []))
     for (const name of packages) {
-      assert.isTrue(name === "effect-toolformer" || name === "effect" || name in manifest.dependencies, name)
+      assert.isTrue(name === "effect-toolformer" || name === "effect" || dependencies.includes(name), name)
       assert.isFalse(optionalPeers.some(([peer]) => name.startsWith(peer)), name)
     }
   })
 
-  it("imports no module of Node from floors 1 to 3, so it runs in workers and on the edge", () => {
-    const found = loads("effect-toolformer")
+  it.each(portable)("imports no module of Node for %s, so it runs in workers and on the edge", (entry) => {
+    const found = loads(entry)
     const own = found.filter((load) =>
       load.parent?.startsWith(ours) === true || load.parent?.includes("@cfworker") === true
     )
-    assert.isAbove(own.length, 5)
+    assert.isAbove(own.length, entry.endsWith("Vitest") ? 0 : 5)
     assert.deepStrictEqual(own.filter(isBuiltin), [])
-    assert.deepStrictEqual(found.filter(({ url }) => url.includes("platform-node")), [])
+    assert.deepStrictEqual(found.filter(({ url }) => /platform-node|vitest/.test(url)), [])
+  })
+
+  it("loads the testing kit only where it is asked for", () => {
+    const kit = (entry: string) => loads(entry).filter(({ url }) => url.startsWith(`${ours}/dist/testing/`))
+    assert.deepStrictEqual(kit("effect-toolformer"), [])
+    assert.isAbove(kit("effect-toolformer/Testing").length, 3)
   })
 
   it("would be caught if it did", () => {

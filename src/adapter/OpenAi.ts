@@ -11,8 +11,10 @@ import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Model from "effect/ai/Model"
 import * as Telemetry from "effect/ai/Telemetry"
 import * as Config from "effect/Config"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -99,7 +101,12 @@ interface Connection {
   readonly missingKey: boolean
 }
 
-const connect = (options: Options): Connection => {
+// Effect's own reference decides. The global is looked up anew for each request, so that a replaced one is seen.
+const fetchOf = (context: Context.Context<never>): typeof fetch =>
+  (context.mapUnsafe.get(FetchHttpClient.Fetch.key) as typeof fetch | undefined) ??
+    ((input, init) => globalThis.fetch(input, init))
+
+const connect = (options: Options, base: typeof fetch): Connection => {
   const apiKey = typeof options.apiKey === "object" ? Redacted.value(options.apiKey) : options.apiKey
   const vendor = options.baseURL === undefined && options.client === undefined
   const secret = /^(authorization|proxy-authorization|api-key|x-api-key|cookie)$/i
@@ -117,7 +124,7 @@ const connect = (options: Options): Connection => {
       defaultQuery: options.query ?? {},
       maxRetries: 0,
       logLevel: "off",
-      fetch: Http.failingFetch((input, init) => globalThis.fetch(input, init))
+      fetch: Http.failingFetch(base)
     }),
     api: options.api ?? (vendor ? "responses" : "chat"),
     settings: { model: options.model, vendor, parallelToolCalls: options.parallelToolCalls, ...options.request },
@@ -207,16 +214,26 @@ const annotateResponse = (options: LanguageModel.ProviderOptions, parts: Parts):
 }
 
 /**
- * Makes the model as a value; {@link layer} is the usual door.
+ * What `LanguageModel.make` makes a model of, for who must see each request as Effect hands it to a provider.
  *
+ * @see {@link make} for the model itself
+ * @category models
+ * @since 0.1.0
+ */
+export type Provider = Parameters<typeof LanguageModel.make>[0]
+
+/**
+ * Makes a {@link Provider}: the adapter without the model around it.
+ *
+ * @see {@link layer} for the usual door
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: Options): Effect.Effect<LanguageModel.LanguageModel> =>
-  Effect.suspend(() => {
-    const connection = connect(options)
+export const makeProvider = (options: Options): Effect.Effect<Provider> =>
+  Effect.contextWith((context: Context.Context<never>) => {
+    const connection = connect(options, fetchOf(context))
     const decoder = decoderOf(connection.api)
-    return LanguageModel.make({
+    return Effect.succeed({
       codecTransformer: Tools.codecTransformer,
       generateText: (options) =>
         Effect.flatMap(prepare(connection, "generateText", options), ({ raise, request }) => {
@@ -238,6 +255,15 @@ export const make = (options: Options): Effect.Effect<LanguageModel.LanguageMode
   })
 
 /**
+ * Makes the model as a value; {@link layer} is the usual door.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options): Effect.Effect<LanguageModel.LanguageModel> =>
+  Effect.flatMap(makeProvider(options), LanguageModel.make)
+
+/**
  * A `LanguageModel` that asks OpenAI or a server that speaks its API, together with its provider's and model's name.
  *
  * **Shape** Streamed: a call is `tool-params-start`, deltas, `tool-params-end`, `tool-call`, the last the moment the call is
@@ -257,6 +283,8 @@ export const make = (options: Options): Effect.Effect<LanguageModel.LanguageMode
  * provider runs (`Tool.providerDefined` with an `openai.` id) need `"responses"`; those that the client must run for the provider
  * (computer use, shell, apply patch) are not supported. `"chat"` takes no files in a tool's result: they follow as a user message.
  * Models of two servers in one program share limits, pauses and circuit unless one has a `provider` name of its own.
+ * Requests go through the `fetch` that `FetchHttpClient.Fetch` holds where the layer is built (the global one where it holds
+ * none); a `client` of your own keeps its own.
  *
  * **Example** (A local server)
  *
