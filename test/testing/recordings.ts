@@ -1,23 +1,32 @@
 /**
- * For the tests of recordings: a provider on real HTTP whose answers take their time, a folder of their own, and time that moves only
- * when nothing else does.
+ * For the tests of recordings: a folder of their own, what a program hears of a model, and time that moves only when nothing else
+ * does.
  */
-import { afterAll, beforeAll } from "@effect/vitest"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { afterAll, beforeAll } from "@effect/vitest"
+import * as AiError from "effect/ai/AiError"
 import * as LanguageModel from "effect/ai/LanguageModel"
-import type * as Response from "effect/ai/Response"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { TestModel } from "../../src/testing/index.ts"
+import type * as File from "../../src/testing/internal/recordingFile.ts"
 
-export const files = NodeFileSystem.layer
+/** Plays a file, from the real disk. */
+export const play = (file: string, options?: TestModel.FromRecordingOptions) =>
+  TestModel.fromRecording(file, options).pipe(Layer.provide(NodeFileSystem.layer))
+
+/** Records a layer, to the real disk. */
+export const record = (file: string, options?: TestModel.RecordOptions) => <A, E, R>(layer: Layer.Layer<A, E, R>) =>
+  layer.pipe(TestModel.record(file, options), Layer.provide(NodeFileSystem.layer))
 
 /** A folder for the recordings of a test file; it goes away with it. */
 export const folder = () => {
@@ -27,8 +36,10 @@ export const folder = () => {
   const of = (name: string): string => join(path, name)
   return {
     of,
+    has: (name: string): boolean => existsSync(of(name)),
+    names: (): ReadonlyArray<string> => readdirSync(path),
     text: (name: string): string => readFileSync(of(name), "utf8"),
-    json: (name: string): Written => JSON.parse(readFileSync(of(name), "utf8")) as Written,
+    json: (name: string): File.File => JSON.parse(readFileSync(of(name), "utf8")) as File.File,
     write: (name: string, value: unknown): string => {
       writeFileSync(of(name), typeof value === "string" ? value : JSON.stringify(value))
       return of(name)
@@ -36,88 +47,62 @@ export const folder = () => {
   }
 }
 
-/** What the tests read of a file. */
-export interface Written {
-  readonly version: number
-  readonly provider: string
-  readonly api: string
-  readonly model: string
-  readonly run?: string
-  readonly leftOut?: number
-  readonly exchanges: ReadonlyArray<{
-    readonly request: {
-      readonly url: string
-      readonly headers: Record<string, string>
-      readonly bodyJson: Record<string, unknown>
-    }
-    readonly response: {
-      readonly status?: number
-      readonly afterMillis?: number
-      readonly headers?: Record<string, string>
-      readonly chunks?: ReadonlyArray<{ readonly afterMillis: number; readonly text: string }>
-      readonly body?: string
-      readonly bodyJson?: unknown
-      readonly ending?: string
-    }
-  }>
-}
-
-/** Everything at once is over: what waits now waits for time. */
+/** Whatever can happen without time has happened. */
 export const settle = Effect.forEach(
   Array.from({ length: 5 }),
   () => Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve))),
   { discard: true }
 )
 
-/** Runs an effect while the TestClock goes on millisecond by millisecond, each only when nothing happens any more. */
-export const inVirtualTime = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+/** Runs an effect while the TestClock goes on by `step`s, each only when nothing happens any more. */
+export const inVirtualTime = <A, E, R>(effect: Effect.Effect<A, E, R>, step = 1): Effect.Effect<A, E, R> =>
   Effect.gen(function*() {
     const fiber = yield* Effect.forkChild(effect)
     yield* settle
     while (fiber.pollUnsafe() === undefined) {
-      yield* TestClock.adjust("1 millis")
+      yield* TestClock.adjust(step)
       yield* settle
     }
     return yield* Fiber.join(fiber)
   })
 
-type Part = Response.AnyPart
-
-/** What a program hears: the parts with the time of each, then how it ended. */
-export const hear = (
-  now: () => number,
-  stream: boolean,
-  prompt = "go"
-): Effect.Effect<Heard, never, LanguageModel.LanguageModel> => {
-  const parts: Array<unknown> = []
-  const times: Array<number> = []
-  const begin = now()
-  const keep = (part: unknown) =>
-    Effect.sync(() => {
-      parts.push(plain(part as Part))
-      times.push(now() - begin)
-    })
-  const options = { prompt, disableToolCallResolution: true, toolCallValidation: "deferred" } as const
-  const program = stream
-    ? Stream.runForEach(LanguageModel.streamText(options), keep)
-    : Effect.flatMap(LanguageModel.generateText(options), ({ content }) => Effect.forEach(content, keep))
-  return Effect.map(Effect.exit(program), (exit) => ({
-    parts,
-    times,
-    error: Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
-  }))
-}
-
+/** What a program heard: parts as data, the clock's time of each since it asked, and how it ended. */
 export interface Heard {
-  readonly parts: ReadonlyArray<unknown>
+  readonly parts: ReadonlyArray<Readonly<Record<string, unknown>>>
   readonly times: ReadonlyArray<number>
   readonly error: unknown
 }
 
-/** A part as data. */
-export const plain = (part: object): unknown => JSON.parse(JSON.stringify(part))
+/** Asks a model once. */
+export const hear = (
+  stream: boolean,
+  prompt = "go"
+): Effect.Effect<Heard, never, LanguageModel.LanguageModel> =>
+  Effect.gen(function*() {
+    const begin = yield* Clock.currentTimeMillis
+    const parts: Array<Record<string, unknown>> = []
+    const times: Array<number> = []
+    const keep = (part: unknown) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        parts.push(JSON.parse(JSON.stringify(part)) as Record<string, unknown>)
+        times.push(now - begin)
+      })
+    const options = { prompt, disableToolCallResolution: true, toolCallValidation: "deferred" } as const
+    const exit = yield* Effect.exit(
+      stream
+        ? Stream.runForEach(LanguageModel.streamText(options), keep)
+        : Effect.flatMap(LanguageModel.generateText(options), ({ content }) => Effect.forEach(content, keep))
+    )
+    return { parts, times, error: Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined }
+  })
 
-export const provideLive = <A, E, R, R2, E2>(
-  effect: Effect.Effect<A, E, R>,
-  layer: Layer.Layer<R2, E2, never>
-): Effect.Effect<A, E | E2, Exclude<R, R2>> => Effect.provide(effect, layer)
+/** An `AiError` as data, with what the getters say. */
+export const plainError = (error: unknown): unknown =>
+  AiError.isAiError(error)
+    ? {
+      ...JSON.parse(JSON.stringify(error)) as object,
+      message: error.message,
+      isRetryable: error.isRetryable,
+      retryAfter: JSON.stringify(error.retryAfter)
+    }
+    : error
