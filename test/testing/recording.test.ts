@@ -438,7 +438,7 @@ describe("the file", () => {
       assert.isTrue(Exit.hasInterrupts(exit))
       const { exchanges, leftOut, run } = recordings.json("interrupted.json")
       assert.deepStrictEqual([run, leftOut, exchanges.length], ["interrupted", 1, 1])
-      const error = yield* Effect.provide(Effect.andThen(hear(true), hear(true)), play(file))
+      const error = yield* Effect.provide(inVirtualTime(Effect.andThen(hear(true), hear(true))), play(file))
       assert.match(String(error.error), /recorded run was interrupted/)
     }))
 
