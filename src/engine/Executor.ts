@@ -28,7 +28,7 @@ import { Call, CurrentBranch, CurrentCall, fault } from "./internal/Call.ts"
 import type { BoundTool, Environment, Listener, Outcome } from "./internal/Call.ts"
 import * as Limits from "./internal/Limits.ts"
 import { Config } from "./internal/options.ts"
-import { bind, bindAll } from "./internal/Pipeline.ts"
+import { bind, bindAll, decode as decodeParams } from "./internal/Pipeline.ts"
 import { Timers } from "./internal/Timers.ts"
 
 export { BlockedAfter } from "./internal/blocking.ts"
@@ -109,6 +109,31 @@ const follow = (call: Call, parent: Call | undefined): (() => void) | undefined 
   followers.add(follower)
   return () => followers.delete(follower)
 }
+
+/**
+ * Reads arguments as a model sends them, as a call of the tool would, and runs nothing.
+ *
+ * **Errors** `InvalidInput` where they do not fit the tool's parameters, with the path; its `callId` is empty. Dies on a tool with
+ * annotations, or a JSON Schema, that make no sense.
+ *
+ * **Example** (What a handler would get)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Tool } from "effect/ai"
+ * import { Executor } from "effect-toolformer"
+ *
+ * const Wait = Tool.make("wait", { parameters: Schema.Struct({ seconds: Schema.NumberFromString }) })
+ * await Effect.runPromise(Executor.decode(Wait, { seconds: "3" })) // => { seconds: 3 }
+ * ```
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const decode = <T extends Tool.Any>(
+  tool: T,
+  params: unknown
+): Effect.Effect<Tool.Parameters<T>, ToolFailure, Tool.HandlerServices<T>> => decodeParams(tool, params) as never
 
 /**
  * How deep calls may be made within calls, from code ({@link call}, {@link govern}); a deeper one is answered `Rejected`, naming the

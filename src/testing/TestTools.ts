@@ -177,13 +177,13 @@ export const layer = <Tools extends Record<string, Tool.Any>>(
 export const makeUnsafe = <Tools extends Record<string, Tool.Any>>(
   toolkit: Toolkit.Toolkit<Tools>,
   script: Script<NoInfer<Tools>>
-): { readonly layer: Layer.Layer<Tool.HandlersFor<Tools> | TestTools>; readonly tools: TestTools["Service"] } => {
+): TestTools["Service"] & { readonly layer: Layer.Layer<Tool.HandlersFor<Tools> | TestTools> } => {
   const scripts = scriptsOf(toolkit, script)
   const recorder = new Recorder()
   const handlers = scripts.map(([name, script]) => [name, recorder.handler(name, script)])
   const tools = serviceOf(recorder)
   const handled: Layer.Layer<never> = toolkit.toLayer(Object.fromEntries(handlers) as never) as never
-  return { layer: Layer.merge(handled, Layer.succeed(TestTools, tools)) as never, tools }
+  return Object.assign(tools, { layer: Layer.merge(handled, Layer.succeed(TestTools, tools)) as never })
 }
 
 const serviceOf = (recorder: Recorder): TestTools["Service"] => ({

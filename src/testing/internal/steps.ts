@@ -48,7 +48,7 @@ export class Ids {
 }
 
 const idsIn = (item: Item): ReadonlyArray<string> => {
-  if (typeof item === "string") return []
+  if (!isItem(item) || typeof item === "string") return []
   if (!isTagged(item)) return item.type === "tool-call" || item.type === "tool-params-start" ? [item.id] : []
   if (item._tag === "Chunk") return item.items.flatMap(idsIn)
   const call = item._tag === "ToolCall" ? item : item._tag === "Call" ? item.call : undefined
