@@ -3,6 +3,7 @@
  * names of `effect-toolformer/Testing`; no test runner is needed.
  */
 export * as TestLimiter from "./TestLimiter.ts"
+export * as MockOrchestrator from "./MockOrchestrator.ts"
 export * as TestModel from "./TestModel.ts"
 export * as TestTools from "./TestTools.ts"
 export * as Timeline from "./Timeline.ts"
