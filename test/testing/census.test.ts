@@ -1,6 +1,6 @@
 /** What is left of a run is found, kind by kind, and said so that a stranger understands it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Schema } from "effect"
+import { type Context, Deferred, Effect, Fiber, Layer, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { TestModel, ToolCall } from "../../src/testing/index.ts"

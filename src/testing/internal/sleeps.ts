@@ -6,7 +6,7 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
-import type { TestClock } from "effect/testing"
+import type * as TestClock from "effect/testing/TestClock"
 import { Activity } from "./activity.ts"
 import { during } from "./during.ts"
 

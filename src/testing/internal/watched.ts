@@ -2,7 +2,7 @@
  * The services of a run, each wrapped so that what is taken of it is noted until it is given back: a scheduler that sees fibers,
  * a clock that sees sleeps, a limiter that sees admissions. Each does what the service it wraps does.
  */
-import * as Clock from "effect/Clock"
+import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
