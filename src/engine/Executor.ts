@@ -254,21 +254,24 @@ export interface Occupancy {
  * **Example** (Nothing is left behind)
  *
  * ```ts
- * import { Effect, Option, Schema } from "effect"
+ * import { Effect, Fiber, Option, Schema } from "effect"
  * import { Executor, ToolPolicy } from "effect-toolformer"
  *
  * const { toolkit, layer } = ToolPolicy.define({
  *   search: ToolPolicy.tool({
- *     success: Schema.Number,
+ *     success: Schema.String,
  *     annotations: { concurrency: 2 },
- *     handler: () => Effect.map(Executor.occupancy(toolkit.tools.search), (search) => Option.getOrThrow(search).held)
+ *     handler: () => Effect.never
  *   })
  * })
- * const during = Effect.provide(Executor.call(toolkit.tools.search, {}), layer)
- * const program = Effect.all([during, Executor.occupancy(toolkit.tools.search)])
- * const [held, after] = await Effect.runPromise(program)
- * held // => 1
- * Option.getOrThrow(after) // => { limit: 2, held: 0, abandoned: 0, waiting: 0 }
+ * const held = Effect.map(Executor.occupancy(toolkit.tools.search), (search) => Option.getOrThrow(search).held)
+ * const program = Effect.gen(function*() {
+ *   const call = yield* Effect.forkChild(Executor.call(toolkit.tools.search, {}), { startImmediately: true })
+ *   const during = yield* held
+ *   yield* Fiber.interrupt(call)
+ *   return [during, yield* held]
+ * })
+ * await Effect.runPromise(Effect.provide(program, layer)) // => [1, 0]
  * ```
  *
  * @category diagnostics
