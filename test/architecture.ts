@@ -17,15 +17,15 @@ const floors: ReadonlyArray<readonly [prefix: string, floor: number]> = [
   ["src/index.ts", 5]
 ]
 
-/** Packages a user may leave out, and the one module of `adapter` or `testing` that may import each. */
+/** Packages a user may leave out, and the one module that may import each, with what it keeps in `internal/`. */
 export const optionalPeers: ReadonlyArray<readonly [name: string, module: string]> = [
-  ["openai", "OpenAi"],
-  ["@anthropic-ai/sdk", "Anthropic"],
-  ["@energetic-ai/", "LocalModel"],
-  ["ioredis", "IoRedis"],
-  ["vitest", "Vitest"],
-  ["@opentelemetry/", "Telemetry"],
-  ["@effect/opentelemetry", "Telemetry"]
+  ["openai", "src/adapter/OpenAi.ts"],
+  ["@anthropic-ai/sdk", "src/adapter/Anthropic.ts"],
+  ["@energetic-ai/", "src/adapter/LocalModel.ts"],
+  ["ioredis", "src/adapter/IoRedis.ts"],
+  ["vitest", "src/testing/Vitest.ts"],
+  ["@opentelemetry/", "src/adapter/Telemetry.ts"],
+  ["@effect/opentelemetry", "src/adapter/Telemetry.ts"]
 ]
 
 /** Every module a source imports or re-exports, types and `import("...")` included; computed specifiers are left out. */
@@ -56,8 +56,8 @@ const isNodeOnly = (specifier: string): boolean =>
 // `src/adapter/OpenAi.ts` is the module of the adapter OpenAi.
 const adapterModule = (path: string): string | undefined => /^src\/adapter\/(\w+)\.ts$/.exec(path)?.[1]
 
-// Modules outside of `internal/` on the floors that may have optional peers.
-const peerModule = (path: string): string | undefined => /^src\/(?:adapter|testing)\/(\w+)\.ts$/.exec(path)?.[1]
+// The folder of a module that may have optional peers; none for what is in its `internal/`.
+const folderOf = (path: string): string | undefined => /^(src\/(?:adapter|testing)\/)\w+\.ts$/.exec(path)?.[1]
 
 const localFaults = (path: string, specifier: string, paths: ReadonlySet<string>): ReadonlyArray<string> => {
   const target = posix.normalize(posix.join(posix.dirname(path), specifier))
@@ -74,16 +74,15 @@ const localFaults = (path: string, specifier: string, paths: ReadonlySet<string>
   return faults
 }
 
-// `users` are the modules of `adapter` and `testing` that reach the file.
+// `users` are the modules of its own folder that reach the file.
 const packageFaults = (path: string, specifier: string, users: ReadonlyArray<string>): ReadonlyArray<string> => {
   const faults: Array<string> = []
   const fault = (why: string): void => void faults.push(`${path} imports ${specifier}: ${why}`)
   if (/^effect(\/[a-z-]+)?$/.test(specifier)) fault("src imports Effect per module (effect/Effect, effect/ai/Tool)")
   if ((floorOf(path) ?? 0) <= 3 && isNodeOnly(specifier)) fault("floors 1 to 3 run where Node does not")
   const peer = optionalPeers.find(([name]) => specifier === name || specifier.startsWith(name.replace(/\/?$/, "/")))
-  const mayHavePeers = /^src\/(adapter|testing)\//.test(path)
-  if (peer !== undefined && !(mayHavePeers && users.every((user) => user === peer[1]))) {
-    fault(`only the module ${peer[1]} may`)
+  if (peer !== undefined && !(path.startsWith(folderOf(peer[1])!) && users.every((user) => user === peer[1]))) {
+    fault(`only ${peer[1]} may`)
   }
   return faults
 }
@@ -93,10 +92,12 @@ export const faultsOf = (sources: ReadonlyMap<string, string>): ReadonlyArray<st
   const paths = new Set(sources.keys())
   const imports = new Map([...sources].map(([path, source]) => [path, importsOf(path, source)]))
   const graph = new Map([...imports].map(([path, specifiers]) => [path, locals(path, specifiers)]))
-  const modules = [...paths].filter((path) => peerModule(path) !== undefined)
-  const reached = modules.map((path) => [peerModule(path)!, reach(graph, path)] as const)
+  const reached = [...paths].filter((path) => folderOf(path) !== undefined).map((path) =>
+    [path, reach(graph, path)] as const
+  )
   const faults = [...imports].flatMap(([path, specifiers]) => {
-    const users = reached.filter(([, files]) => files.has(path)).map(([module]) => module)
+    const users = reached.filter(([user, files]) => files.has(path) && path.startsWith(folderOf(user)!))
+      .map(([user]) => user)
     const own = floorOf(path) === undefined ? [`${path} stands on no floor`] : []
     return [
       ...own,

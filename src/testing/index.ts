@@ -7,4 +7,6 @@ export * as TestLimiter from "./TestLimiter.ts"
 export * as TestModel from "./TestModel.ts"
 export * as TestTools from "./TestTools.ts"
 export * as Timeline from "./Timeline.ts"
+
+export { explore, ExploreError, type ExploreOptions, type ExploreReason, type ExploreReport } from "./explore.ts"
 export { isToolCall, ToolCall } from "./ToolCall.ts"

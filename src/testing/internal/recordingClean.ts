@@ -120,7 +120,7 @@ const responseOf = (entry: Taken, secrets: Secrets): Exchange["response"] => {
 
 // Our side leaves as soon as it has read the provider's end mark: nothing is missing then.
 const endingOf = (entry: Taken): Taken["ending"] => {
-  if (entry.ending !== "cancelled") return entry.ending
+  if (entry.ending === "complete" || entry.ending === "broken" || !entry.isLeft()) return entry.ending
   const end = piecesOf(entry).map(({ text }) => text).join("").slice(-65536)
   const marked = /^data: ?\[DONE\]/m.test(end) || /"type": ?"response\.(?:completed|incomplete|failed)"/.test(end)
   return marked ? "complete" : "cancelled"
