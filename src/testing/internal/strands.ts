@@ -12,6 +12,7 @@ import * as Scheduler from "effect/Scheduler"
 import type { Decision, Place, Ready, Schedule, Strand } from "./schedule.ts"
 import { effectRandom } from "./seededRandom.ts"
 import { SteppedClock } from "./steppedClock.ts"
+import { SelfMoving } from "./virtualTime.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
@@ -32,7 +33,7 @@ export interface Told {
   to: string
 }
 
-export interface StepsOptions {
+export interface StrandsOptions {
   readonly maxSteps: number
   readonly tells?: boolean | undefined
   /** The clock of those who want the live one. */
@@ -42,7 +43,7 @@ export interface StepsOptions {
 /** After so many operations of a fiber that is alone, others of the process have a turn. */
 const alone = 4096
 
-export class Steps {
+export class Strands {
   readonly time: SteppedClock
   /** Operations of all fibers. */
   operations = 0
@@ -73,7 +74,7 @@ export class Steps {
   private nth = 0
   private isDead = false
 
-  constructor(schedule: Schedule, options: StepsOptions) {
+  constructor(schedule: Schedule, options: StrandsOptions) {
     this.schedule = schedule
     this.limit = options.maxSteps
     this.told = options.tells === true ? [] : undefined
@@ -84,6 +85,7 @@ export class Steps {
   context(seed: number): Context.Context<never> {
     return Context.empty().pipe(
       Context.add(Clock.Clock, this.time.clock),
+      Context.add(SelfMoving, true),
       Context.add(Random.Random, effectRandom(seed)),
       Context.add(Scheduler.Scheduler, this.scheduler()),
       Context.add(Scheduler.PreventSchedulerYield, false)
