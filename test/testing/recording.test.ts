@@ -89,7 +89,7 @@ describe("TestModel.record and TestModel.fromRecording", () => {
         assert.strictEqual(replayed.error, undefined)
         let at = exchange!.response.afterMillis!
         const due = exchange!.response.chunks!.map(({ afterMillis }) => at += afterMillis)
-        assert.isTrue(replayed.times.every((time) => due.includes(time)), `${replayed.times} of ${due}`)
+        assert.isTrue(replayed.times.every((time) => due.includes(time)), `${replayed.times.join()} of ${due.join()}`)
         assert.strictEqual(replayed.times.at(-1), due.at(-1))
         assert.isAbove(new Set(replayed.times).size, 2, "not all at once")
       }))
@@ -177,7 +177,7 @@ describe("TestModel.record and TestModel.fromRecording", () => {
         const run = Orchestrator.run({ prompt: "add", toolkit }).pipe(
           Effect.map(({ text, toolResults }) => [
             text,
-            ...toolResults.map(({ id, result }) => `${id}: ${String(result)}`)
+            ...toolResults.map(({ id, result }) => `${id}: ${JSON.stringify(result)}`)
           ])
         )
         const live = yield* TestClock.withLive(Effect.provide(run, [tools, layer.pipe(record(file))]))
@@ -493,7 +493,7 @@ describe("the file", () => {
       const exit = yield* TestClock.withLive(Effect.exit(Effect.provide(hear(true), layer.pipe(record(file)))))
       const defect = defectOf(exit)
       assert.instanceOf(defect, RecordingError)
-      assert.strictEqual((defect as RecordingError).reason._tag, "Unwritable")
+      assert.strictEqual(defect.reason._tag, "Unwritable")
     }))
 
   it.effect("records a layer that was built before without recording", () =>

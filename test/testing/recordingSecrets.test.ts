@@ -9,7 +9,7 @@ import * as Clean from "../../src/testing/internal/recordingClean.ts"
 import type * as File from "../../src/testing/internal/recordingFile.ts"
 import * as Scan from "../../src/testing/internal/recordingScan.ts"
 import { Secrets } from "../../src/testing/internal/recordingSecrets.ts"
-import * as Tape from "../../src/testing/internal/recordingTape.ts"
+import type * as Tape from "../../src/testing/internal/recordingTape.ts"
 import { RecordingError } from "../../src/testing/Recording.ts"
 import { provider } from "../adapter/openAiServer.ts"
 import { random } from "../random.ts"
@@ -149,8 +149,8 @@ describe("a recording", () => {
       assert.include(request.url, "api-version=2026-01-01")
       const said = saidIn(response.chunks!.map((chunk) => chunk.text).join(""))
       assert.match(
-        said,
-        /^Your key is \[redacted-\d+\], your cookie \[redacted-\d+\], you are \[redacted-\d+\] of \[redacted-\d+\] \[redacted-\d+\]$/
+        said.replace(/\[redacted-\d+\]/g, "X"),
+        /^Your key is X, your cookie X, you are X of X X$/
       )
       const placeholder = /key is (\[redacted-\d+\])/.exec(said)![1]!
       assert.include(JSON.stringify(request.bodyJson), `remember ${placeholder}`)
@@ -369,7 +369,7 @@ describe("the last look", () => {
       const exit = yield* TestClock.withLive(Effect.exit(Effect.provide(hear(true, content), layer.pipe(record(file)))))
       const defect = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isDieReason)?.defect : undefined
       assert.instanceOf(defect, RecordingError, `${name} was written`)
-      const { message, reason } = defect as RecordingError
+      const { message, reason } = defect
       assert.strictEqual(recordings.text(name), "as it was")
       assert.deepStrictEqual(recordings.names().filter((other) => other.includes(".tmp")), [])
       standsNowhere(message, key)
@@ -440,7 +440,7 @@ describe("the last look", () => {
           )
         )
         assert.instanceOf(error, RecordingError)
-        assert.deepInclude((error as RecordingError).reason, { _tag: "InvalidRedact", index })
+        assert.deepInclude(error.reason, { _tag: "InvalidRedact", index })
       }
       assert.isFalse(recordings.has("never.json"))
     }))
