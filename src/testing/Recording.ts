@@ -67,6 +67,47 @@ export interface FromRecordingOptions {
  * **Gotchas** Nothing is asked anew: a changed prompt gets the old answer as long as its outline is the recorded one.
  * Where the recorded run cancelled a request, the answer stays silent for a minute of the run's clock and then fails.
  *
+ * **Example** (Two words, an hour apart)
+ *
+ * ```ts
+ * import { Effect, Fiber, FileSystem, Layer } from "effect"
+ * import { LanguageModel } from "effect/ai"
+ * import { TestClock } from "effect/testing"
+ * import { TestModel } from "effect-toolformer/Testing"
+ *
+ * const recording = {
+ *   version: 1,
+ *   provider: "ollama",
+ *   api: "chat",
+ *   model: "qwen3",
+ *   exchanges: [{
+ *     request: {
+ *       url: "http://localhost:11434/v1/chat/completions",
+ *       bodyJson: { model: "qwen3", messages: [{ role: "user", content: "Hello?" }] }
+ *     },
+ *     response: {
+ *       afterMillis: 3_600_000,
+ *       status: 200,
+ *       headers: { "content-type": "application/json" },
+ *       bodyJson: { choices: [{ index: 0, message: { content: "Hello, late." }, finish_reason: "stop" }] }
+ *     }
+ *   }]
+ * }
+ * // Where NodeFileSystem.layer stands in a test of yours.
+ * const files = FileSystem.layerNoop({ readFileString: () => Effect.succeed(JSON.stringify(recording)) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const asked = yield* Effect.forkChild(LanguageModel.generateText({ prompt: "Hello?" }))
+ *   yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+ *   yield* TestClock.adjust("1 hour")
+ *   const { text } = yield* Fiber.join(asked)
+ *   yield* TestModel.assertComplete
+ *   return text
+ * })
+ * const model = TestModel.fromRecording("hello.json").pipe(Layer.provide(files))
+ * await Effect.runPromise(Effect.provide(program, [model, TestClock.layer()])) // => "Hello, late."
+ * ```
+ *
  * @see {@link record} to make the file
  * @category layers
  * @since 0.1.0
@@ -148,6 +189,20 @@ export interface RecordOptions {
  * server's host. Read the file before you publish it. Keys of fewer than 8 characters are taken out of headers and
  * URLs, not looked for in texts. An OpenAI `client` of your own has its own `fetch` and is not recorded. Requests that
  * are no model's, such as those for a token, pass unrecorded.
+ *
+ * **Example** (Recorded once, with a key; played from then on, without one)
+ *
+ * ```ts no-run
+ * import { NodeFileSystem } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import * as OpenAi from "effect-toolformer/OpenAi"
+ * import { TestModel } from "effect-toolformer/Testing"
+ *
+ * const file = "test/recordings/weather.json"
+ * const live = OpenAi.layerConfig({ model: "gpt-5-mini" }).pipe(TestModel.record(file))
+ * const played = TestModel.fromRecording(file)
+ * export const model = Layer.provide(process.env["RECORD"] === "1" ? live : played, NodeFileSystem.layer)
+ * ```
  *
  * @see {@link fromRecording} to play the file
  * @category layers

@@ -15,6 +15,7 @@ import { resolve } from "node:path"
 import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { TestModel } from "../../src/testing/index.ts"
+import { advancing } from "../../src/testing/internal/virtualTime.ts"
 import { RecordingError } from "../../src/testing/Recording.ts"
 import { provider } from "../adapter/openAiServer.ts"
 import { chatEvent, decision, done, events, json, utf8 } from "../replay/server.ts"
@@ -204,6 +205,10 @@ describe("TestModel.record and TestModel.fromRecording", () => {
         ])
         assert.isAtLeast(requests[1]!.at - requests[0]!.at, 250, "the tool's time is in it")
         assert.isAtLeast(ends - begins, 500)
+
+        const advanced = yield* Effect.provide(Effect.andThen(advancing(run), TestModel.requests), [tools, play(file)])
+        const since = (all: ReadonlyArray<TestModel.Request>) => all.map(({ at }) => at - all[0]!.at)
+        assert.deepStrictEqual(since(advanced), since(requests), "the kit's own clock plays the same times")
       }
     }))
 
