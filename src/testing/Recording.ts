@@ -15,7 +15,9 @@ import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import { noted } from "./internal/notedModel.ts"
 import { type Adapter, languageModel, Playing } from "./internal/recordedModel.ts"
 import * as Clean from "./internal/recordingClean.ts"
 import { type Reason, RecordingError } from "./internal/recordingError.ts"
@@ -168,9 +170,10 @@ export interface RecordOptions {
  * Records what a model's layer sends and gets, into a file that is written when the layer closes.
  *
  * **Shape** `OpenAi.layer({ model, apiKey }).pipe(TestModel.record("test/recordings/weather.json"))`: the layer as it
- * was, whose requests also go into the file, in the order they began, each answer in the pieces in which it came. The
- * file is written whole or not at all, also when the run fails. An interrupted run writes the exchanges that came to
- * their end, and says so (`run`, `leftOut`). A run that asked nothing writes nothing, and leaves an older file alone.
+ * was, and `TestModel`'s notes; its requests also go into the file, in the order they began, each answer in the pieces
+ * in which it came. The file is written whole or not at all, also when the run fails. An interrupted run writes the
+ * exchanges that came to their end, and says so (`run`, `leftOut`). A run that asked nothing writes nothing, and leaves
+ * an older file alone.
  *
  * **Units** `afterMillis`: milliseconds of real time, also under `TestClock`, since the network knows no other.
  *
@@ -187,8 +190,9 @@ export interface RecordOptions {
  *
  * **Gotchas** What is no key stays: names, addresses and whatever else the prompts, tools and answers say, and the
  * server's host. Read the file before you publish it. Keys of fewer than 8 characters are taken out of headers and
- * URLs, not looked for in texts. An OpenAI `client` of your own has its own `fetch` and is not recorded. Requests that
- * are no model's, such as those for a token, pass unrecorded.
+ * URLs, not looked for in texts. An OpenAI `client` of your own has its own `fetch` and is not recorded. A tool whose
+ * arguments held a secret gets the placeholder on replay. Requests that are no model's, such as those for a token, pass
+ * unrecorded.
  *
  * **Example** (Recorded once, with a key; played from then on, without one)
  *
@@ -211,7 +215,7 @@ export interface RecordOptions {
 export const record = (file: string, options: RecordOptions = {}) =>
 <A, E, R>(
   layer: Layer.Layer<A, E, R>
-): Layer.Layer<A, E | RecordingError, R | FileSystem.FileSystem> =>
+): Layer.Layer<A | TestModel, E | RecordingError, R | FileSystem.FileSystem> =>
   Layer.effectContext(Effect.gen(function*() {
     const fileSystem = yield* FileSystem.FileSystem
     const secrets = yield* Effect.mapError(secretsOf(options.redact ?? []), failed(file))
@@ -229,7 +233,17 @@ export const record = (file: string, options: RecordOptions = {}) =>
     )
     const named = (built as Context.Context<unknown>).mapUnsafe.get(Model.ProviderName.key)
     if (typeof named === "string") provider = named
-    return built
+    const model = Option.map(Context.getOption(built as Context.Context<unknown>, LanguageModel.LanguageModel), noted)
+    return Option.match(model, {
+      onNone: () => built as Context.Context<A | TestModel>,
+      onSome: ({ model, testModel }) =>
+        built.pipe(
+          Context.add(LanguageModel.LanguageModel, model),
+          Context.add(TestModel, testModel)
+        ) as Context.Context<
+          A | TestModel
+        >
+    })
   }))
 
 const fetchOf = (context: Context.Context<never>): typeof fetch =>

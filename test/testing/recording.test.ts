@@ -181,10 +181,19 @@ describe("TestModel.record and TestModel.fromRecording", () => {
             ...toolResults.map(({ id, result }) => `${id}: ${JSON.stringify(result)}`)
           ])
         )
-        const live = yield* TestClock.withLive(Effect.provide(run, [tools, layer.pipe(record(file))]))
+        const notes = Effect.map(TestModel.requests, (requests) =>
+          requests.map(({ method, number, prompt, tools }) => [number, method, tools, prompt.content.length]))
+        const noting = Effect.gen(function*() {
+          const said = yield* run
+          yield* TestModel.assertComplete
+          return [said, yield* notes] as const
+        })
+        const [live, noted] = yield* TestClock.withLive(Effect.provide(noting, [tools, layer.pipe(record(file))]))
         assert.deepStrictEqual([...live].sort(), ["c0: 3", "c1: 7", "c2: 10", "done"])
         assert.deepStrictEqual(
-          recordings.json(`${api}-run.json`).exchanges.map(({ request }) => request.bodyJson),
+          recordings.json(`${api}-run.json`).exchanges.map(({ request }) =>
+            request.bodyJson
+          ),
           seen.map(
             ({ body }) => body
           )
@@ -193,6 +202,7 @@ describe("TestModel.record and TestModel.fromRecording", () => {
         const replay = Effect.gen(function*() {
           const said = yield* inVirtualTime(run)
           yield* TestModel.assertComplete
+          assert.deepStrictEqual(yield* notes, noted, "the live run noted the same")
           return { said, requests: yield* TestModel.requests, ends: yield* Clock.currentTimeMillis }
         })
         const begins = yield* Clock.currentTimeMillis

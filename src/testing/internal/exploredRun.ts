@@ -31,6 +31,8 @@ export interface RunOptions {
   readonly seed: number
   readonly maxSteps: number
   readonly tells?: boolean | undefined
+  /** It is known already that no promise from outside comes. */
+  readonly isImpatient?: boolean | undefined
 }
 
 /** After so many operations the rest of the process has a turn. */
@@ -45,16 +47,16 @@ class Drive<A, E> {
   private readonly strands: Strands
   private exit: Exit.Exit<A, E> | undefined
   private ending: Ending | undefined
-  private readonly maxSteps: number
+  private readonly options: RunOptions
   private readonly done: (run: Run<A, E>) => void
   private stillTurns = 0
   private pauseAt = 0
   private waiting: Array<() => void> = []
   private isDone = false
 
-  constructor(strands: Strands, maxSteps: number, done: (run: Run<A, E>) => void) {
+  constructor(strands: Strands, options: RunOptions, done: (run: Run<A, E>) => void) {
     this.strands = strands
-    this.maxSteps = maxSteps
+    this.options = options
     this.done = done
   }
 
@@ -104,7 +106,7 @@ class Drive<A, E> {
       return true
     }
     if (turn < turns.soon) return this.again()
-    if (turn < turns.soon + turns.later) {
+    if (turn < turns.soon + (this.options.isImpatient === true ? 0 : turns.later)) {
       setTimeout(this.go, turns.laterMillis)
       return false
     }
@@ -126,7 +128,7 @@ class Drive<A, E> {
   private end(ending: Ending): void {
     if (this.ending !== undefined) return
     this.ending = ending
-    this.strands.limit = this.strands.operations + this.maxSteps
+    this.strands.limit = this.strands.operations + this.options.maxSteps
     this.strands.end((fiber) => fiber.interruptUnsafe())
   }
 
@@ -148,13 +150,13 @@ class Drive<A, E> {
 export const runUnder = <A, E, R>(
   program: Effect.Effect<A, E, R>,
   schedule: Schedule,
-  { maxSteps, seed, tells }: RunOptions
+  options: RunOptions
 ): Effect.Effect<Run<A, E>, never, R> =>
   Effect.contextWith((outer: Context.Context<R>) =>
     Effect.callback<Run<A, E>>((resume) => {
-      const strands = new Strands(schedule, { maxSteps, tells, outer: Context.get(outer, Clock.Clock) })
-      const drive = new Drive<A, E>(strands, maxSteps, (run) => resume(Effect.succeed(run)))
-      drive.start(program, Context.merge(outer, strands.context(seed)))
+      const strands = new Strands(schedule, { ...options, outer: Context.get(outer, Clock.Clock) })
+      const drive = new Drive<A, E>(strands, options, (run) => resume(Effect.succeed(run)))
+      drive.start(program, Context.merge(outer, strands.context(options.seed)))
       return drive.stop
     })
   )

@@ -27,7 +27,7 @@ interface Payload {
 // The JSON texts of a body: itself, or the data of each server-sent event.
 const payloadsOf = (body: string): ReadonlyArray<Payload> => {
   if (Option.isSome(Json.parse(body))) return [{ text: body, start: 0 }]
-  return [...body.matchAll(/^data:[ ]?(.*)$/gm)].map((match) => {
+  return [...body.matchAll(/^data:[ ]?([^\r\n]*)/gm)].map((match) => {
     const text = match[1] ?? ""
     return { text, start: match.index + match[0].length - text.length }
   })

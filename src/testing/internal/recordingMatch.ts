@@ -5,7 +5,7 @@ import type { Api } from "./recordingFile.ts"
 import { apiOf } from "./recordingFile.ts"
 
 /** What is compared of a request. */
-export interface Outline {
+interface Outline {
   readonly api: Api | undefined
   readonly stream: boolean
   readonly model: string | undefined

@@ -8,7 +8,7 @@ import * as Base64Url from "effect/encoding/Base64Url"
 import type { Span } from "./recordingText.ts"
 
 /** The shortest secret that is looked for in texts when it was read from a header or a URL: `none` is no key. */
-export const shortestRead = 8
+const shortestRead = 8
 
 /** The shortest that a user may name: a shorter one stands in every text. */
 export const shortestNamed = 4
@@ -35,7 +35,7 @@ const shapes: ReadonlyArray<RegExp> = [
 ].map((source) => new RegExp(source, "g"))
 
 /** What a user adds: texts, and patterns whose every match is secret. */
-export interface Named {
+interface Named {
   readonly texts: ReadonlyArray<string>
   readonly patterns: ReadonlyArray<RegExp>
 }

@@ -44,9 +44,6 @@ export const edited = (pieces: ReadonlyArray<string>, edits: ReadonlyArray<Edit>
   })
 }
 
-/** One piece. */
-export const editedWhole = (text: string, edits: ReadonlyArray<Edit>): string => edited([text], edits)[0] ?? ""
-
 /** A text without its percent codes; what is none stays. */
 export const percentDecoded = (text: string): string =>
   text.replace(

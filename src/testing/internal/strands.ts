@@ -71,7 +71,8 @@ export class Strands {
   private unnamed: Told | undefined
   private yielding: Strand | undefined
   private isForced = false
-  private nth = 0
+  /** Before any fiber has gone on. */
+  decisions = 0
   private isDead = false
 
   constructor(schedule: Schedule, options: StrandsOptions) {
@@ -105,13 +106,11 @@ export class Strands {
     if (this.ready.length === 0) return false
     if (this.schedule.letsPromisesIn(this.place)) {
       this.tell({ _tag: "Promises", at: this.place }, "promises")
-      this.nth++
       return "promises"
     }
     const millis = this.time.sleepers === 0 ? 0 : this.schedule.hurries(this.place)
     if (millis > 0) {
       this.tell({ _tag: "Pause", at: this.place, millis }, `${millis.toFixed(0)} ms`)
-      this.nth++
       this.wake(this.time.pass(millis))
     }
     this.perform(this.pick())
@@ -145,7 +144,12 @@ export class Strands {
   }
 
   private get place(): Place {
-    return { strand: this.current?.key ?? "", operation: this.current?.operations ?? 0, nth: this.nth }
+    const { current } = this
+    return {
+      strand: current?.key ?? "",
+      operation: current?.operations ?? 0,
+      nth: (current ?? this).decisions
+    }
   }
 
   /** What comes next was not scheduled by whoever went last. */
@@ -169,10 +173,9 @@ export class Strands {
     const task = eligible[place]!
     const isSwitch = task.strand === undefined || task.strand !== this.current
     if (isSwitch) this.mix(this.current?.number ?? 0, this.current?.operations ?? 0, place)
-    if (isSwitch && (this.isForced || place > 0)) {
+    if (eligible.length > 1) {
       this.tell({ _tag: "Switch", at: this.place, next: task.key, isForced: this.isForced }, task.key)
     }
-    this.nth++
     this.isForced = false
     return task
   }
@@ -245,8 +248,8 @@ export class Strands {
     else {
       strand.resuming = 0
       strand.operations++
+      strand.decisions = 0
     }
-    this.nth = 0
     if (this.unnamed !== undefined) {
       this.unnamed.to = describe(strand, fiber)
       this.unnamed = undefined
@@ -291,6 +294,7 @@ export class Strands {
       under: isStarted && current?.turn === this.turn ? { key: current.key, strand: current, rank: 0 } : undefined,
       operations: 0,
       resuming: 0,
+      decisions: 0,
       made: 0
     }
     if (task !== undefined) task.isClaimed = true
@@ -308,6 +312,8 @@ export class Strands {
   }
 
   private tell(decision: Decision, to: string): void {
+    const decider = this.current ?? this
+    decider.decisions++
     if (this.told === undefined) return
     const from = this.current === undefined ? "the start" : describe(this.current, this.currentFiber)
     const told = { decision, from, to }
