@@ -68,6 +68,8 @@ export class MockOrchestrator extends Context.Service<MockOrchestrator, {
  * **Errors** Where nothing else failed, closing it dies with an `ExpectationError` (`NotVerified`) when expectations were declared
  * that no `execute` and no {@link verify} looked at.
  *
+ * **Gotchas** Build one for each test: in a harness that tests share, what a test declares before it fails is left to the next one.
+ *
  * **Example** (Two calls of one decision run in parallel)
  *
  * ```ts
