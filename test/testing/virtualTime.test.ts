@@ -205,7 +205,7 @@ describe("advancing beside others", () => {
         Effect.catchTag(advancing(Effect.never, impatient), "Stuck", () => Effect.void),
         "went on"
       )
-      assert.strictEqual(yield* advancing(inner, impatient), "went on")
+      for (let run = 0; run < 2; run++) assert.strictEqual(yield* advancing(inner, { patience: 0 }), "went on")
     }))
 
   it.effect("does not jump over sleeps of fibers outside", () =>
