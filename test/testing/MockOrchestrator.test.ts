@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { Prompt, Tool, Toolkit } from "effect/ai"
 import { TestClock } from "effect/testing"
-import { CancelReason, Orchestrator } from "../../src/index.ts"
+import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { MockOrchestrator, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { aiError } from "../model.ts"
 import { settle } from "../stage.ts"
@@ -453,7 +453,7 @@ describe("MockOrchestrator, failures", () => {
   it.effect("an AiError before any call passes as it is", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(execute("go"))
-      assert.strictEqual(error, aiError as never)
+      assert.strictEqual<unknown>(error, aiError)
       assert.deepStrictEqual(yield* MockOrchestrator.calls, [])
     }).pipe(Effect.provide(harness([TestModel.fail(aiError)]))))
 
@@ -614,6 +614,63 @@ describe("MockOrchestrator, runs", () => {
         assert.deepStrictEqual(ours.result, (yield* Fiber.join(fiber)) as never)
       }
     }))
+})
+
+describe("MockOrchestrator.assertNoOrphans", () => {
+  const Work = Tool.make("work", { success: Schema.String }).annotate(ToolPolicy.Grace, "20 millis")
+  const kit = Toolkit.make(Work)
+  const working = (handler: Effect.Effect<string>, options: Partial<MockOrchestrator.Options<typeof kit.tools>> = {}) =>
+    MockOrchestrator.layer({ toolkit: kit, ...options }).pipe(
+      Layer.provideMerge(
+        Layer.merge(TestModel.script([ToolCall("work"), "done"]), kit.toLayer({ work: () => handler }))
+      )
+    )
+
+  it.effect("holds where everything has ended, of an execution and of the last one", () =>
+    Effect.gen(function*() {
+      const { assertNoOrphans } = yield* execute("go")
+      yield* assertNoOrphans()
+      yield* MockOrchestrator.assertNoOrphans()
+    }).pipe(Effect.provide(working(Effect.as(Effect.sleep("1 seconds"), "ok")))))
+
+  it.effect("fails on a fiber that a handler left behind", () =>
+    Effect.gen(function*() {
+      const { assertNoOrphans } = yield* execute("go")
+      const message = `1 orphan, still alive after the run:
+  a sleep of call call-1 (work) that ends at 60005 ms, in a fiber started at 5 ms
+
+What happened:
+5 ms, 1 call, at most 1 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 work {}  0-5 ms  [################################]  succeeded
+turn 2: the model answers 5-5 ms (stop)`
+      assert.strictEqual(yield* messageOf(assertNoOrphans()), message)
+      assert.strictEqual(yield* messageOf(MockOrchestrator.assertNoOrphans({ abandoned: "allow" })), message)
+    }).pipe(Effect.provide(working(
+      Effect.andThen(Effect.sleep("5 millis"), Effect.as(Effect.forkDetach(Effect.sleep("1 minute")), "ok"))
+    ))))
+
+  it.effect("fails on an abandoned handler, unless those are allowed", () =>
+    Effect.gen(function*() {
+      const { assertNoOrphans } = yield* execute("go")
+      assert.strictEqual(
+        yield* messageOf(assertNoOrphans()),
+        `2 orphans, still alive after the run:
+  a sleep of call call-1 (work) that ends at 60000 ms, in a fiber started at 0 ms (abandoned)
+  1 handler of work that did not stop when told to, abandoned and still at work (abandoned)
+Where handlers that do not stop are meant to be abandoned: assertNoOrphans({ abandoned: "allow" }).
+
+What happened:
+50 ms, 1 call, at most 1 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 work {}  0-50 ms  [################################]  TimedOut: timed out: the limit for one attempt is 30 ms; its handler did not stop and was abandoned
+turn 2: the model answers 50-50 ms (stop)`
+      )
+      yield* assertNoOrphans({ abandoned: "allow" })
+    }).pipe(Effect.provide(working(
+      Effect.uninterruptible(Effect.as(Effect.sleep("1 minute"), "ok")),
+      { timeout: { tool: "30 millis" } }
+    ))))
 })
 
 it("has a schema, as errors of ours have", () => {

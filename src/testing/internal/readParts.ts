@@ -72,12 +72,12 @@ export class Reader {
           turn.finishReason ??= part.finishReason
         })
       case "tool-call":
-        if (part.providerExecuted !== true) this.made(part.id, part.name, part.params)
+        if (!part.providerExecuted) this.made(part.id, part.name, part.params)
         return
       case "tool-approval-request":
         return this.of(part.toolCallId, (call) => call.status = "awaits-approval")
       case "tool-result":
-        if (part.providerExecuted === true || part.preliminary === true) return
+        if (part.providerExecuted || part.preliminary) return
         return this.answered(this.byId.get(part.id) ?? this.made(part.id, part.name, undefined), part)
       case "run-finish": {
         this.report = part.report

@@ -19,7 +19,9 @@ export const together = (
   candidates: ReadonlyArray<ReadonlyArray<number>>,
   calls: ReadonlyArray<RecordedCall>
 ): boolean => {
-  const relevant = [...new Set(candidates.flat())]
+  // Those that want the same share one list, and one set.
+  const sets = new Map([...new Set(candidates)].map((list) => [list, new Set(list)]))
+  const relevant = [...new Set([...sets.keys()].flat())]
   const begins = relevant.flatMap((index) => calls[index]!.spans.map((span) => ({ index, span })))
     .sort((a, b) => a.span.startedAs - b.span.startedAs)
   let working: Array<{ readonly index: number; readonly span: Span }> = []
@@ -27,8 +29,10 @@ export const together = (
     working = working.filter(({ span }) => (span.endedAs ?? Infinity) > begin.span.startedAs)
     working.push(begin)
     if (working.length < candidates.length) continue
-    const there = new Set(working.map(({ index }) => index))
-    if (isComplete(match(candidates.map((each) => each.filter((index) => there.has(index)))))) return true
+    const there = new Map(
+      [...sets].map(([list, set]) => [list, working.map(({ index }) => index).filter((index) => set.has(index))])
+    )
+    if (isComplete(match(candidates.map((list) => there.get(list)!)))) return true
   }
   return false
 }
