@@ -15,6 +15,7 @@ import { resolve } from "node:path"
 import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { TestModel } from "../../src/testing/index.ts"
+import { advancing } from "../../src/testing/internal/virtualTime.ts"
 import { RecordingError } from "../../src/testing/Recording.ts"
 import { provider } from "../adapter/openAiServer.ts"
 import { chatEvent, decision, done, events, json, utf8 } from "../replay/server.ts"
@@ -89,7 +90,7 @@ describe("TestModel.record and TestModel.fromRecording", () => {
         assert.strictEqual(replayed.error, undefined)
         let at = exchange!.response.afterMillis!
         const due = exchange!.response.chunks!.map(({ afterMillis }) => at += afterMillis)
-        assert.isTrue(replayed.times.every((time) => due.includes(time)), `${replayed.times} of ${due}`)
+        assert.isTrue(replayed.times.every((time) => due.includes(time)), `${replayed.times.join()} of ${due.join()}`)
         assert.strictEqual(replayed.times.at(-1), due.at(-1))
         assert.isAbove(new Set(replayed.times).size, 2, "not all at once")
       }))
@@ -177,13 +178,22 @@ describe("TestModel.record and TestModel.fromRecording", () => {
         const run = Orchestrator.run({ prompt: "add", toolkit }).pipe(
           Effect.map(({ text, toolResults }) => [
             text,
-            ...toolResults.map(({ id, result }) => `${id}: ${String(result)}`)
+            ...toolResults.map(({ id, result }) => `${id}: ${JSON.stringify(result)}`)
           ])
         )
-        const live = yield* TestClock.withLive(Effect.provide(run, [tools, layer.pipe(record(file))]))
+        const notes = Effect.map(TestModel.requests, (requests) =>
+          requests.map(({ method, number, prompt, tools }) => [number, method, tools, prompt.content.length]))
+        const noting = Effect.gen(function*() {
+          const said = yield* run
+          yield* TestModel.assertComplete
+          return [said, yield* notes] as const
+        })
+        const [live, noted] = yield* TestClock.withLive(Effect.provide(noting, [tools, layer.pipe(record(file))]))
         assert.deepStrictEqual([...live].sort(), ["c0: 3", "c1: 7", "c2: 10", "done"])
         assert.deepStrictEqual(
-          recordings.json(`${api}-run.json`).exchanges.map(({ request }) => request.bodyJson),
+          recordings.json(`${api}-run.json`).exchanges.map(({ request }) =>
+            request.bodyJson
+          ),
           seen.map(
             ({ body }) => body
           )
@@ -192,6 +202,7 @@ describe("TestModel.record and TestModel.fromRecording", () => {
         const replay = Effect.gen(function*() {
           const said = yield* inVirtualTime(run)
           yield* TestModel.assertComplete
+          assert.deepStrictEqual(yield* notes, noted, "the live run noted the same")
           return { said, requests: yield* TestModel.requests, ends: yield* Clock.currentTimeMillis }
         })
         const begins = yield* Clock.currentTimeMillis
@@ -204,6 +215,10 @@ describe("TestModel.record and TestModel.fromRecording", () => {
         ])
         assert.isAtLeast(requests[1]!.at - requests[0]!.at, 250, "the tool's time is in it")
         assert.isAtLeast(ends - begins, 500)
+
+        const advanced = yield* Effect.provide(Effect.andThen(advancing(run), TestModel.requests), [tools, play(file)])
+        const since = (all: ReadonlyArray<TestModel.Request>) => all.map(({ at }) => at - all[0]!.at)
+        assert.deepStrictEqual(since(advanced), since(requests), "the kit's own clock plays the same times")
       }
     }))
 
@@ -493,7 +508,7 @@ describe("the file", () => {
       const exit = yield* TestClock.withLive(Effect.exit(Effect.provide(hear(true), layer.pipe(record(file)))))
       const defect = defectOf(exit)
       assert.instanceOf(defect, RecordingError)
-      assert.strictEqual((defect as RecordingError).reason._tag, "Unwritable")
+      assert.strictEqual(defect.reason._tag, "Unwritable")
     }))
 
   it.effect("records a layer that was built before without recording", () =>

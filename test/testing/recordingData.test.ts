@@ -24,7 +24,11 @@ const apiOf = ({ expect, request }: Recorded): "chat" | "responses" | undefined 
   if (typeof expect?.format === "string") {
     return ({ "openai-chat": "chat", "openai-responses": "responses" } as const)[expect.format]
   }
-  return /\/chat\/completions$/.test(request.url) ? "chat" : /\/responses$/.test(request.url) ? "responses" : undefined
+  return request.url.endsWith("/chat/completions")
+    ? "chat"
+    : request.url.endsWith("/responses")
+    ? "responses"
+    : undefined
 }
 
 // An object is an object, blank is {}, everything else stays text.

@@ -1,6 +1,6 @@
 /**
- * For the tests of recordings: a folder of their own, what a program hears of a model, and time that moves only when nothing else
- * does.
+ * For the tests of recordings: a folder of their own, what a program hears of a model, and time that moves only when
+ * nothing else does.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { afterAll, beforeAll } from "@effect/vitest"

@@ -1,6 +1,7 @@
 /**
- * A model that plays a recording through the real adapter: the adapter asks, and instead of the network the recorded exchange
- * answers, each piece of its body when the run's Clock says that it is time. Between those waits it needs no timers.
+ * A model that plays a recording through the real adapter: the adapter asks, and instead of the network the recorded
+ * exchange answers, each piece of its body when the run's Clock says that it is time. Between those waits it needs no
+ * timers.
  */
 import * as AiError from "effect/ai/AiError"
 import * as LanguageModel from "effect/ai/LanguageModel"
@@ -10,9 +11,8 @@ import * as FiberSet from "effect/FiberSet"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type * as OpenAi from "../../adapter/OpenAi.ts"
 import { parsed, piecesOf } from "./recordingFile.ts"
-import type { Recording } from "./recordingFile.ts"
+import type { Api, Recording } from "./recordingFile.ts"
 import * as Match from "./recordingMatch.ts"
 import { errorOf } from "./recordingTape.ts"
 import { lastMessageOf, requestLines } from "./requestText.ts"
@@ -21,6 +21,20 @@ import { TestModelError } from "./TestModelError.ts"
 import type { Request } from "./turn.ts"
 
 type Played = Recording["exchanges"][number]
+
+type Provider = Parameters<typeof LanguageModel.make>[0]
+
+/** The adapter that plays. Said here and not imported: who has no `openai` must not meet its types either. */
+export interface Adapter {
+  readonly makeProvider: (options: AdapterOptions) => Effect.Effect<Provider>
+}
+
+interface AdapterOptions {
+  readonly model: string
+  readonly api: Api | undefined
+  readonly apiKey: string
+  readonly baseURL?: string
+}
 
 /** How requests find their exchanges. */
 export interface Settings {
@@ -98,7 +112,7 @@ export class Playing {
   private mismatch({ number }: Request, exchange: Played, differences: ReadonlyArray<string>): string {
     const nearest = this.settings.match === "order"
       ? `is not the one of exchange ${exchange.number}`
-      : `fits none of the ${this.left.length} exchange(s) left; from the first of them, exchange ${exchange.number}, it differs`
+      : `fits none of the ${this.left.length} exchange(s) left, not the first of them, exchange ${exchange.number}`
     return `${this.name}: request ${number} ${nearest}: ${differences.join("; ")}. Record the run anew, ` +
       "or play the exchanges whatever is asked, with { compare: false }."
   }
@@ -106,8 +120,8 @@ export class Playing {
   /** Why a body ends that the recorded run did not read to its end. */
   leftByUs(exchange: Played): string {
     return this.refuse(
-      `${this.name}: exchange ${exchange.number} stops here, because the recorded run cancelled it, and this run reads on. ` +
-        "Record the run anew."
+      `${this.name}: exchange ${exchange.number} stops here, because the recorded run cancelled it, ` +
+        "and this run reads on. Record the run anew."
     )
   }
 
@@ -137,7 +151,7 @@ export class Playing {
 
 /** The model itself. */
 export const languageModel = (
-  adapter: typeof OpenAi,
+  adapter: Adapter,
   playing: Playing
 ): Effect.Effect<typeof LanguageModel.LanguageModel.Service> =>
   Effect.flatMap(adapter.makeProvider(optionsOf(playing)), (provider) =>
@@ -154,14 +168,14 @@ export const languageModel = (
     }))
 
 interface Asked {
-  readonly provider: OpenAi.Provider
+  readonly provider: Provider
   /** The adapter takes our refusal for a broken network. */
   readonly explain: (error: AiError.AiError) => AiError.AiError
 }
 
 // One request, on its own wire: its answer is fed by fibers of its own scope, on its own clock.
 const ask = (
-  adapter: typeof OpenAi,
+  adapter: Adapter,
   playing: Playing,
   method: Request["method"],
   options: LanguageModel.ProviderOptions
@@ -198,7 +212,7 @@ const errorOfLeaving = (playing: Playing, exchange: Played, tell: (issue: string
 }
 
 // As the recorded one asked, as far as that decides how requests are written and answers are read.
-const optionsOf = ({ next, recording, settings }: Playing): OpenAi.Options => {
+const optionsOf = ({ next, recording, settings }: Playing): AdapterOptions => {
   const body = next?.request.bodyJson
   const asked = typeof body === "object" && body !== null && "model" in body ? body.model : undefined
   const baseURL = next?.request.url.replace(/[?#].*$/, "").replace(/\/(?:chat\/completions|responses)\/*$/, "")
@@ -207,7 +221,6 @@ const optionsOf = ({ next, recording, settings }: Playing): OpenAi.Options => {
     model: settings.model ?? (typeof asked === "string" ? asked : recording.model),
     api: next?.api,
     apiKey: "recorded",
-    provider: recording.provider,
     ...(isVendor ? undefined : { baseURL })
   }
 }

@@ -1,8 +1,8 @@
 /**
  * A tape as a file: what was noted, without what is secret. Pure.
  *
- * Of the headers those are kept that an adapter reads; of a URL everything but its user, its fragment and the values that are keys;
- * of bodies everything but secrets and the tokens' probabilities, which repeat the text in bytes.
+ * Of the headers those are kept that an adapter reads; of a URL everything but its user, its fragment and the values
+ * that are keys; of bodies everything but secrets and the tokens' probabilities, which repeat the text in bytes.
  */
 import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
@@ -14,8 +14,18 @@ import type { Taken } from "./recordingTape.ts"
 import { edited, percentDecoded } from "./recordingText.ts"
 
 const keptOfRequest = /^(?:accept|content-type|openai-beta)$/
-const keptOfResponse =
-  /^(?:content-type|retry-after(?:-ms)?|(?:x-)?ratelimit(?:-.*)?|date|x-request-id|openai-(?:processing-ms|version|model)|x-should-retry|apim-request-id)$/
+const keptOfResponse = new RegExp(`^(?:${
+  [
+    "content-type",
+    "retry-after(?:-ms)?",
+    "(?:x-)?ratelimit(?:-.*)?",
+    "date",
+    "x-request-id",
+    "openai-(?:processing-ms|version|model)",
+    "x-should-retry",
+    "apim-request-id"
+  ].join("|")
+})$`)
 
 /** How the run ended that was recorded. */
 export type Run = NonNullable<File["run"]>

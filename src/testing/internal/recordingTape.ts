@@ -1,6 +1,6 @@
 /**
- * A `fetch` that notes what passes through it: requests in the order they begin, answers with the pieces and times of their bodies.
- * What it hands on is what it got. Times are those of the real clock: the network keeps no other.
+ * A `fetch` that notes what passes through it: requests in the order they begin, answers with the pieces and times of
+ * their bodies. What it hands on is what it got. Times are those of the real clock: the network keeps no other.
  */
 import type { Failure } from "./recordingFile.ts"
 import { apiOf } from "./recordingFile.ts"
@@ -102,7 +102,7 @@ const noted = (response: Response, entry: Taken, now: () => number): Response =>
           return controller.close()
         }
         pieces.push({ at: now(), bytes: piece.value })
-        controller.enqueue(piece.value)
+        return controller.enqueue(piece.value)
       }, (error: unknown) => {
         end(entry, entry.isLeft() ? "cancelled" : "broken", now(), error)
         controller.error(error)
