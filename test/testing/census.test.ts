@@ -168,7 +168,7 @@ describe("the census of a run", () => {
 
   it.effect("keeps the time of a run inside a run", () =>
     Effect.gen(function*() {
-      const now = Effect.map(Effect.andThen(Effect.sleep("1 second"), Clock.currentTimeMillis), (millis) => millis)
+      const now = Effect.andThen(Effect.sleep("1 second"), Clock.currentTimeMillis)
       const census = yield* Census.make({ tools: [] })
       const stuck = Effect.catchTag(advancing(Effect.never, { patience: "20 millis" }), "Stuck", () => Effect.void)
       const inner = Effect.andThen(census.around(Effect.andThen(stuck, advancing(now))), now)
