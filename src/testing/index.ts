@@ -2,6 +2,7 @@
  * The testing kit: a model, tools and a limiter that do what a test says, and a harness that proves what ran together. The public
  * names of `effect-toolformer/Testing`; no test runner is needed.
  */
+export * as MockOrchestrator from "./MockOrchestrator.ts"
 export * as TestLimiter from "./TestLimiter.ts"
 export * as TestModel from "./TestModel.ts"
 export * as TestTools from "./TestTools.ts"

@@ -1,6 +1,6 @@
 /**
- * What a body says, wherever it is cut: the strings of its JSON, and the texts that a stream sends in fragments over many events
- * (a model says a word in three deltas). A secret stands in such a text, not in its fragments. Pure.
+ * What a body says, wherever it is cut: the strings of its JSON, and the texts that a stream sends in fragments over
+ * many events (a model says a word in three deltas). A secret stands in such a text, not in its fragments. Pure.
  */
 import * as Option from "effect/Option"
 import * as Json from "./recordingJson.ts"
@@ -27,7 +27,7 @@ interface Payload {
 // The JSON texts of a body: itself, or the data of each server-sent event.
 const payloadsOf = (body: string): ReadonlyArray<Payload> => {
   if (Option.isSome(Json.parse(body))) return [{ text: body, start: 0 }]
-  return [...body.matchAll(/^data:[ ]?(.*)$/gm)].map((match) => {
+  return [...body.matchAll(/^data:[ ]?([^\r\n]*)/gm)].map((match) => {
     const text = match[1] ?? ""
     return { text, start: match.index + match[0].length - text.length }
   })
@@ -42,8 +42,9 @@ export const textsOf = (body: string): ReadonlyArray<Said> => {
       for (const leaf of Json.leavesOf(text)) {
         const fragment = { value: leaf.value, start: start + leaf.start, end: start + leaf.end }
         const name = nameOf(value, leaf)
-        if (leaf.isName || !leaf.path.includes("delta")) single.push({ name, fragments: [fragment] })
-        else streams.set(name, [...(streams.get(name) ?? []), fragment])
+        const stream = leaf.isName || !leaf.path.includes("delta") ? undefined : streams.get(name) ?? []
+        if (stream === undefined) single.push({ name, fragments: [fragment] })
+        else streams.set(name, stream).get(name)?.push(fragment)
       }
     })
   }
@@ -61,7 +62,7 @@ const nameOf = (value: unknown, leaf: Json.Leaf): string => {
   return [...event, ...steps].join(".")
 }
 
-/** The edits that put `placeholder` in the place of what `find` finds in the texts of a body. In the order of the body. */
+/** The edits that put placeholders in the place of what `find` finds in the texts of a body, in the body's order. */
 export const editsOf = (
   body: string,
   find: (text: string) => ReadonlyArray<Span>,

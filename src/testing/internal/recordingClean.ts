@@ -1,8 +1,8 @@
 /**
  * A tape as a file: what was noted, without what is secret. Pure.
  *
- * Of the headers those are kept that an adapter reads; of a URL everything but its user, its fragment and the values that are keys;
- * of bodies everything but secrets and the tokens' probabilities, which repeat the text in bytes.
+ * Of the headers those are kept that an adapter reads; of a URL everything but its user, its fragment and the values
+ * that are keys; of bodies everything but secrets and the tokens' probabilities, which repeat the text in bytes.
  */
 import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
@@ -14,8 +14,18 @@ import type { Taken } from "./recordingTape.ts"
 import { edited, percentDecoded } from "./recordingText.ts"
 
 const keptOfRequest = /^(?:accept|content-type|openai-beta)$/
-const keptOfResponse =
-  /^(?:content-type|retry-after(?:-ms)?|(?:x-)?ratelimit(?:-.*)?|date|x-request-id|openai-(?:processing-ms|version|model)|x-should-retry|apim-request-id)$/
+const keptOfResponse = new RegExp(`^(?:${
+  [
+    "content-type",
+    "retry-after(?:-ms)?",
+    "(?:x-)?ratelimit(?:-.*)?",
+    "date",
+    "x-request-id",
+    "openai-(?:processing-ms|version|model)",
+    "x-should-retry",
+    "apim-request-id"
+  ].join("|")
+})$`)
 
 /** How the run ended that was recorded. */
 export type Run = NonNullable<File["run"]>
@@ -120,7 +130,7 @@ const responseOf = (entry: Taken, secrets: Secrets): Exchange["response"] => {
 
 // Our side leaves as soon as it has read the provider's end mark: nothing is missing then.
 const endingOf = (entry: Taken): Taken["ending"] => {
-  if (entry.ending !== "cancelled") return entry.ending
+  if (entry.ending === "complete" || entry.ending === "broken" || !entry.isLeft()) return entry.ending
   const end = piecesOf(entry).map(({ text }) => text).join("").slice(-65536)
   const marked = /^data: ?\[DONE\]/m.test(end) || /"type": ?"response\.(?:completed|incomplete|failed)"/.test(end)
   return marked ? "complete" : "cancelled"

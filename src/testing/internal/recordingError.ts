@@ -13,7 +13,7 @@ export const WrongVersion = Schema.TaggedStruct("WrongVersion", { found: Schema.
 /** The recording holds no exchange. @category errors @since 0.1.0 */
 export const Empty = Schema.TaggedStruct("Empty", {})
 
-/** Exchanges with a provider for which there is no adapter: each with its number and what it is. @category errors @since 0.1.0 */
+/** Exchanges that no adapter plays: each with its number and what it is. @category errors @since 0.1.0 */
 export const Unplayable = Schema.TaggedStruct("Unplayable", {
   exchanges: Schema.Array(Schema.Struct({ exchange: Schema.Int, is: Schema.String }))
 })
@@ -77,7 +77,8 @@ const messageOf = (reason: Reason): string => {
       }. ` +
         "Only OpenAI's Chat Completions and Responses are played, of any host that speaks them."
     case "PeerMissing":
-      return `it is played through the package ${reason.name}, which did not load (${reason.issue}): npm install ${reason.name}`
+      return `it is played through the package ${reason.name}, which did not load (${reason.issue}): ` +
+        `npm install ${reason.name}`
     case "InvalidRedact":
       return `redact[${reason.index}] ${reason.issue}`
     case "SecretLeft":

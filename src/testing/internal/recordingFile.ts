@@ -33,8 +33,9 @@ const Request = Schema.Struct({
 })
 
 /**
- * `afterMillis`: from the request to the answer's headers, or to all of a body that is kept whole. `chunks`, `body` or `bodyJson`.
- * `ending`: where the body did not end well; without a `status` nothing was answered at all, and `failure` says why.
+ * `afterMillis`: from the request to the answer's headers, or to all of a body that is kept whole. `chunks`, `body` or
+ * `bodyJson`. `ending`: where the body did not end well; without a `status` nothing was answered at all, and `failure`
+ * says why.
  */
 const Response = Schema.Struct({
   afterMillis: Schema.optionalKey(Millis),
@@ -141,7 +142,7 @@ const ready = (
 const Asked = Schema.Struct({ model: Schema.String })
 
 /** Which of the wires that are played a request speaks, by what the file says or by its path. */
-export const apiOf = (url: string, format?: string | undefined): Api | undefined => {
+export const apiOf = (url: string, format?: string): Api | undefined => {
   if (format !== undefined) {
     return format === "openai-chat"
       ? "chat"

@@ -1,13 +1,13 @@
 /**
- * JSON with the place of each literal, so that one literal of a text can be replaced and the rest of it stays as it was sent.
- * Pure and total.
+ * JSON with the place of each literal, so that one literal of a text can be replaced and the rest of it stays as it was
+ * sent. Pure and total.
  */
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 
 /**
- * A string or a number of a JSON text: `value` as it is meant (a number as it is written), `start` and `end` the literal's place,
- * quotes included. `isName`: the name of a property; its `path` ends with that name.
+ * A string or a number of a JSON text: `value` as it is meant (a number as it is written), `start` and `end` the
+ * literal's place, quotes included. `isName`: the name of a property; its `path` ends with that name.
  */
 export interface Leaf {
   readonly path: ReadonlyArray<string | number>

@@ -5,7 +5,7 @@ import type { Api } from "./recordingFile.ts"
 import { apiOf } from "./recordingFile.ts"
 
 /** What is compared of a request. */
-export interface Outline {
+interface Outline {
   readonly api: Api | undefined
   readonly stream: boolean
   readonly model: string | undefined
@@ -46,7 +46,7 @@ const messageName = (message: unknown): string => {
 /** The outline of a request that is being made. */
 export const outlineOfMade = (url: string, body: unknown): Outline => outlineOf(apiOf(url), body)
 
-/** What is different, in words; nothing where the request is the recorded one. `loosely`: only what the answer's form hangs on. */
+/** What is different, in words; none where the request is the recorded one. `loosely`: only what answers hang on. */
 export const differences = (made: Outline, recorded: Outline, loosely = false): ReadonlyArray<string> => {
   const found: Array<string> = []
   const compare = (what: string, ours: string, theirs: string): void => {

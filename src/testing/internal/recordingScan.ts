@@ -1,6 +1,6 @@
 /**
- * The last look before a recording is written: does a secret still stand in it? It knows nothing of how secrets are removed. Where
- * the remover looks for the codes of a secret, this one takes the codes off the text. Pure.
+ * The last look before a recording is written: does a secret still stand in it? It knows nothing of how secrets are
+ * removed. Where the remover looks for the codes of a secret, this one takes the codes off the text. Pure.
  */
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"

@@ -1,20 +1,21 @@
 /**
- * Which places of a text are secret: the secrets that are known, as they are and in the codes in which they travel, and texts of the
- * shape of a token. Pure but for its memory: a secret found once is known from then on, and has one placeholder everywhere.
+ * Which places of a text are secret: the secrets that are known, as they are and in the codes in which they travel, and
+ * texts of the shape of a token. Pure but for its memory: a secret found once is known from then on, and has one
+ * placeholder everywhere.
  */
 import * as Base64 from "effect/encoding/Base64"
 import * as Base64Url from "effect/encoding/Base64Url"
 import type { Span } from "./recordingText.ts"
 
 /** The shortest secret that is looked for in texts when it was read from a header or a URL: `none` is no key. */
-export const shortestRead = 8
+const shortestRead = 8
 
 /** The shortest that a user may name: a shorter one stands in every text. */
 export const shortestNamed = 4
 
 const free = "(?<![A-Za-z0-9])"
 
-/** Texts of the shape of a token, wherever they come from. Providers quote the keys they were sent, tools print their own. */
+/** Texts of the shape of a token. Providers quote the keys they were sent, and tools print their own. */
 const shapes: ReadonlyArray<RegExp> = [
   `${free}(?:sk|rk|pk)[-_][A-Za-z0-9_*-]{12,}`,
   `${free}gh[opusr]_[A-Za-z0-9]{16,}`,
@@ -34,7 +35,7 @@ const shapes: ReadonlyArray<RegExp> = [
 ].map((source) => new RegExp(source, "g"))
 
 /** What a user adds: texts, and patterns whose every match is secret. */
-export interface Named {
+interface Named {
   readonly texts: ReadonlyArray<string>
   readonly patterns: ReadonlyArray<RegExp>
 }

@@ -1,6 +1,6 @@
 /**
- * A `fetch` that notes what passes through it: requests in the order they begin, answers with the pieces and times of their bodies.
- * What it hands on is what it got. Times are those of the real clock: the network keeps no other.
+ * A `fetch` that notes what passes through it: requests in the order they begin, answers with the pieces and times of
+ * their bodies. What it hands on is what it got. Times are those of the real clock: the network keeps no other.
  */
 import type { Failure } from "./recordingFile.ts"
 import { apiOf } from "./recordingFile.ts"
@@ -12,6 +12,8 @@ export interface Taken {
   readonly headers: Headers
   readonly body: string
   readonly at: number
+  /** Whether our side has left, which the network may tell later. */
+  readonly isLeft: () => boolean
   answer: Answer | undefined
   /** `open` until the body has ended, the connection has broken, or our side has left. */
   ending: "open" | "complete" | "broken" | "cancelled"
@@ -37,21 +39,22 @@ export const make = (base: typeof fetch, now: () => number): Tape => {
   const record: typeof fetch = (input, init) => {
     const url = input instanceof Request ? input.url : String(input)
     if (apiOf(url) === undefined || typeof init?.body !== "string") return base(input, init)
+    const isLeft = () => init.signal?.aborted === true
     const entry: Taken = {
       url,
       method: init.method ?? "GET",
       headers: new Headers(init.headers),
       body: init.body,
       at: now(),
+      isLeft,
       answer: undefined,
       ending: "open",
       failure: [],
       endedAt: 0
     }
     taken.push(entry)
-    const left = () => init.signal?.aborted === true
-    return base(input, init).then((response) => noted(response, entry, now, left), (error: unknown) => {
-      end(entry, left() ? "cancelled" : "broken", now(), error)
+    return base(input, init).then((response) => noted(response, entry, now), (error: unknown) => {
+      end(entry, entry.isLeft() ? "cancelled" : "broken", now(), error)
       return Promise.reject(error)
     })
   }
@@ -83,7 +86,7 @@ export const errorOf = (chain: ReadonlyArray<Failure>): Error =>
     return code === undefined ? error : Object.assign(error, { code })
   }, undefined) ?? new Error("the recorded connection broke")
 
-const noted = (response: Response, entry: Taken, now: () => number, left: () => boolean): Response => {
+const noted = (response: Response, entry: Taken, now: () => number): Response => {
   const pieces: Answer["pieces"] = []
   entry.answer = { status: response.status, headers: response.headers, at: now(), pieces }
   if (response.body === null) {
@@ -99,9 +102,9 @@ const noted = (response: Response, entry: Taken, now: () => number, left: () => 
           return controller.close()
         }
         pieces.push({ at: now(), bytes: piece.value })
-        controller.enqueue(piece.value)
+        return controller.enqueue(piece.value)
       }, (error: unknown) => {
-        end(entry, left() ? "cancelled" : "broken", now(), error)
+        end(entry, entry.isLeft() ? "cancelled" : "broken", now(), error)
         controller.error(error)
       }),
     cancel: (reason) => {

@@ -1,6 +1,6 @@
 /**
- * The text of a body as it was cut on the network: several pieces that are one text. Edits are made in the whole and cut back
- * into the pieces, so that nothing hides on a border. Pure.
+ * The text of a body as it was cut on the network: several pieces that are one text. Edits are made in the whole and
+ * cut back into the pieces, so that nothing hides on a border. Pure.
  */
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -20,7 +20,8 @@ export interface Span {
 }
 
 /**
- * Makes edits that do not overlap, in the order of the text. What replaces a place goes to the piece in which that place begins.
+ * Makes edits that do not overlap, in the order of the text. What replaces a place goes to the piece in which that
+ * place begins.
  */
 export const edited = (pieces: ReadonlyArray<string>, edits: ReadonlyArray<Edit>): ReadonlyArray<string> => {
   if (edits.length === 0) return pieces
@@ -42,9 +43,6 @@ export const edited = (pieces: ReadonlyArray<string>, edits: ReadonlyArray<Edit>
     return result
   })
 }
-
-/** One piece. */
-export const editedWhole = (text: string, edits: ReadonlyArray<Edit>): string => edited([text], edits)[0] ?? ""
 
 /** A text without its percent codes; what is none stays. */
 export const percentDecoded = (text: string): string =>
