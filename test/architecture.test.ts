@@ -62,6 +62,7 @@ describe("architecture", () => {
         "src/adapter/OpenAi.ts": "import \"./internal/openAiWire.ts\"\nimport OpenAI from \"openai/azure\"",
         "src/adapter/LocalModel.ts": "import \"@energetic-ai/core\"\nimport \"node:fs\"",
         "src/testing/Vitest.ts": "import type { Matchers } from \"vitest\"",
+        "src/testing/Recording.ts": "const load = () => import(\"../adapter/OpenAi.ts\")",
         "src/cli/main.ts": "import \"../adapter/OpenAi.ts\"\nimport \"node:process\"\nimport \"../index.ts\"",
         "src/index.ts": "export * as D from \"./engine/D.ts\""
       }),
@@ -121,6 +122,14 @@ describe("architecture", () => {
         "src/adapter/Anthropic.ts": "import \"./internal/shared.ts\""
       },
       /shared\.ts imports ioredis: only the module IoRedis may/
+    )
+    bites(
+      { "src/adapter/OpenAi.ts": "import \"openai\"", "src/testing/Recording.ts": "import \"../adapter/OpenAi.ts\"" },
+      /OpenAi\.ts imports openai: only the module OpenAi may/
+    )
+    bites(
+      { "src/adapter/OpenAi.ts": "", "src/testing/Recording.ts": "const load = () => import(\"openai\")" },
+      /Recording\.ts imports openai: only the module OpenAi may/
     )
   })
 

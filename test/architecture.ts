@@ -28,8 +28,11 @@ export const optionalPeers: ReadonlyArray<readonly [name: string, module: string
   ["@effect/opentelemetry", "Telemetry"]
 ]
 
-/** Every module a source imports or re-exports, types and `import("...")` included; computed specifiers are left out. */
-export const importsOf = (path: string, source: string): ReadonlyArray<string> => {
+/**
+ * Every module a source imports or re-exports, types and `import("...")` included; computed specifiers are left out. `"static"`:
+ * without those of `import("...")`, which are loaded when they are needed and not with the source.
+ */
+export const importsOf = (path: string, source: string, which: "all" | "static" = "all"): ReadonlyArray<string> => {
   const { errors, program } = parseSync(path, source)
   if (errors.length > 0) return [`unreadable: ${errors[0]?.message}`]
   const found = new Set<string>()
@@ -40,7 +43,7 @@ export const importsOf = (path: string, source: string): ReadonlyArray<string> =
     ImportDeclaration: (node) => add(node.source),
     ExportNamedDeclaration: (node) => add(node.source),
     ExportAllDeclaration: (node) => add(node.source),
-    ImportExpression: (node) => add(node.source),
+    ImportExpression: (node) => which === "all" ? add(node.source) : undefined,
     TSImportType: (node) => add(node.source)
   }).visit(program)
   return [...found]
@@ -74,7 +77,7 @@ const localFaults = (path: string, specifier: string, paths: ReadonlySet<string>
   return faults
 }
 
-// `users` are the modules of `adapter` and `testing` that reach the file.
+// `users` are the modules of `adapter` and `testing` that load the file with themselves.
 const packageFaults = (path: string, specifier: string, users: ReadonlyArray<string>): ReadonlyArray<string> => {
   const faults: Array<string> = []
   const fault = (why: string): void => void faults.push(`${path} imports ${specifier}: ${why}`)
@@ -94,7 +97,9 @@ export const faultsOf = (sources: ReadonlyMap<string, string>): ReadonlyArray<st
   const imports = new Map([...sources].map(([path, source]) => [path, importsOf(path, source)]))
   const graph = new Map([...imports].map(([path, specifiers]) => [path, locals(path, specifiers)]))
   const modules = [...paths].filter((path) => peerModule(path) !== undefined)
-  const reached = modules.map((path) => [peerModule(path)!, reach(graph, path)] as const)
+  // A module loads a peer when it is needed through the module whose peer it is: the testing kit plays recordings that way.
+  const loaded = new Map([...sources].map(([path, source]) => [path, locals(path, importsOf(path, source, "static"))]))
+  const reached = modules.map((path) => [peerModule(path)!, reach(loaded, path)] as const)
   const faults = [...imports].flatMap(([path, specifiers]) => {
     const users = reached.filter(([, files]) => files.has(path)).map(([module]) => module)
     const own = floorOf(path) === undefined ? [`${path} stands on no floor`] : []

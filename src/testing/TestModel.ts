@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { lastMessageOf, requestLines } from "./internal/requestText.ts"
 import { languageModel, Playing, type Script, scriptOf } from "./internal/scriptedModel.ts"
+import { TestModel } from "./internal/service.ts"
 import { argumentsOf, paramsOf } from "./internal/steps.ts"
 import { TestModelError } from "./internal/TestModelError.ts"
 import type {
@@ -32,7 +33,15 @@ import type {
 import { die, jsonOf, millisOf, piecesOf, shown } from "./internal/turn.ts"
 import type { ToolCall } from "./ToolCall.ts"
 
-export { BeyondScript, type Reason, TestModelError, TurnsLeft } from "./internal/TestModelError.ts"
+export { TestModel } from "./internal/service.ts"
+export {
+  BeyondScript,
+  ExchangesLeft,
+  type Reason,
+  RequestRefused,
+  TestModelError,
+  TurnsLeft
+} from "./internal/TestModelError.ts"
 export type {
   CallItem,
   ChunkedItem,
@@ -48,24 +57,7 @@ export type {
   UnfinishedItem,
   WaitItem
 } from "./internal/turn.ts"
-
-/**
- * What a scripted model was asked, and whether that fits its script.
- *
- * @category services
- * @since 0.1.0
- */
-export class TestModel extends Context.Service<TestModel, {
-  /** Every request so far, in the order of asking. */
-  readonly requests: Effect.Effect<ReadonlyArray<Request>>
-  /** Fails on turns left over and on an asking beyond the script. */
-  readonly assertComplete: Effect.Effect<void, TestModelError>
-  /**
-   * The calls of each turn, with the ids they have on the wire; `undefined` for a turn that is known only when it is asked, and once
-   * more at the end where `otherwise` may make calls.
-   */
-  readonly scriptedCalls: ReadonlyArray<ReadonlyArray<ToolCall & { readonly id: string }> | undefined>
-}>()("effect-toolformer/testing/TestModel") {}
+export { fromRecording, type FromRecordingOptions, record, RecordingError, type RecordOptions } from "./Recording.ts"
 
 /**
  * Settings of a script. `otherwise`: what the model answers to every asking beyond the last turn; without it such an asking fails.

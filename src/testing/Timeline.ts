@@ -3,60 +3,93 @@
  *
  * Pure: no clock, no services. Who ran together is told by that order (`startedAs`, `endedAs`), never by milliseconds.
  */
-import type { CancelReason } from "../domain/CancelReason.ts"
+import type * as Prompt from "effect/ai/Prompt"
+import type { AnyPart } from "../domain/ToolEvent.ts"
+import { Reader } from "./internal/readParts.ts"
+import type { Timeline } from "./internal/recorded.ts"
+import { draw } from "./internal/waterfallText.ts"
+
+export type { RecordedCall, RecordedTurn, Span, Timeline } from "./internal/recorded.ts"
 
 /**
- * One call of a run. Times are milliseconds since the run's start, on its clock; `startedAs` and `endedAs` are places in the
- * order of all events of the run, so that of two events at one millisecond it is known which came first. Where a call never
- * started, both of `started...` are `undefined`; where it awaits an approval or the run ended before its answer, both of `ended...`.
+ * What a run's parts do not say.
  *
- * `params` as the model sent them, `decoded` as the handler got them (`undefined` where they do not decode). `status`: `"success"`, `"failure"` (the tool's own), `"denied"`, the tag of a
- * `ToolFailure`, or `"pending"`. `reason` where it was stopped. `attempts` counts handler starts, hedges included.
+ * - `times`: when each part was received, milliseconds since 1970 on the run's clock, for the parts without a `time` of their own.
+ *   Without it an answer's time is taken from the run's report, else from the part before.
+ * - `failure`: what the run failed with.
+ * - `prompt`: what the run was asked with, where it holds calls that were approved.
  *
  * @category models
  * @since 0.1.0
  */
-export interface RecordedCall {
-  readonly id: string
-  readonly name: string
-  readonly params: unknown
-  readonly decoded: unknown
-  readonly step: number
-  readonly queuedAt: number
-  readonly startedAt: number | undefined
-  readonly startedAs: number | undefined
-  readonly endedAt: number | undefined
-  readonly endedAs: number | undefined
-  readonly status: string
-  readonly result: unknown
-  readonly reason: CancelReason | undefined
-  readonly attempts: number
-  readonly abandoned: boolean
+export interface Options {
+  readonly times?: ReadonlyArray<number> | undefined
+  readonly failure?: unknown
+  readonly prompt?: Prompt.Prompt | undefined
 }
 
 /**
- * One turn of the model: from its asking to its end, in milliseconds since the run's start.
+ * Reads a run's parts, all or the first of them, into its timeline.
+ *
+ * **Shape** One entry a call the model made, in that order, whether it ran or not; a call that adopted the work of an answer that
+ * broke off is one entry with that work. Calls that the provider runs itself are left out.
+ *
+ * **Gotchas** `decoded` is not known from the parts; `MockOrchestrator` adds it.
+ *
+ * **Example** (Who was at work when)
+ *
+ * ```ts
+ * import { Timeline } from "effect-toolformer/Testing"
+ *
+ * const timeline = Timeline.fromParts([
+ *   { type: "tool-queued", callId: "a", name: "search", step: 1, time: 1000 },
+ *   { type: "tool-started", callId: "a", name: "search", attempt: 1, time: 1010 }
+ * ])
+ * timeline.calls[0]?.startedAt // => 10
+ * timeline.end // => "not over"
+ * ```
+ *
+ * @see {@link format} to show it
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromParts = (parts: Iterable<AnyPart>, options: Options = {}): Timeline => {
+  const { failure, prompt, times } = options
+  const reader = new Reader(prompt)
+  let index = 0
+  for (const part of parts) reader.take(part, times?.[index++])
+  return reader.timeline(failure, times !== undefined)
+}
+
+/**
+ * How much {@link format} shows. `maxLines`: of turns and calls together, an integer of at least 8; default 60. `focus`: ids of calls
+ * that are shown before others. `width`: columns of the bars, at least 8; default 32.
  *
  * @category models
  * @since 0.1.0
  */
-export interface RecordedTurn {
-  readonly step: number
-  readonly startedAt: number
-  readonly endedAt: number | undefined
-  readonly finishReason: string | undefined
+export interface FormatOptions {
+  readonly maxLines?: number | undefined
+  readonly focus?: Iterable<string> | undefined
+  readonly width?: number | undefined
 }
 
 /**
- * A run as it happened. `calls` in the order they were queued; `end`: how the run ended, in one line.
+ * Writes a timeline as text: one line a turn of the model, one a call with its id, tool, parameters, times, a bar (`.` waits, `#` is at
+ * work, `|` took no time) and how it ended.
  *
- * @category models
+ * **Shape** Plain text without colours; the same timeline gives the same text. Lines that do not fit are counted, not shown. Long
+ * parameters, and those whose name speaks of a secret, are cut.
+ *
+ * **Example** (A run in which nothing happened)
+ *
+ * ```ts
+ * import { Timeline } from "effect-toolformer/Testing"
+ *
+ * Timeline.format(Timeline.fromParts([])) // => "0 ms, 0 calls; not over"
+ * ```
+ *
+ * @category formatting
  * @since 0.1.0
  */
-export interface Timeline {
-  readonly calls: ReadonlyArray<RecordedCall>
-  readonly turns: ReadonlyArray<RecordedTurn>
-  readonly totalMillis: number
-  readonly maxConcurrentCalls: number
-  readonly end: string
-}
+export const format = (timeline: Timeline, options: FormatOptions = {}): string => draw(timeline, options)

@@ -8,6 +8,8 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -53,6 +55,41 @@ describe("OpenAi.layer", () => {
       const parts = yield* Effect.provide(streamed, layer)
       assert.deepStrictEqual(parts.filter((part) => part.type === "tool-call").map((part) => part.params), [{ n: 1 }])
       assert.match(seen[0]!.url, /\/v1\/responses$/)
+    }))
+
+  it.live("asks through the fetch that Effect's reference holds where it is built, for itself alone", () =>
+    Effect.gen(function*() {
+      const { layer, seen } = mount({}, done("chat"))
+      const asked: Array<string> = []
+      const noting: typeof fetch = (input, init) => {
+        asked.push(`${init?.method} ${String(input)}`)
+        return fetch(input, init)
+      }
+      yield* Effect.provide(streamed, layer.pipe(Layer.provide(Layer.succeed(FetchHttpClient.Fetch, noting))))
+      assert.strictEqual(asked.length, 1)
+      assert.match(asked[0]!, /^POST http.*\/v1\/chat\/completions$/)
+      const later = Effect.provideService(streamed, FetchHttpClient.Fetch, noting)
+      yield* Effect.provide(later, layer)
+      assert.deepStrictEqual([asked.length, seen.length], [1, 2])
+    }))
+
+  it.live("asks through a global fetch that was replaced after the layer was built", () =>
+    Effect.gen(function*() {
+      const { layer } = mount({}, done("chat"))
+      const real = globalThis.fetch
+      let asked = 0
+      const replaced = Effect.acquireUseRelease(
+        Effect.sync(() => {
+          globalThis.fetch = (input, init) => {
+            asked++
+            return real(input, init)
+          }
+        }),
+        () => streamed,
+        () => Effect.sync(() => void (globalThis.fetch = real))
+      )
+      yield* Effect.provide(Effect.andThen(streamed, replaced), layer)
+      assert.strictEqual(asked, 1)
     }))
 
   it.live("gives the names of provider and model", () =>

@@ -9,7 +9,8 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { settle, Stage, statuses } from "../stage.ts"
 
 const Odd = Schema.Struct({ _tag: Schema.tag("Odd"), of: Schema.Finite })
@@ -112,26 +113,19 @@ describe("Executor.call", () => {
       yield* TestClock.adjust("1 seconds")
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["o TimedOut"])
       assert.deepStrictEqual(stage.interrupted, ["a"])
-    }).pipe(Effect.provide([Layer.provide(outer.layer, inner.layer), scripted(calls(call("o", "outer")))]))
+    }).pipe(Effect.provide([Layer.provide(outer.layer, inner.layer), scripted([ToolCall("outer", {}, { id: "o" })])]))
   })
 })
 
 describe("Executor.govern", () => {
   it.effect("isolates a defect, a timeout and a failure from the siblings in stock effect/ai", () => {
     const { layer, stage, toolkit } = setUp()
-    const Model = Layer.effect(
-      LanguageModel.LanguageModel,
-      LanguageModel.make({
-        generateText: () =>
-          Effect.succeed([
-            { type: "tool-call", id: "a", name: "broken", params: {} },
-            { type: "tool-call", id: "b", name: "half", params: { of: 4 } },
-            { type: "tool-call", id: "c", name: "half", params: { of: 3 } },
-            { type: "tool-call", id: "d", name: "work", params: { id: "d" } }
-          ]),
-        streamText: () => Stream.empty
-      })
-    )
+    const model = TestModel.script([[
+      ToolCall("broken", {}, { id: "a" }),
+      ToolCall("half", { of: 4 }, { id: "b" }),
+      ToolCall("half", { of: 3 }, { id: "c" }),
+      ToolCall("work", { id: "d" }, { id: "d" })
+    ]])
     return Effect.gen(function*() {
       const governed = yield* Executor.govern(toolkit)
       const fiber = yield* Effect.forkChild(
@@ -143,7 +137,8 @@ describe("Executor.govern", () => {
       const { toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual([...statuses(toolResults)].sort(), ["a HandlerFailed", "b ok", "c Odd", "d TimedOut"])
       assert.deepStrictEqual(stage.interrupted, ["d"])
-    }).pipe(Effect.provide([layer, Model]))
+      yield* TestModel.assertComplete
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("hands on progress before the result and answers a name that is not there", () => {
@@ -209,7 +204,7 @@ describe("Executor.promise", () => {
       assert.deepStrictEqual(statuses(toolResults), ["a Cancelled", "b TimedOut"])
       assert.deepStrictEqual(reasons, [CancelReason.superseded("b"), CancelReason.timeout("attempt", 1000)])
       assert.deepStrictEqual(report.abandoned, [])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work"), call("b", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" }), ToolCall("work", {}, { id: "b" })])]))
   })
 
   it.effect("is told to stop also where its fiber cannot be interrupted", () => {
@@ -230,7 +225,7 @@ describe("Executor.promise", () => {
       const { report, toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(statuses(toolResults), ["a TimedOut"])
       assert.deepStrictEqual(report.abandoned, [])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 
   it.effect("aborts for CallerGone outside of any call", () => {
@@ -274,7 +269,7 @@ describe("Executor.promise", () => {
       { timeout: "1 seconds", grace: 0, concurrency: 1 }
     )
     const run = () =>
-      Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted(calls(call("a", "work")))))
+      Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted([ToolCall("work", {}, { id: "a" })])))
     return Effect.gen(function*() {
       const first = yield* Effect.forkChild(run())
       yield* TestClock.adjust("1 seconds")
@@ -312,6 +307,6 @@ describe("Executor.promise", () => {
       const { toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(statuses(toolResults), ["a ok", "b ok"])
       open[1]?.()
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work"), call("b", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" }), ToolCall("work", {}, { id: "b" })])]))
   })
 })

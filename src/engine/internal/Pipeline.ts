@@ -118,9 +118,7 @@ export const bindAll = (
  */
 export const prepare = (call: Call, codec: "decode" | "check"): Effect.Effect<undefined | Outcome> => {
   const { compiled } = call.tool
-  if (typeof call.params !== "object" || call.params === null || Array.isArray(call.params)) {
-    if (codec === "decode") return Effect.succeed(invalid(call, compiled, "they are not one JSON object"))
-  }
+  if (codec === "decode" && !isObject(call.params)) return Effect.succeed(invalid(call, compiled, noObject))
   const decoded = compiled[codec](call.params)
   const exit = exitOf(decoded)
   if (exit !== undefined) return Exit.succeed(prepared(call, compiled, exit))
@@ -140,10 +138,25 @@ const prepared = (call: Call, compiled: CompiledTool, exit: Exit.Exit<unknown, {
     : fault(ToolFailure.handlerFailed(call.name, call.id, Cause.squash(exit.cause)))
 }
 
+/** The same for arguments that no call was made with. */
+export const decode = (tool: Tool.Any, params: unknown): Effect.Effect<unknown, ToolFailure.ToolFailure> => {
+  const compiled = compile(tool)
+  const refuse = (issue: string) =>
+    ToolFailure.invalidInput(tool.name, "", issue, compiled.expectedKeys(), receivedKeys(params))
+  return isObject(params)
+    ? Effect.mapError(compiled.decode(params), ({ message }) => refuse(message))
+    : Effect.fail(refuse(noObject))
+}
+
 const invalid = (call: Call, compiled: CompiledTool, issue: string): Outcome =>
   fault(ToolFailure.invalidInput(call.name, call.id, issue, compiled.expectedKeys(), receivedKeys(call.params)))
 
-const receivedKeys = (params: unknown): ReadonlyArray<string> =>
+const noObject = "they are not one JSON object"
+
+const isObject = (params: unknown): params is object =>
   typeof params === "object" && params !== null && !Array.isArray(params)
+
+const receivedKeys = (params: unknown): ReadonlyArray<string> =>
+  isObject(params)
     ? Object.keys(params).slice(0, 64).map((key) => ToolFailure.cut(key, 128))
     : []

@@ -27,13 +27,38 @@ export const BeyondScript = Schema.TaggedStruct("BeyondScript", {
   requests: Schema.Array(Schema.String)
 })
 
-const Reason = Schema.Union([TurnsLeft, BeyondScript])
+/**
+ * Exchanges of a recording that nobody asked for, each with its number and what it is.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const ExchangesLeft = Schema.TaggedStruct("ExchangesLeft", {
+  file: Schema.String,
+  exchanges: Schema.Int,
+  left: Schema.Array(Schema.Struct({ exchange: Schema.Int, is: Schema.String })),
+  requests: Schema.Array(Schema.String)
+})
+
+/**
+ * A request that the recording has no answer to: it is not the recorded one, or one too many. The first of them.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const RequestRefused = Schema.TaggedStruct("RequestRefused", {
+  file: Schema.String,
+  issue: Schema.String,
+  requests: Schema.Array(Schema.String)
+})
+
+const Reason = Schema.Union([TurnsLeft, BeyondScript, ExchangesLeft, RequestRefused])
 
 /** @category errors @since 0.1.0 */
 export type Reason = typeof Reason.Type
 
 /**
- * A script and what the model was asked do not fit.
+ * A script, or a recording, and what the model was asked do not fit.
  *
  * @category errors
  * @since 0.1.0
@@ -56,6 +81,12 @@ const messageOf = (reason: Reason): string => {
         `Take what is too much off the script, or look why the model was not asked again. ${asked}`
     case "BeyondScript":
       return `${beyondText(reason)} ${asked}`
+    case "ExchangesLeft":
+      return `${reason.left.length} of ${reason.exchanges} exchanges of ${reason.file} never played:\n` +
+        reason.left.slice(0, most).map(({ exchange, is }) => `  exchange ${exchange}: ${is}\n`).join("") +
+        `Look why the model was not asked again, or record the run anew. ${asked}`
+    case "RequestRefused":
+      return `${reason.issue} ${asked}`
   }
 }
 

@@ -124,7 +124,7 @@ export const itemsOf = (turn: StaticTurn): ReadonlyArray<Item> =>
 
 /** Whether an item is one of ours, and no string and no raw part. */
 export const isTagged = <A extends Item>(item: A): item is Extract<A, { readonly _tag: string }> =>
-  typeof item === "object" && "_tag" in item
+  typeof item === "object" && item !== null && "_tag" in item
 
 /** A text cut as its timing says. `whole` tells given pieces from a cut of `text`. */
 export const piecesOf = (where: string, text: string, { after, chunks = 1, every }: Timing): Pieces => ({
