@@ -78,7 +78,7 @@ const consume = async (): Promise<Outcome> => {
   const home = join(stage, "..", "consumer")
   Consumer.write(home, JSON.parse(readFileSync(join(stage, "package.json"), "utf8")))
   symlinkSync(stage, join(home, "node_modules", "effect-toolformer"), "dir")
-  for (const name of ["effect", "openai", "ioredis", "@types", "@effect", "@cfworker"]) {
+  for (const name of ["effect", "openai", "ioredis", "vitest", "@types", "@effect", "@cfworker"]) {
     const target = join(root, "node_modules", name)
     if (existsSync(target)) symlinkSync(target, join(home, "node_modules", name), "dir")
   }

@@ -36,12 +36,8 @@ export const emptyFolder = (name: string): string =>
 /** Packs the package into `folder` and gives the path of the tarball. Only the scripts are left out, which would build it twice. */
 export const pack = (folder: string): string => {
   const stage = join(folder, "stage")
-  run(root, process.execPath, join(root, "node_modules", "typescript", "bin", "tsc"), ...[
-    "-p",
-    "tsconfig.build.json",
-    "--outDir",
-    join(stage, "dist")
-  ])
+  const tsc = join(root, "node_modules", "typescript", "bin", "tsc")
+  run(root, process.execPath, tsc, "-p", "tsconfig.build.json", "--outDir", join(stage, "dist"))
   for (const name of ["src", "README.md", "LICENSE", "CHANGELOG.md"]) {
     cpSync(join(root, name), join(stage, name), { recursive: true })
   }

@@ -11,11 +11,13 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import { nearNames } from "../domain/ToolCall.ts"
+import { TestToolsError } from "./internal/TestToolsError.ts"
 import * as Behaviours from "./internal/toolBehaviour.ts"
-import { describeMismatch, Recorder } from "./internal/toolRecorder.ts"
+import { Recorder } from "./internal/toolRecorder.ts"
 import type { AnyScript, HandledCall as RecordedHandling } from "./internal/toolRecorder.ts"
+
+export { BeyondList, ListLeft, type Reason, TestToolsError, Unscripted } from "./internal/TestToolsError.ts"
 
 /**
  * What a handler does with one call: gives `A`, fails with `E`, needs `R`. Made by the constructors of this module; a value that
@@ -96,20 +98,6 @@ export type Script<Tools extends Record<string, Tool.Any>> = {
     | ScriptOf<Tools[Name]>
     | undefined
 }
-
-/**
- * The calls that were made and the script do not agree.
- *
- * **Shape** `reason`: `Beyond` (more calls than the tool's list has), `Unscripted` (a call of a tool that the script does not name),
- * `Unused` (a list is not used up). Where there are several the first of them in that order; `message` has one line for each.
- *
- * @category errors
- * @since 0.1.0
- */
-export class TestToolsError extends Schema.TaggedError<TestToolsError>()("TestToolsError", {
-  reason: Schema.Literals(["Beyond", "Unscripted", "Unused"]),
-  message: Schema.String
-}) {}
 
 /**
  * What the scripted handlers did, and the gates they wait at. Its values are those of the moment they are read.
@@ -198,10 +186,8 @@ const serviceOf = (recorder: Recorder): TestTools["Service"] => ({
   },
   open: (...names) => Effect.sync(() => names.forEach((name) => recorder.gate(name).openUnsafe())),
   assertComplete: Effect.suspend(() => {
-    const [first, ...others] = recorder.mismatches
-    if (first === undefined) return Effect.void
-    const message = [first, ...others].map(describeMismatch).join("\n")
-    return Effect.fail(new TestToolsError({ reason: first._tag, message }))
+    const [reason, ...others] = recorder.faults
+    return reason === undefined ? Effect.void : Effect.fail(new TestToolsError({ reason, others }))
   })
 })
 
@@ -221,7 +207,7 @@ const needsHandler = (tool: Tool.Any): boolean => !Tool.isProviderDefined(tool) 
 
 const unknownName = (name: string, names: ReadonlyArray<string>): never => {
   const [near] = nearNames(name, names)
-  const hint = near === undefined ? "" : `; did you mean ${JSON.stringify(near)}?`
+  const hint = near === undefined ? "." : `; did you mean ${JSON.stringify(near)}?`
   const tools = names.map((each) => JSON.stringify(each)).join(", ")
   return Behaviours.die(
     `TestTools.layer: the toolkit has no tool ${JSON.stringify(name)} to be scripted${hint} It has ${tools}`

@@ -4,7 +4,8 @@ import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, finish, says, scripted } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 
 const Write = ToolPolicy.tool({
   parameters: Schema.Struct({ n: Schema.Finite }),
@@ -25,10 +26,11 @@ describe("ToolPolicy.Deadline", () => {
   it.effect("counts from the seal while a call waits for a resource", () =>
     Effect.gen(function*() {
       const { layer, toolkit } = ToolPolicy.define({ write: Write })
-      const model = scripted(
-        calls(call("a", "write", { n: 1 }), call("b", "write", { n: 2 }), call("c", "write", { n: 3 })),
-        says("ok")
-      )
+      const model = scripted([
+        ToolCall("write", { n: 1 }, { id: "a" }),
+        ToolCall("write", { n: 2 }, { id: "b" }),
+        ToolCall("write", { n: 3 }, { id: "c" })
+      ], "ok")
       const fiber = yield* Effect.forkChild(Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), [layer, model]))
       yield* TestClock.adjust("2 seconds")
       const result = yield* Fiber.join(fiber)
@@ -39,7 +41,7 @@ describe("ToolPolicy.Deadline", () => {
   it.effect("counts from the seal while a call waits for the end of the turn", () =>
     Effect.gen(function*() {
       const { layer, toolkit } = ToolPolicy.define({ wipe: AtTheEnd })
-      const model = scripted([[...call("a", "wipe")], { after: "3 seconds", parts: finish() }], says("ok"))
+      const model = scripted([ToolCall("wipe", {}, { id: "a" }), TestModel.wait("3 seconds")], "ok")
       const fiber = yield* Effect.forkChild(Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), [layer, model]))
       yield* TestClock.adjust("3 seconds")
       assert.deepStrictEqual(statuses(yield* Fiber.join(fiber)), ["TimedOut"])

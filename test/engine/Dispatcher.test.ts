@@ -6,8 +6,8 @@ import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import { TestClock } from "effect/testing"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
-import type { Script } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
 
 const on = (keys: string): ReadonlyArray<ToolPolicy.Resource> =>
@@ -32,10 +32,10 @@ const setUp = () => {
   }
 }
 
-const touch = (id: string, on: string) => call(id, "touch", { id, on })
-const free = (id: string) => call(id, "free", { id })
-const capped = (id: string) => call(id, "capped", { id })
-const single = (id: string) => call(id, "single", { id })
+const touch = (id: string, on: string) => ToolCall("touch", { id, on }, { id })
+const free = (id: string) => ToolCall("free", { id }, { id })
+const capped = (id: string) => ToolCall("capped", { id }, { id })
+const single = (id: string) => ToolCall("single", { id }, { id })
 
 describe("ToolPolicy.Resources", () => {
   it.effect("runs writes of one key one after the other, in the order the model made them", () => {
@@ -53,7 +53,7 @@ describe("ToolPolicy.Resources", () => {
       yield* Fiber.join(fiber)
     }).pipe(Effect.provide([
       layer,
-      scripted(calls(touch("a", "w:x"), touch("b", "w:x"), touch("c", "w:x"), touch("other", "w:y")))
+      scripted([touch("a", "w:x"), touch("b", "w:x"), touch("c", "w:x"), touch("other", "w:y")])
     ]))
   })
 
@@ -73,13 +73,7 @@ describe("ToolPolicy.Resources", () => {
       yield* Fiber.join(fiber)
     }).pipe(Effect.provide([
       layer,
-      scripted(calls(
-        touch("r1", "r:x"),
-        touch("r2", "r:x"),
-        touch("w", "w:x"),
-        touch("r3", "r:x"),
-        touch("r4", "r:x")
-      ))
+      scripted([touch("r1", "r:x"), touch("r2", "r:x"), touch("w", "w:x"), touch("r3", "r:x"), touch("r4", "r:x")])
     ]))
   })
 
@@ -91,7 +85,7 @@ describe("ToolPolicy.Resources", () => {
       assert.deepStrictEqual(stage.ended, ["a", "b", "c"])
       assert.strictEqual(stage.peak, 1)
       assert.strictEqual(result.toolResults.length, 3)
-    }).pipe(Effect.provide([layer, scripted(calls(touch("a", "w:x,w:y"), touch("b", "w:y,w:x"), touch("c", "w:x")))]))
+    }).pipe(Effect.provide([layer, scripted([touch("a", "w:x,w:y"), touch("b", "w:y,w:x"), touch("c", "w:x")])]))
   })
 
   it.effect("keeps the order when reading the first call's parameters takes longer", () => {
@@ -119,7 +113,7 @@ describe("ToolPolicy.Resources", () => {
       assert.deepStrictEqual(stage.ended, ["a", "b"])
     }).pipe(Effect.provide([
       layer,
-      scripted(calls(call("a", "touch", { id: "a" }), call("b", "touch", { id: "b" })))
+      scripted([ToolCall("touch", { id: "a" }, { id: "a" }), ToolCall("touch", { id: "b" }, { id: "b" })])
     ]))
   })
 
@@ -134,7 +128,7 @@ describe("ToolPolicy.Resources", () => {
       assert.deepStrictEqual([...stage.running], ["c"])
       yield* stage.open("c")
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a Cancelled", "b Cancelled", "c ok"])
-    }).pipe(Effect.provide([layer, scripted(calls(touch("a", "w:x"), touch("b", "w:x"), touch("c", "w:x")))]))
+    }).pipe(Effect.provide([layer, scripted([touch("a", "w:x"), touch("b", "w:x"), touch("c", "w:x")])]))
   })
 
   it.effect("of a tool whose function throws is that call's failure", () => {
@@ -150,7 +144,7 @@ describe("ToolPolicy.Resources", () => {
       assert.deepStrictEqual(statuses(result.toolResults), ["a HandlerFailed", "b ok"])
     }).pipe(Effect.provide([
       layer,
-      scripted(calls(call("a", "touch", { path: null }), call("b", "touch", { path: "X" })))
+      scripted([ToolCall("touch", { path: null }, { id: "a" }), ToolCall("touch", { path: "X" }, { id: "b" })])
     ]))
   })
 })
@@ -160,7 +154,7 @@ describe("ToolPolicy.Concurrency", () => {
     const { layer, stage, toolkit } = setUp()
     const run = (...ids: ReadonlyArray<string>) =>
       Effect.forkChild(
-        Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted(calls(...ids.map(capped)))))
+        Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted(ids.map(capped))))
       )
     return Effect.gen(function*() {
       const first = yield* run("a1", "a2", "a3", "a4")
@@ -181,7 +175,7 @@ describe("ToolPolicy.Concurrency", () => {
 
   it.effect("holds no place of the run while it waits, and holds up nobody behind it", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = scripted(calls(single("a"), single("b"), free("c")))
+    const model = scripted([single("a"), single("b"), free("c")])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }))
       yield* settle
@@ -194,10 +188,10 @@ describe("ToolPolicy.Concurrency", () => {
 
   it.effect("gives a free permit to a run that has a place when the oldest waiter's run has none", () => {
     const { layer, stage, toolkit } = setUp()
-    const run = (...all: ReadonlyArray<ReturnType<typeof call>>) =>
+    const run = (...all: ReadonlyArray<ToolCall>) =>
       Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 1 }).pipe(
-          Effect.provide(scripted(calls(...all)))
+          Effect.provide(scripted(all))
         )
       )
     return Effect.gen(function*() {
@@ -229,19 +223,19 @@ describe("ToolPolicy.Concurrency", () => {
       assert.deepStrictEqual([...stage.running], ["c"])
       yield* stage.open("c")
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a ok", "b Cancelled", "c ok"])
-    }).pipe(Effect.provide([layer, scripted(calls(single("a"), single("b"), single("c")))]))
+    }).pipe(Effect.provide([layer, scripted([single("a"), single("b"), single("c")])]))
   })
 
   it.effect("lets hundreds of calls that end at once pass one permit without growing the stack", () => {
     const { layer, toolkit } = ToolPolicy.define({
       quick: ToolPolicy.tool({ annotations: { concurrency: 1 }, handler: () => Effect.void })
     })
-    const many = Array.from({ length: 5000 }, (_, i) => call(`c${i}`, "quick"))
+    const many = Array.from({ length: 5000 }, (_, i) => ToolCall("quick", {}, { id: `c${i}` }))
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.strictEqual(result.toolResults.filter(({ isFailure }) => !isFailure).length, 5000)
       assert.strictEqual((yield* Orchestrator.run({ prompt: "go", toolkit })).text, "done")
-    }).pipe(Effect.provide([layer, scripted(calls(...many), [], calls(...many))]))
+    }).pipe(Effect.provide([layer, scripted(many, TestModel.unfinished, many)]))
   })
 })
 
@@ -268,12 +262,12 @@ describe("abandoned handlers", () => {
       })
     }
   }
-  const deafCall = (id: string) => call(id, "deaf", { id })
+  const deafCall = (id: string) => ToolCall("deaf", { id }, { id })
   const second = "1250 millis"
 
   it.effect("keep the places of the run: when they hold all, what waits is Rejected", () => {
     const { layer, stage, toolkit } = deafTools()
-    const script: Script = calls(deafCall("a"), deafCall("b"), free("c"), free("d"))
+    const script: TestModel.Turn = [deafCall("a"), deafCall("b"), free("c"), free("d")]
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }))
       yield* TestClock.adjust(second)
@@ -293,12 +287,12 @@ describe("abandoned handlers", () => {
       const { toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(statuses(toolResults), ["a TimedOut", "c Rejected"])
       assert.deepStrictEqual(stage.started, ["a"])
-    }).pipe(Effect.provide([layer, scripted(calls(deafCall("a")), calls(free("c")))]))
+    }).pipe(Effect.provide([layer, scripted([deafCall("a")], [free("c")])]))
   })
 
   it.effect("leave the other places usable, and give theirs back when they really end", () => {
     const { deaf, layer, stage, toolkit } = deafTools()
-    const model = scripted(calls(deafCall("a"), deafCall("b"), free("c")), calls(free("d"), free("e")))
+    const model = scripted([deafCall("a"), deafCall("b"), free("c")], [free("d"), free("e")])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 3 }))
       yield* TestClock.adjust(second)
@@ -315,7 +309,7 @@ describe("abandoned handlers", () => {
   it.effect("reject what waits for its tool's cap in every run, and new calls, until they end", () => {
     const { deaf, layer, stage, toolkit } = deafTools({ concurrency: 1 })
     const run = (id: string) =>
-      Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted(calls(deafCall(id)))))
+      Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted([deafCall(id)])))
     return Effect.gen(function*() {
       const first = yield* Effect.forkChild(run("a"))
       const other = yield* Effect.forkChild(run("b"))
@@ -332,10 +326,9 @@ describe("abandoned handlers", () => {
 
   it.effect("reject what waits for their resource, in this turn and the next", () => {
     const { layer, stage, toolkit } = deafTools({ resources: () => [{ write: "x" }] })
-    const model = scripted(
-      calls(deafCall("a"), call("b", "touch", { id: "b" })),
-      calls(call("c", "touch", { id: "c" }))
-    )
+    const model = scripted([deafCall("a"), ToolCall("touch", { id: "b" }, { id: "b" })], [
+      ToolCall("touch", { id: "c" }, { id: "c" })
+    ])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* TestClock.adjust(second)
@@ -353,12 +346,12 @@ describe("abandoned handlers", () => {
     const { layer, stage, toolkit } = deafTools()
     return Effect.gen(function*() {
       const holder = yield* Effect.forkChild(
-        Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted(calls(single("h")))))
+        Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted([single("h")])))
       )
       yield* settle
       const fiber = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 1 }).pipe(
-          Effect.provide(scripted(calls(single("x"), deafCall("a"))))
+          Effect.provide(scripted([single("x"), deafCall("a")]))
         )
       )
       yield* TestClock.adjust(second)

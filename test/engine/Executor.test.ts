@@ -9,7 +9,8 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { settle, Stage, statuses } from "../stage.ts"
 
 const Odd = Schema.Struct({ _tag: Schema.tag("Odd"), of: Schema.Finite })
@@ -112,7 +113,7 @@ describe("Executor.call", () => {
       yield* TestClock.adjust("1 seconds")
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["o TimedOut"])
       assert.deepStrictEqual(stage.interrupted, ["a"])
-    }).pipe(Effect.provide([Layer.provide(outer.layer, inner.layer), scripted(calls(call("o", "outer")))]))
+    }).pipe(Effect.provide([Layer.provide(outer.layer, inner.layer), scripted([ToolCall("outer", {}, { id: "o" })])]))
   })
 })
 
@@ -209,7 +210,7 @@ describe("Executor.promise", () => {
       assert.deepStrictEqual(statuses(toolResults), ["a Cancelled", "b TimedOut"])
       assert.deepStrictEqual(reasons, [CancelReason.superseded("b"), CancelReason.timeout("attempt", 1000)])
       assert.deepStrictEqual(report.abandoned, [])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work"), call("b", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" }), ToolCall("work", {}, { id: "b" })])]))
   })
 
   it.effect("is told to stop also where its fiber cannot be interrupted", () => {
@@ -230,7 +231,7 @@ describe("Executor.promise", () => {
       const { report, toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(statuses(toolResults), ["a TimedOut"])
       assert.deepStrictEqual(report.abandoned, [])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 
   it.effect("aborts for CallerGone outside of any call", () => {
@@ -274,7 +275,7 @@ describe("Executor.promise", () => {
       { timeout: "1 seconds", grace: 0, concurrency: 1 }
     )
     const run = () =>
-      Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted(calls(call("a", "work")))))
+      Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted([ToolCall("work", {}, { id: "a" })])))
     return Effect.gen(function*() {
       const first = yield* Effect.forkChild(run())
       yield* TestClock.adjust("1 seconds")
@@ -312,6 +313,6 @@ describe("Executor.promise", () => {
       const { toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(statuses(toolResults), ["a ok", "b ok"])
       open[1]?.()
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work"), call("b", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" }), ToolCall("work", {}, { id: "b" })])]))
   })
 })

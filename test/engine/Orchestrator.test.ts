@@ -7,7 +7,8 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { aiError, call, calls, finish, recording, says, scripted, text } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, scripted } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
 const add = ToolPolicy.define({
@@ -24,7 +25,7 @@ const add = ToolPolicy.define({
   })
 })
 
-const two = calls(call("c1", "add", { a: 1, b: 2 }), call("c2", "half", { of: 3 }))
+const two = [ToolCall("add", { a: 1, b: 2 }, { id: "c1" }), ToolCall("half", { of: 3 }, { id: "c2" })]
 
 describe("Orchestrator.run", () => {
   it.effect("answers every call in call order and goes on until the model asks for no more", () =>
@@ -39,46 +40,46 @@ describe("Orchestrator.run", () => {
         result.steps.map(({ finishReason, step, toolCalls }) => [step, toolCalls.length, finishReason]),
         [[1, 2, "tool-calls"], [2, 0, "stop"]]
       )
-    }).pipe(Effect.provide([add.layer, scripted(two, says("It is 3."))])))
+    }).pipe(Effect.provide([add.layer, scripted(two, "It is 3.")])))
 
   it.effect("shows the model the results of one turn in the next, in call order, whatever order they end in", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
-    const model = recording(calls(call("a", "work", { id: "a" }), call("b", "work", { id: "b" })))
+    const model = scripted([ToolCall("work", { id: "a" }, { id: "a" }), ToolCall("work", { id: "b" }, { id: "b" })])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* settle
       yield* stage.open("b")
       yield* stage.open("a")
       const result = yield* Fiber.join(fiber)
-      const tool = model.requests[1]?.prompt.content.find(({ role }) => role === "tool")
+      const tool = (yield* TestModel.requests)[1]?.prompt.content.find(({ role }) => role === "tool")
       assert.deepStrictEqual(stage.ended, ["b", "a"])
       assert.deepStrictEqual(tool?.role === "tool" ? tool.content.map((part) => "id" in part && part.id) : [], [
         "a",
         "b"
       ])
       assert.deepStrictEqual(statuses(result.toolResults), ["a ok", "b ok"])
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("gives the whole history, ready for the next run", () => {
-    const model = recording(two, says("first"), says("second"))
+    const model = scripted(two, "first", "second")
     return Effect.gen(function*() {
       const first = yield* Orchestrator.run({ prompt: "sum", toolkit: add.toolkit })
       assert.deepStrictEqual(first.prompt.content.map(({ role }) => role), ["user", "assistant", "tool", "assistant"])
       const second = yield* Orchestrator.run({ prompt: Prompt.concat(first.prompt, "again"), toolkit: add.toolkit })
       assert.strictEqual(second.text, "second")
-      assert.strictEqual(model.requests[2]?.prompt.content.length, 5)
-    }).pipe(Effect.provide([add.layer, model.layer]))
+      assert.strictEqual((yield* TestModel.requests)[2]?.prompt.content.length, 5)
+    }).pipe(Effect.provide([add.layer, model]))
   })
 
   it.effect("starts a call the moment it is sealed, while the model still streams", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
     const model = scripted([
-      call("a", "work", { id: "a" }),
-      { wait: stage.gate("model").await },
-      [...call("b", "work", { id: "b" }), ...finish()]
+      ToolCall("work", { id: "a" }, { id: "a" }),
+      TestModel.wait(stage.gate("model").await),
+      ToolCall("work", { id: "b" }, { id: "b" })
     ])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
@@ -95,7 +96,7 @@ describe("Orchestrator.run", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
     const ids = ["a", "b", "c", "d", "e"]
-    const model = scripted(calls(...ids.map((id) => call(id, "work", { id }))))
+    const model = scripted(ids.map((id) => ToolCall("work", { id }, { id })))
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }))
       yield* settle
@@ -111,13 +112,13 @@ describe("Orchestrator.run", () => {
   })
 
   it.effect("offers only activeTools and answers a call of another as unknown", () => {
-    const model = recording(two)
+    const model = scripted(two)
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "sum", toolkit: add.toolkit, activeTools: ["half"] })
-      assert.deepStrictEqual(model.requests[0]?.tools, ["half"])
+      assert.deepStrictEqual((yield* TestModel.requests)[0]?.tools, ["half"])
       assert.deepStrictEqual(statuses(result.toolResults), ["c1 UnknownTool", "c2 Odd"])
       assert.deepStrictEqual(failureOf(result.toolResults, "c1")["available"], ["half"])
-    }).pipe(Effect.provide([add.layer, model.layer]))
+    }).pipe(Effect.provide([add.layer, model]))
   })
 
   it.effect.each(
@@ -129,33 +130,33 @@ describe("Orchestrator.run", () => {
       [undefined, "auto", "auto"]
     ] as const
   )("asks with toolChoice %j in the first turn as %j and later as %j", ([choice, first, later]) => {
-    const model = recording(two)
+    const model = scripted(two)
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "sum", toolkit: add.toolkit, toolChoice: choice })
-      assert.deepStrictEqual<unknown>(model.requests.map(({ toolChoice }) => toolChoice), [first, later])
-    }).pipe(Effect.provide([add.layer, model.layer]))
+      assert.deepStrictEqual<unknown>((yield* TestModel.requests).map(({ toolChoice }) => toolChoice), [first, later])
+    }).pipe(Effect.provide([add.layer, model]))
   })
 
   it.effect("stops after maxSteps turns with the calls of the last one answered", () => {
-    const model = recording(two, two, two)
+    const model = scripted(two, two, two)
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "sum", toolkit: add.toolkit, maxSteps: 2 })
-      assert.strictEqual(model.requests.length, 2)
+      assert.strictEqual((yield* TestModel.requests).length, 2)
       assert.strictEqual(result.steps.length, 2)
       assert.strictEqual(result.finishReason, "tool-calls")
       assert.strictEqual(result.toolResults.length, 4)
-    }).pipe(Effect.provide([add.layer, model.layer]))
+    }).pipe(Effect.provide([add.layer, model]))
   })
 
   it.effect("stops when a stop condition holds: isStepCount, hasToolCall, or one's own", () => {
-    const half = calls(call("h", "half", { of: 2 }))
-    const sum = calls(call("s", "add", { a: 1, b: 1 }))
+    const half = [ToolCall("half", { of: 2 }, { id: "h" })]
+    const sum = [ToolCall("add", { a: 1, b: 1 }, { id: "s" })]
     const turns = (stopWhen: Orchestrator.StopCondition | ReadonlyArray<Orchestrator.StopCondition>) => {
-      const model = recording(sum, half, sum, half)
+      const model = scripted(sum, half, sum, half)
       return Orchestrator.run({ prompt: "go", toolkit: add.toolkit, stopWhen }).pipe(
-        Effect.as(model.requests),
+        Effect.andThen(TestModel.requests),
         Effect.map((requests) => requests.length),
-        Effect.provide(model.layer)
+        Effect.provide(model)
       )
     }
     return Effect.gen(function*() {
@@ -176,18 +177,20 @@ describe("Orchestrator.run", () => {
       assert.deepStrictEqual(result.steps.map(({ usage }) => usage.inputTokens.total), [5, 7, undefined])
     }).pipe(Effect.provide([
       add.layer,
-      scripted(
-        [[...call("c1", "add", { a: 1, b: 1 }), ...finish("tool-calls", 5)]],
-        [[...call("c2", "half", { of: 2 }), ...finish("tool-calls", 7)]],
-        says("done")
-      )
+      scripted([
+        ToolCall("add", { a: 1, b: 1 }, { id: "c1" }),
+        TestModel.finish("tool-calls", { usage: { inputTokens: 5, outputTokens: 5 } })
+      ], [
+        ToolCall("half", { of: 2 }, { id: "c2" }),
+        TestModel.finish("tool-calls", { usage: { inputTokens: 7, outputTokens: 7 } })
+      ], "done")
     ])))
 
   it.effect("fails with the model's own AiError while no call was made", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Orchestrator.run({ prompt: "sum", toolkit: add.toolkit }))
       assert.strictEqual(error._tag, "AiError")
-    }).pipe(Effect.provide([add.layer, scripted([text("I"), { fail: aiError }])])))
+    }).pipe(Effect.provide([add.layer, scripted(["I", TestModel.fail(aiError)])])))
 
   it.effect("answers a call of a tool without a handler with that fault, and its siblings run", () => {
     const other = ToolPolicy.define({
@@ -209,9 +212,9 @@ describe("Orchestrator.stream", () => {
 
   it.effect("gives the same results as run", () =>
     Effect.gen(function*() {
-      const parts = yield* collect.pipe(Effect.provide(scripted(two, says("It is 3."))))
+      const parts = yield* collect.pipe(Effect.provide(scripted(two, "It is 3.")))
       const result = yield* Orchestrator.run({ prompt: "sum", toolkit: add.toolkit, runId: "r" }).pipe(
-        Effect.provide(scripted(two, says("It is 3.")))
+        Effect.provide(scripted(two, "It is 3."))
       )
       const last = parts.at(-1)
       assert.isTrue(last?.type === "run-finish")
@@ -252,12 +255,12 @@ describe("Orchestrator.stream", () => {
         parts.filter(({ type }) => /^(run|step)-/.test(type)).map(({ type }) => type),
         ["run-start", "step-start", "step-finish", "step-start", "step-finish", "run-finish"]
       )
-    }).pipe(Effect.provide([add.layer, scripted(two, says("It is 3."))])))
+    }).pipe(Effect.provide([add.layer, scripted(two, "It is 3.")])))
 
   it.effect("gives each result as it lands, in order of completion", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
-    const model = scripted(calls(call("a", "work", { id: "a" }), call("b", "work", { id: "b" })))
+    const model = scripted([ToolCall("work", { id: "a" }, { id: "a" }), ToolCall("work", { id: "b" }, { id: "b" })])
     return Effect.gen(function*() {
       const seen: Array<string> = []
       const fiber = yield* Effect.forkChild(
@@ -278,16 +281,14 @@ describe("Orchestrator.stream", () => {
   it.effect("reads the model only while fewer than 256 parts wait unread", () => {
     const stage = new Stage()
     let sent = 0
-    const deltas = Array.from({ length: 2000 }, () => ({
-      wait: Effect.sync(() => sent++)
-    }))
-    const chunks = deltas.flatMap((wait) => [wait, [{ type: "text-delta" as const, id: "t", delta: "x" }]])
-    const model = scripted([
-      { wait: stage.gate("model").await },
-      [{ type: "text-start", id: "t" }],
-      ...chunks,
-      [{ type: "text-end", id: "t" }, ...finish("stop")]
-    ])
+    const chunks = Array.from({ length: 2000 }, () => [
+      TestModel.wait(Effect.sync(() => sent++)),
+      { type: "text-delta", id: "t", delta: "x" } as const
+    ]).flat()
+    const model = scripted([TestModel.wait(stage.gate("model").await), { type: "text-start", id: "t" }, ...chunks, {
+      type: "text-end",
+      id: "t"
+    }, TestModel.finish("stop")])
     return Effect.gen(function*() {
       let read = 0
       const fiber = yield* Effect.forkChild(Stream.runForEach(
@@ -339,13 +340,13 @@ describe("Orchestrator.stream", () => {
       yield* Fiber.join(fiber)
       assert.strictEqual(final, -1)
       assert.deepStrictEqual(progress, numbers.slice(-64))
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "count")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("count", {}, { id: "a" })])]))
   })
 
   it.effect("stops the run's calls for CallerGone when the reader leaves", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
-    const model = scripted(calls(call("a", "work", { id: "a" })))
+    const model = scripted([ToolCall("work", { id: "a" }, { id: "a" })])
     return Effect.gen(function*() {
       yield* Orchestrator.stream({ prompt: "go", toolkit }).pipe(
         Stream.takeUntil(({ type }) => type === "tool-started"),
@@ -376,7 +377,7 @@ describe("Orchestrator options", () => {
     ["completion", { completion: null }]
   ]
   it.effect.each(bad)("refuses %s in %j and starts nothing", ([option, given]) => {
-    const model = recording(two)
+    const model = scripted(two)
     return Effect.gen(function*() {
       const error = yield* Effect.flip(Orchestrator.run({ ...options, ...given }))
       assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "InvalidOptions")
@@ -384,10 +385,10 @@ describe("Orchestrator options", () => {
       assert.strictEqual(error.reason.option, option)
       assert.include(error.message, option)
       assert.isFalse(error.isRetryable)
-      assert.strictEqual(model.requests.length, 0)
+      assert.strictEqual((yield* TestModel.requests).length, 0)
       const streamed = yield* Effect.flip(Stream.runDrain(Orchestrator.stream({ ...options, ...given })))
       assert.strictEqual(streamed._tag, "OrchestratorError")
-    }).pipe(Effect.provide([add.layer, model.layer]))
+    }).pipe(Effect.provide([add.layer, model]))
   })
 
   it.effect("refuses a tool whose annotations make no sense", () => {
@@ -404,7 +405,7 @@ describe("Orchestrator options", () => {
   it.effect("refuses a runId that is live and takes it again when its run has ended", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
-    const model = scripted(calls(call("a", "work", { id: "a" })))
+    const model = scripted([ToolCall("work", { id: "a" }, { id: "a" })])
     return Effect.gen(function*() {
       const run = Orchestrator.run({ prompt: "go", toolkit, runId: "same" })
       const first = yield* Effect.forkChild(run)
@@ -425,7 +426,7 @@ describe("Orchestrator options", () => {
     }).pipe(Effect.provide([add.layer, scripted()])))
 
   it.effect("reads defaults from the environment, keeps the rest, and lets a run's own options win", () => {
-    const model = recording(two, two, two, two)
+    const model = scripted(two, two, two, two)
     const environment = ConfigProvider.layer(ConfigProvider.fromUnknown({
       TOOLFORMER_MAX_STEPS: "2",
       TOOLFORMER_TOOL_CALL_CONCURRENCY: "7",
@@ -437,7 +438,7 @@ describe("Orchestrator options", () => {
       assert.strictEqual(config.maxToolCalls, 10_000)
       assert.strictEqual((yield* Orchestrator.run(options)).steps.length, 2)
       assert.strictEqual((yield* Orchestrator.run({ ...options, maxSteps: 1 })).steps.length, 1)
-    }).pipe(Effect.provide([add.layer, model.layer, Orchestrator.layerConfig.pipe(Layer.provide(environment))]))
+    }).pipe(Effect.provide([add.layer, model, Orchestrator.layerConfig.pipe(Layer.provide(environment))]))
   })
 
   it.effect("fails to build layerConfig on a value that is no number", () =>

@@ -4,7 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, recording, says } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { results, Stage, statuses } from "../stage.ts"
 
 const Id = Schema.Struct({ id: Schema.String })
@@ -29,7 +30,7 @@ const setUp = () => {
   }
 }
 
-const make = (name: string, id = name) => call(id, name, { id })
+const make = (name: string, id = name) => ToolCall(name, { id }, { id })
 
 const answer = (...answers: ReadonlyArray<readonly [approvalId: string, approved: boolean, reason?: string]>) =>
   Prompt.fromMessages([Prompt.toolMessage({
@@ -41,7 +42,7 @@ const answer = (...answers: ReadonlyArray<readonly [approvalId: string, approved
 describe("approvals", () => {
   it.effect("end the run before the next turn; calls that need none have run", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = recording(calls(make("ask"), make("free")))
+    const model = scripted([make("ask"), make("free")])
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(stage.started, ["free"])
@@ -49,11 +50,11 @@ describe("approvals", () => {
       assert.deepStrictEqual(result.pendingApprovals, [
         { approvalId: "approval_ask", callId: "ask", name: "ask", params: { id: "ask" } }
       ])
-      assert.strictEqual(model.requests.length, 1)
+      assert.strictEqual((yield* TestModel.requests).length, 1)
       const { calls: reported, criticalPath } = result.report
       assert.deepInclude(reported[0], { callId: "ask", status: "pending", queuedMillis: 0, runMillis: 0 })
       assert.deepStrictEqual(criticalPath.flatMap((part) => "callId" in part ? [part.callId] : []), ["free", "free"])
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("send one request part for the call, and neither tool-started nor a result", () => {
@@ -70,12 +71,12 @@ describe("approvals", () => {
       assert.deepStrictEqual(about, ["tool-approval-request ask"])
       const last = parts.at(-1)
       assert.strictEqual(last?.type === "run-finish" ? last.pendingApprovals.length : 0, 1)
-    }).pipe(Effect.provide([layer, recording(calls(make("ask"))).layer]))
+    }).pipe(Effect.provide([layer, scripted([make("ask")])]))
   })
 
   it.effect("across two runs: the approved runs once, the denied never, and the model sees both", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = recording(calls(make("ask", "yes"), make("ask", "no"), make("free")), says("thanks"))
+    const model = scripted([make("ask", "yes"), make("ask", "no"), make("free")], "thanks")
     return Effect.gen(function*() {
       const first = yield* Orchestrator.run({ prompt: "go", toolkit })
       const prompt = Prompt.concat(
@@ -92,7 +93,7 @@ describe("approvals", () => {
       assert.strictEqual(queued?.type === "tool-queued" ? queued.step : undefined, 0)
       const finish = parts.at(-1)
       assert.strictEqual(finish?.type === "run-finish" ? finish.text : "", "thanks")
-      const seen = model.requests[1]!.prompt.content.filter(({ role }) => role === "tool")
+      const seen = (yield* TestModel.requests)[1]!.prompt.content.filter(({ role }) => role === "tool")
       const ids = seen.flatMap(({ content }) =>
         typeof content === "string" ? [] : content.map((part) => "id" in part ? part.id : "")
       )
@@ -101,12 +102,12 @@ describe("approvals", () => {
       if (finish?.type !== "run-finish") return
       yield* Orchestrator.run({ prompt: Prompt.concat(finish.prompt, "again"), toolkit })
       assert.deepStrictEqual(stage.started, ["free", "yes"])
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("that nobody has answered stop before the model is asked; the answered ones have run", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = recording(calls(make("ask", "a"), make("ask", "b")))
+    const model = scripted([make("ask", "a"), make("ask", "b")])
     return Effect.gen(function*() {
       const first = yield* Orchestrator.run({ prompt: "go", toolkit })
       const second = yield* Orchestrator.run({
@@ -114,7 +115,7 @@ describe("approvals", () => {
         toolkit
       })
       assert.deepStrictEqual(stage.started, ["a"])
-      assert.strictEqual(model.requests.length, 1)
+      assert.strictEqual((yield* TestModel.requests).length, 1)
       assert.deepStrictEqual(second.pendingApprovals.map(({ callId }) => callId), ["b"])
       assert.deepStrictEqual(statuses(second.toolResults), ["a ok"])
       const third = yield* Orchestrator.run({
@@ -123,20 +124,20 @@ describe("approvals", () => {
       })
       assert.deepStrictEqual(stage.started, ["a", "b"])
       assert.strictEqual(third.text, "done")
-      assert.strictEqual(model.requests.length, 2)
-    }).pipe(Effect.provide([layer, model.layer]))
+      assert.strictEqual((yield* TestModel.requests).length, 2)
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("of a tool that is not offered any more are answered UnknownTool", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = recording(calls(make("ask")))
+    const model = scripted([make("ask")])
     return Effect.gen(function*() {
       const first = yield* Orchestrator.run({ prompt: "go", toolkit })
       const prompt = Prompt.concat(first.prompt, answer(["approval_ask", true]))
       const result = yield* Orchestrator.run({ prompt, toolkit, activeTools: ["free"] })
       assert.deepStrictEqual(statuses(result.toolResults), ["ask UnknownTool"])
       assert.deepStrictEqual(stage.started, [])
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect.each(["some", "effectful"])("are asked for as the parameters say: %s", (name) => {
@@ -145,7 +146,7 @@ describe("approvals", () => {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(stage.started, ["small"])
       assert.deepStrictEqual(result.pendingApprovals.map(({ callId }) => callId), ["big"])
-    }).pipe(Effect.provide([layer, recording(calls(make(name, "big"), make(name, "small"))).layer]))
+    }).pipe(Effect.provide([layer, scripted([make(name, "big"), make(name, "small")])]))
   })
 
   it.effect.each(["throwing", "dying"])("that cannot be decided (%s) fail that call, which never runs", (name) => {
@@ -155,7 +156,7 @@ describe("approvals", () => {
       assert.deepStrictEqual(stage.started, ["free"])
       assert.deepStrictEqual(statuses(result.toolResults), [`${name} HandlerFailed`, "free ok"])
       assert.deepStrictEqual(result.pendingApprovals, [])
-    }).pipe(Effect.provide([layer, recording(calls(make(name), make("free"))).layer]))
+    }).pipe(Effect.provide([layer, scripted([make(name), make("free")])]))
   })
 
   it.effect("are not asked for arguments that do not fit", () => {
@@ -164,6 +165,6 @@ describe("approvals", () => {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(statuses(result.toolResults), ["a InvalidInput"])
       assert.deepStrictEqual(result.pendingApprovals, [])
-    }).pipe(Effect.provide([layer, recording(calls(call("a", "ask", { id: 7 }))).layer]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("ask", { id: 7 }, { id: "a" })])]))
   })
 })

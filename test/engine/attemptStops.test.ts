@@ -9,7 +9,8 @@ import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { Retry } from "../../src/policy/Retry.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { results, settle, Stage, statuses } from "../stage.ts"
 
 /** Tries everything again at once, and says so without a step in between. */
@@ -36,7 +37,7 @@ const observe = (cleanUp: Effect.Effect<void>, stop: (runId: string) => Effect.E
     const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit, runId: "stops" }).pipe(
       Stream.runForEach((part) => Effect.sync(() => void parts.push(part as AnyPart))),
       Effect.exit,
-      Effect.provide([layer, eager, scripted(calls(call("a", "work")))]),
+      Effect.provide([layer, eager, scripted([ToolCall("work", {}, { id: "a" })])]),
       Effect.forkChild
     )
     yield* TestClock.adjust(10)
@@ -103,7 +104,7 @@ describe("a call whose caller is stopped", () => {
       yield* stage.open("first", "late")
       yield* Fiber.join(holder)
       assert.deepStrictEqual(stage.started, ["first"])
-    }).pipe(Effect.provide([Layer.provideMerge(layer, inner.layer), scripted(calls(call("a", "outer")))]))
+    }).pipe(Effect.provide([Layer.provideMerge(layer, inner.layer), scripted([ToolCall("outer", {}, { id: "a" })])]))
   })
 })
 
@@ -119,7 +120,7 @@ describe("a call that waits for a resource", () => {
       })
     })
     return Effect.gen(function*() {
-      const both = calls(call("a", "work", { id: "a" }), call("b", "work", { id: "b" }))
+      const both = [ToolCall("work", { id: "a" }, { id: "a" }), ToolCall("work", { id: "b" }, { id: "b" })]
       const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit, timeout: { total: 100 } }).pipe(
         Stream.runForEach(() => Effect.void),
         Effect.exit,

@@ -12,8 +12,9 @@ import { TestClock } from "effect/testing"
 import * as Tracer from "effect/Tracer"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
 import type { Retry } from "../../src/index.ts"
+import { ToolCall } from "../../src/testing/index.ts"
 import { HandLimiter, lease, limiterOf } from "../limiter.ts"
-import { call, calls, scripted } from "../model.ts"
+import { scripted } from "../model.ts"
 import { failureOf, results, settle, statuses } from "../stage.ts"
 import { ScriptedRetry } from "./scriptedRetry.ts"
 
@@ -45,7 +46,7 @@ const acting = (
 
 type Acting = ReturnType<typeof acting>
 
-const oneCall = () => scripted(calls(call("a", "work", { id: "a" })))
+const oneCall = () => scripted([ToolCall("work", { id: "a" }, { id: "a" })])
 
 /** A run of one call, all its parts collected. */
 const streamed = ({ layer, toolkit }: Acting, extra: Layer.Layer<never> | Layer.Layer<Retry.Retry> = Layer.empty) =>
@@ -273,7 +274,7 @@ describe("attempts of a call", () => {
       const run = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit: tools.toolkit }).pipe(Effect.provide([
           tools.layer,
-          scripted(calls(call("a", "keeper", { id: "a" }), call("b", "keeper", { id: "b" }))),
+          scripted([ToolCall("keeper", { id: "a" }, { id: "a" }), ToolCall("keeper", { id: "b" }, { id: "b" })]),
           new ScriptedRetry([100]).layer
         ]))
       )
@@ -360,7 +361,7 @@ describe("what is told of attempts", () => {
     }).pipe(Effect.provide([
       layer,
       new ScriptedRetry([10]).layer,
-      scripted(calls(call("a", "work"), call("b", "work")))
+      scripted([ToolCall("work", {}, { id: "a" }), ToolCall("work", {}, { id: "b" })])
     ]))
   })
 })
@@ -403,7 +404,7 @@ describe("a stop", () => {
       work.layer,
       other.layer,
       new ScriptedRetry([60_000, 60_000]).layer,
-      scripted(calls(call("a", "work", { id: "a" }), call("b", "other")))
+      scripted([ToolCall("work", { id: "a" }, { id: "a" }), ToolCall("other", {}, { id: "b" })])
     ]))
   })
 

@@ -9,8 +9,9 @@ import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import { Breaker, Executor, Limiter, Orchestrator, Retry, ToolFailure, ToolPolicy } from "../../src/index.ts"
+import { ToolCall } from "../../src/testing/index.ts"
 import { HandLimiter, limiterOf } from "../limiter.ts"
-import { call, calls, scripted } from "../model.ts"
+import { scripted } from "../model.ts"
 import { settle, statuses } from "../stage.ts"
 
 const Failure = Schema.Struct({ status: Schema.Finite })
@@ -176,7 +177,7 @@ describe("a call through a circuit breaker", () => {
       yield* work.one("down")
       const toolkit = { ...work.toolkit, tools: { ...work.toolkit.tools, ...other.toolkit.tools } } as never
       const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(
-        Effect.provide(scripted(calls(call("a", "work", { act: "fine" }), call("b", "other"))))
+        Effect.provide(scripted([ToolCall("work", { act: "fine" }, { id: "a" }), ToolCall("other", {}, { id: "b" })]))
       )
       assert.deepStrictEqual(statuses(toolResults), ["a Rejected", "b ok"])
     }).pipe(Effect.provide([work.layer, other.layer, twice])) as Effect.Effect<void, unknown>

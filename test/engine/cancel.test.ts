@@ -4,7 +4,8 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
 const setUp = () => {
@@ -19,7 +20,7 @@ const setUp = () => {
   }
 }
 
-const work = (id: string, name = "work") => call(id, name, { id })
+const work = (id: string, name = "work") => ToolCall(name, { id }, { id })
 const why = CancelReason.branchCancelled("not needed")
 
 describe("Orchestrator.cancel", () => {
@@ -42,7 +43,7 @@ describe("Orchestrator.cancel", () => {
       })
       assert.include(String(failureOf(result.toolResults, "a")["message"]), "cancelled: not needed")
       assert.strictEqual(result.text, "done")
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"), work("b")))]))
+    }).pipe(Effect.provide([layer, scripted([work("a"), work("b")])]))
   })
 
   it.effect("answers a waiting call at once, which then never starts", () => {
@@ -58,12 +59,12 @@ describe("Orchestrator.cancel", () => {
       assert.deepStrictEqual(stage.started, ["a", "c"])
       assert.deepStrictEqual(statuses(toolResults), ["a ok", "b Cancelled", "c ok"])
       assert.strictEqual(failureOf(toolResults, "b")["executionStarted"], false)
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"), work("b"), work("c")))]))
+    }).pipe(Effect.provide([layer, scripted([work("a"), work("b"), work("c")])]))
   })
 
   it.effect("stops the calls of a group, across tools", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = scripted(calls(work("a"), work("b", "web"), work("c", "files")))
+    const model = scripted([work("a"), work("b", "web"), work("c", "files")])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
       yield* settle
@@ -93,7 +94,7 @@ describe("Orchestrator.cancel", () => {
       assert.deepStrictEqual(stage.started, ["a", "b"])
       assert.deepStrictEqual([...statuses(results(parts))].sort(), ["a Cancelled", "b Cancelled", "c Cancelled"])
       assert.strictEqual(yield* Orchestrator.cancel({ runId: "r" }, why), 0)
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"), work("b"), work("c")))]))
+    }).pipe(Effect.provide([layer, scripted([work("a"), work("b"), work("c")])]))
   })
 
   it.effect("ends the whole run without handing a stopped call's permit, place or resource to a sibling", () => {
@@ -102,7 +103,7 @@ describe("Orchestrator.cancel", () => {
       capped: stage.tool({ concurrency: 1 }),
       touch: stage.tool({ resources: () => [{ write: "x" }] })
     })
-    const model = scripted(calls(work("a", "capped"), work("b", "capped"), work("c", "touch"), work("d", "touch")))
+    const model = scripted([work("a", "capped"), work("b", "capped"), work("c", "touch"), work("d", "touch")])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit, runId: "r" })))
       yield* settle
@@ -122,7 +123,7 @@ describe("Orchestrator.cancel", () => {
       assert.strictEqual(yield* Orchestrator.cancel({ runId: "r", callId: "a", group: "search" }), 0)
       yield* stage.open("a")
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a ok"])
-    }).pipe(Effect.provide([layer, scripted(calls(work("a")))]))
+    }).pipe(Effect.provide([layer, scripted([work("a")])]))
   })
 
   it.effect("tells the handler its reason through the cause of its interruption", () => {
@@ -143,7 +144,7 @@ describe("Orchestrator.cancel", () => {
       yield* Orchestrator.cancel({ runId: "r", callId: "a" }, CancelReason.superseded("b"))
       yield* Fiber.join(fiber)
       assert.deepStrictEqual(seen, [CancelReason.superseded("b")])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 
   it.effect("by a handler of its own call, in its first step, ends that call", () => {
@@ -156,7 +157,7 @@ describe("Orchestrator.cancel", () => {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit, runId: "r" })
       assert.deepStrictEqual(statuses(result.toolResults), ["a Cancelled"])
       assert.deepStrictEqual(result.report.abandoned, [])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 
   it.effect("says so in the stream: tool-cancelled, then the result", () => {
@@ -177,6 +178,6 @@ describe("Orchestrator.cancel", () => {
           : []
       )
       assert.deepStrictEqual(life, ["b cancelled false", "b result", "a cancelled true", "a result"])
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"), work("b")))]))
+    }).pipe(Effect.provide([layer, scripted([work("a"), work("b")])]))
   })
 })

@@ -7,7 +7,8 @@ import * as SchemaGetter from "effect/SchemaGetter"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, finish, scripted } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
 
 const setUp = (annotations: ToolPolicy.Annotations<{ readonly id: string }> = {}) => {
@@ -15,7 +16,7 @@ const setUp = (annotations: ToolPolicy.Annotations<{ readonly id: string }> = {}
   return { stage, ...ToolPolicy.define({ work: stage.tool(annotations), other: stage.tool() }) }
 }
 
-const work = (id: string) => call(id, "work", { id })
+const work = (id: string) => ToolCall("work", { id }, { id })
 
 describe("ToolPolicy.Timeout", () => {
   it.effect("counts from the handler's start, not from the seal, and answers TimedOut", () => {
@@ -31,12 +32,12 @@ describe("ToolPolicy.Timeout", () => {
       assert.deepStrictEqual(statuses(result.toolResults), ["a ok", "b TimedOut"])
       const failure = failureOf(result.toolResults, "b")
       assert.deepInclude(failure, { clock: "attempt", afterMillis: 2000, executionStarted: true, isRetryable: true })
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"), work("b")))]))
+    }).pipe(Effect.provide([layer, scripted([work("a"), work("b")])]))
   })
 
   it.effect("wins over the run's timeout.tool, which holds for tools without one", () => {
     const { layer, toolkit } = setUp({ timeout: "2 seconds" })
-    const model = scripted(calls(work("a"), call("b", "other", { id: "b" })))
+    const model = scripted([work("a"), ToolCall("other", { id: "b" }, { id: "b" })])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, timeout: { tool: "5 seconds" } })
@@ -67,12 +68,12 @@ describe("ToolPolicy.Timeout", () => {
       yield* Fiber.interrupt(fiber)
       assert.isDefined(exit)
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a TimedOut"])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 
   it.effect("leaves no timer behind when its call ends in time", () => {
     const { layer, stage, toolkit } = setUp({ timeout: "2 seconds" })
-    const model = scripted(calls(work("a")), calls(work("b")))
+    const model = scripted([work("a")], [work("b")])
     return Effect.gen(function*() {
       yield* stage.open("a")
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
@@ -88,7 +89,7 @@ describe("ToolPolicy.Timeout", () => {
 describe("ToolPolicy.Deadline", () => {
   it.effect("counts from the seal, waiting included: a call that never started is answered", () => {
     const { layer, stage, toolkit } = setUp({ deadline: "2 seconds" })
-    const model = scripted(calls(call("a", "other", { id: "a" }), work("b")))
+    const model = scripted([ToolCall("other", { id: "a" }, { id: "a" }), work("b")])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 1 }))
       yield* TestClock.adjust("2 seconds")
@@ -109,12 +110,12 @@ describe("ToolPolicy.Deadline", () => {
       const result = yield* Fiber.join(fiber)
       assert.deepInclude(failureOf(result.toolResults, "a"), { clock: "deadline", executionStarted: true })
       assert.deepStrictEqual(stage.interrupted, ["a"])
-    }).pipe(Effect.provide([layer, scripted(calls(work("a")))]))
+    }).pipe(Effect.provide([layer, scripted([work("a")])]))
   })
 
   it.effect("counts the time a call is held back for the end of the turn", () => {
     const { layer, stage, toolkit } = setUp({ deadline: "2 seconds", eager: "after-finish" })
-    const model = scripted([work("a"), { after: "5 seconds", parts: finish() }])
+    const model = scripted([work("a"), TestModel.wait("5 seconds")])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* TestClock.adjust("5 seconds")
@@ -128,7 +129,12 @@ describe("ToolPolicy.Deadline", () => {
 describe("timeout.model", () => {
   it.effect("fails a turn that takes too long; read-only calls are interrupted, the others finish first", () => {
     const { layer, stage, toolkit } = setUp({ readonly: true })
-    const model = scripted([[...work("a"), ...call("b", "other", { id: "b" })], { wait: Effect.never }])
+    const model = scripted([
+      work("a"),
+      ToolCall("other", { id: "b" }, { id: "b" }),
+      TestModel.wait(Effect.never),
+      TestModel.unfinished
+    ])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(
         Effect.flip(Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "3 seconds" } }))
@@ -149,7 +155,7 @@ describe("timeout.model", () => {
 
   it.effect("counts each turn by itself and no time of a tool", () => {
     const { layer, toolkit } = setUp({ timeout: "1 minute" })
-    const turn = (id: string) => [{ after: "2 seconds", parts: [...work(id), ...finish()] }] as const
+    const turn = (id: string) => [TestModel.wait("2 seconds"), work(id)] as const
     const model = scripted(turn("a"), turn("b"))
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(
@@ -165,10 +171,10 @@ describe("timeout.model", () => {
   it.effect("does not count the time in which nobody read the stream", () => {
     const { layer, stage, toolkit } = setUp()
     const many = Array.from({ length: 300 }, () => ({ type: "text-delta" as const, id: "t", delta: "x" }))
-    const model = scripted([
-      [{ type: "text-start", id: "t" }, ...many],
-      { after: "1 seconds", parts: [{ type: "text-end", id: "t" }, ...finish("stop")] }
-    ])
+    const model = scripted([{ type: "text-start", id: "t" }, ...many, TestModel.wait("1 seconds"), {
+      type: "text-end",
+      id: "t"
+    }, TestModel.finish("stop")])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Stream.runForEach(
         Orchestrator.stream({ prompt: "go", toolkit, timeout: { model: "2 seconds" } }),
@@ -200,7 +206,7 @@ describe("timeout.total", () => {
       if (error._tag !== "OrchestratorError") return
       const tool = error.prompt.content.find(({ role }) => role === "tool")
       assert.deepStrictEqual(statuses(tool?.content as never), ["a TimedOut", "b TimedOut"])
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"), work("b")))]))
+    }).pipe(Effect.provide([layer, scripted([work("a"), work("b")])]))
   })
 
   it.effect("ends a run whose model does not answer", () => {
@@ -211,7 +217,7 @@ describe("timeout.total", () => {
       )
       yield* TestClock.adjust("10 seconds")
       assert.include((yield* Fiber.join(fiber)).message, "timeout.total")
-    }).pipe(Effect.provide([layer, scripted([{ wait: Effect.never }])]))
+    }).pipe(Effect.provide([layer, scripted([TestModel.wait(Effect.never), TestModel.unfinished])]))
   })
 })
 
@@ -231,7 +237,7 @@ describe("ToolPolicy.Grace", () => {
       const { report, toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(statuses(toolResults), ["a TimedOut"])
       assert.deepStrictEqual(report.abandoned, [])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 
   it.effect("of zero answers at once and does not wait for the handler", () => {
@@ -248,7 +254,7 @@ describe("ToolPolicy.Grace", () => {
       assert.deepStrictEqual(report.abandoned, [
         { callId: "a", name: "work", reason: CancelReason.timeout("attempt", 1000) }
       ])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 })
 
@@ -271,7 +277,9 @@ describe("interruption of the run", () => {
         })
       })
       const fiber = yield* Effect.forkChild(
-        Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+        Orchestrator.run({ prompt: "go", toolkit }).pipe(
+          Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])])
+        )
       )
       yield* settle
       const interruption = yield* Effect.forkChild(Fiber.interrupt(fiber))

@@ -8,8 +8,8 @@ import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Branch, CancelReason, Executor, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
-import { aiError, call, calls, finish, opened, says, scripted } from "../model.ts"
-import type { Script } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, scripted } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
 const Scored = Schema.Struct({ id: Schema.String, points: Schema.Finite, note: Schema.String })
@@ -31,7 +31,7 @@ const searches = (stage: Stage, annotations: ToolPolicy.Annotations<never> = {})
   return ToolPolicy.define({ web: search(), docs: search(), code: search(), other: stage.tool() })
 }
 
-const search = (id: string, points = 1, name = "web") => call(id, name, { id, points })
+const search = (id: string, points = 1, name = "web") => ToolCall(name, { id, points }, { id })
 
 interface Live {
   readonly runId: string
@@ -42,7 +42,7 @@ interface Live {
 
 const start = (
   stage: Stage,
-  script: Script,
+  script: TestModel.Turn,
   completion: Branch.Completions<"web" | "docs" | "code" | "other">,
   options: { readonly toolCallConcurrency?: number; readonly annotations?: ToolPolicy.Annotations<never> } = {}
 ): Effect.Effect<Live> =>
@@ -58,7 +58,7 @@ const start = (
       ...(options.toolCallConcurrency === undefined ? {} : { toolCallConcurrency: options.toolCallConcurrency })
     }).pipe(
       Stream.runForEach((part) => Effect.sync(() => void parts.push(part as AnyPart))),
-      Effect.provide([layer, scripted(script, says("done"))]),
+      Effect.provide([layer, scripted(script, "done")]),
       Effect.forkChild
     )
     yield* settle
@@ -88,7 +88,7 @@ describe("completion", () => {
   it.effect("first: the winner ends the others at once, and the run goes on", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const live = yield* start(stage, calls(search("a"), search("b", 1, "docs"), search("c", 1, "code")), {
+      const live = yield* start(stage, [search("a"), search("b", 1, "docs"), search("c", 1, "code")], {
         searches: Branch.first(1)
       })
       yield* stage.open("b")
@@ -113,7 +113,12 @@ describe("completion", () => {
       const stage = new Stage()
       const live = yield* start(
         stage,
-        calls(search("a"), call("x", "other", { id: "x" }), search("b"), call("y", "other", { id: "y" })),
+        [
+          search("a"),
+          ToolCall("other", { id: "x" }, { id: "x" }),
+          search("b"),
+          ToolCall("other", { id: "y" }, { id: "y" })
+        ],
         { searches: Branch.first(1) }
       )
       yield* stage.open("b", "y")
@@ -129,7 +134,7 @@ describe("completion", () => {
   it.effect("counts failures, refusals and what is cancelled as failed branches", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const script = calls(search("a", -1), call("b", "web", { id: 1 }), search("c"), search("d"))
+      const script = [search("a", -1), ToolCall("web", { id: 1 }, { id: "b" }), search("c"), search("d")]
       const live = yield* start(stage, script, { searches: Branch.quorum(2) })
       yield* Orchestrator.cancel({ runId: live.runId, callId: "c" })
       // Two failed, one was cancelled: two can no longer succeed.
@@ -151,7 +156,7 @@ describe("completion", () => {
   it.effect("never starts a queued loser", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const live = yield* start(stage, calls(search("a"), search("b"), search("c")), { searches: Branch.first(1) }, {
+      const live = yield* start(stage, [search("a"), search("b"), search("c")], { searches: Branch.first(1) }, {
         toolCallConcurrency: 1
       })
       yield* stage.open("a")
@@ -166,7 +171,7 @@ describe("completion", () => {
   it.effect("answers a call that comes when its group is decided, without starting it", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const script: Script = [search("a"), { wait: stage.gate("go on").await }, search("b"), finish()]
+      const script: TestModel.Turn = [search("a"), TestModel.wait(stage.gate("go on").await), search("b")]
       const live = yield* start(stage, script, { searches: Branch.first(1) })
       yield* stage.open("a")
       yield* stage.open("go on")
@@ -178,7 +183,7 @@ describe("completion", () => {
   it.effect("best: holds results back until they are known to be kept or beaten", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const live = yield* start(stage, calls(search("a", 5), search("b", 3), search("c", 9), search("d", -1)), {
+      const live = yield* start(stage, [search("a", 5), search("b", 3), search("c", 9), search("d", -1)], {
         searches: Branch.best<typeof Scored.Type>({ score: "points" })
       })
       yield* stage.open("a")
@@ -201,7 +206,7 @@ describe("completion", () => {
   it.effect("best: enough ends the race at once", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const live = yield* start(stage, calls(search("a", 5), search("b", 9), search("c", 9)), {
+      const live = yield* start(stage, [search("a", 5), search("b", 9), search("c", 9)], {
         searches: Branch.best<typeof Scored.Type>({ score: ({ points }) => points, enough: 9 })
       })
       yield* stage.open("a")
@@ -213,7 +218,11 @@ describe("completion", () => {
   it.effect("best: more to keep than there are calls holds nothing back, and the report says so", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const script: Script = [search("a", 1), search("b", 2), { wait: stage.gate("go on").await }, finish()]
+      const script: TestModel.Turn = [
+        TestModel.chunk(search("a", 1)),
+        search("b", 2),
+        TestModel.wait(stage.gate("go on").await)
+      ]
       const live = yield* start(stage, script, {
         searches: Branch.best<typeof Scored.Type>({ score: "points", keep: 5 })
       })
@@ -241,7 +250,7 @@ describe("completion", () => {
     ([, score, issue]) =>
       Effect.gen(function*() {
         const stage = new Stage()
-        const live = yield* start(stage, calls(search("a"), search("b")), { searches: Branch.best({ score }) })
+        const live = yield* start(stage, [search("a"), search("b")], { searches: Branch.best({ score }) })
         yield* stage.open("a", "b")
         assert.deepStrictEqual(statuses(results(live.parts)), ["a InvalidOutput", "b InvalidOutput"])
         assert.strictEqual(messageOf(live, "a"), `web ran, but its result could not be handed on: ${issue}`)
@@ -252,7 +261,7 @@ describe("completion", () => {
   it.effect("quorum: calls that agree", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const live = yield* start(stage, calls(search("a", 1), search("b", 2), search("c", 2), search("d", 2)), {
+      const live = yield* start(stage, [search("a", 1), search("b", 2), search("c", 2), search("d", 2)], {
         searches: Branch.quorum<typeof Scored.Type>(2, { agree: ({ points }) => points })
       })
       yield* stage.open("a")
@@ -264,7 +273,11 @@ describe("completion", () => {
   it.effect("quorum: larger than the group it is decided as soon as that is known", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const script: Script = [search("a"), search("b"), { wait: stage.gate("go on").await }, finish()]
+      const script: TestModel.Turn = [
+        TestModel.chunk(search("a")),
+        search("b"),
+        TestModel.wait(stage.gate("go on").await)
+      ]
       const live = yield* start(stage, script, { searches: Branch.quorum(3) })
       yield* stage.open("a")
       assert.deepStrictEqual([...stage.running], ["b"])
@@ -276,10 +289,7 @@ describe("completion", () => {
   it.effect("within: from the first seal; what runs is stopped, and best decides among what there is", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const script: Script = [search("a", 1), {
-        after: 100,
-        parts: [...search("b", 2), ...search("c", 3), ...finish()]
-      }]
+      const script: TestModel.Turn = [search("a", 1), TestModel.wait(100), search("b", 2), search("c", 3)]
       const live = yield* start(stage, script, {
         searches: Branch.best<typeof Scored.Type>({ score: "points" }).pipe(Branch.within(500))
       })
@@ -304,7 +314,7 @@ describe("completion", () => {
   it.effect("timeout: of each branch, from its seal, its wait for a place included", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const live = yield* start(stage, calls(search("a"), search("b")), { searches: Branch.all({ timeout: 200 }) }, {
+      const live = yield* start(stage, [search("a"), search("b")], { searches: Branch.all({ timeout: 200 }) }, {
         toolCallConcurrency: 1
       })
       yield* TestClock.adjust(200)
@@ -316,7 +326,7 @@ describe("completion", () => {
   it.effect("a group is named by the tools of the option as well", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const live = yield* start(stage, calls(search("a"), search("b", 1, "docs"), search("c", 1, "code")), {
+      const live = yield* start(stage, [search("a"), search("b", 1, "docs"), search("c", 1, "code")], {
         pair: { tools: ["web", "docs"], policy: Branch.first(1) }
       })
       yield* stage.open("a")
@@ -329,11 +339,11 @@ describe("completion", () => {
     Effect.gen(function*() {
       const stage = new Stage()
       const { layer, toolkit } = searches(stage)
-      const turn = (a: string, b: string) => calls(search(a), search(b))
+      const turn = (a: string, b: string) => [search(a), search(b)]
       yield* Effect.forkChild(stage.open("a", "d"))
       const run = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, completion: { searches: Branch.first(1) } }).pipe(
-          Effect.provide([layer, scripted(turn("a", "b"), turn("c", "d"), says("done"))])
+          Effect.provide([layer, scripted(turn("a", "b"), turn("c", "d"), "done")])
         )
       )
       yield* settle
@@ -344,12 +354,11 @@ describe("completion", () => {
   it.effect("cancelling a group by name settles it: what is held back is handed on, what comes later is answered", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const script: Script = [
-        search("a", 5),
+      const script: TestModel.Turn = [
+        TestModel.chunk(search("a", 5)),
         search("b", 3, "docs"),
-        { wait: stage.gate("go on").await },
-        search("c"),
-        finish()
+        TestModel.wait(stage.gate("go on").await),
+        search("c")
       ]
       const live = yield* start(stage, script, {
         pair: { tools: ["web", "docs"], policy: Branch.best<typeof Scored.Type>({ score: "points" }) }
@@ -372,7 +381,7 @@ describe("completion", () => {
     Effect.gen(function*() {
       const best = { searches: Branch.best<typeof Scored.Type>({ score: "points" }) }
       const stage = new Stage()
-      const cancelled = yield* start(stage, calls(search("a"), search("b")), best)
+      const cancelled = yield* start(stage, [search("a"), search("b")], best)
       yield* stage.open("a")
       yield* Orchestrator.cancel({ runId: cancelled.runId })
       yield* settle
@@ -380,7 +389,7 @@ describe("completion", () => {
       assert.isTrue(cancelled.fiber.pollUnsafe() !== undefined)
 
       const second = new Stage()
-      const interrupted = yield* start(second, calls(search("a"), search("b")), best)
+      const interrupted = yield* start(second, [search("a"), search("b")], best)
       yield* second.open("a")
       yield* Fiber.interrupt(interrupted.fiber)
       assert.deepStrictEqual(second.interrupted, ["b"])
@@ -388,7 +397,7 @@ describe("completion", () => {
       const third = new Stage()
       const broken = yield* start(
         third,
-        [search("a"), search("b"), { wait: third.gate("break").await }, { fail: aiError }],
+        [TestModel.chunk(search("a")), search("b"), TestModel.wait(third.gate("break").await), TestModel.fail(aiError)],
         best
       )
       yield* third.open("a")
@@ -402,7 +411,10 @@ describe("completion", () => {
   it.effect("a call cut off in its arguments is a failed branch", () =>
     Effect.gen(function*() {
       const stage = new Stage()
-      const script: Script = [search("a"), opened("b", "web"), finish("length")]
+      const script: TestModel.Turn = [
+        TestModel.chunk(search("a")),
+        TestModel.call(ToolCall("web", {}, { id: "b" }), { open: true, chunks: ["{\"id\":"] })
+      ]
       const live = yield* start(stage, script, { searches: Branch.quorum(2) })
       assert.deepStrictEqual(statuses(results(live.parts)), ["b Truncated", "a Cancelled"])
     }))
@@ -421,7 +433,10 @@ describe("completion", () => {
       const { layer, toolkit } = ToolPolicy.define({ free: ask(false), asked: ask(true) })
       const run = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, completion: { g: Branch.quorum(2) } }).pipe(
-          Effect.provide([layer, scripted(calls(call("a", "free", { id: "a" }), call("b", "asked", { id: "b" })))])
+          Effect.provide([
+            layer,
+            scripted([ToolCall("free", { id: "a" }, { id: "a" }), ToolCall("asked", { id: "b" }, { id: "b" })])
+          ])
         )
       )
       yield* settle
@@ -445,7 +460,10 @@ describe("completion", () => {
       const { layer, toolkit } = ToolPolicy.define({ deaf, quick })
       const run = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, completion: { g: Branch.first(1) } }).pipe(
-          Effect.provide([layer, scripted(calls(call("a", "deaf"), call("b", "quick")), says("done"))])
+          Effect.provide([
+            layer,
+            scripted([ToolCall("deaf", {}, { id: "a" }), ToolCall("quick", {}, { id: "b" })], "done")
+          ])
         )
       )
       yield* TestClock.adjust(99)
@@ -463,8 +481,13 @@ describe("completion", () => {
     Effect.gen(function*() {
       const stage = new Stage()
       const { layer, toolkit } = searches(stage)
-      const again = (id: string, of: string, points: number) => call(id, "web", { id: of, points })
-      const broken: Script = [search("a", 5), search("b", 3), { wait: stage.gate("break").await }, { fail: aiError }]
+      const again = (id: string, of: string, points: number) => ToolCall("web", { id: of, points }, { id })
+      const broken: TestModel.Turn = [
+        TestModel.chunk(search("a", 5)),
+        search("b", 3),
+        TestModel.wait(stage.gate("break").await),
+        TestModel.fail(aiError)
+      ]
       const parts: Array<AnyPart> = []
       const fiber = yield* Orchestrator.stream({
         prompt: "go",
@@ -474,7 +497,7 @@ describe("completion", () => {
         Stream.runForEach((part) => Effect.sync(() => void parts.push(part as AnyPart))),
         Effect.provide([
           layer,
-          scripted(broken, calls(again("a2", "a", 5), again("b2", "b", 3), search("c", 9)), says("done")),
+          scripted(broken, [again("a2", "a", 5), again("b2", "b", 3), search("c", 9)], "done"),
           Retry.layer({ base: 100 })
         ]),
         Effect.forkChild
@@ -522,7 +545,7 @@ describe("completion", () => {
             Orchestrator.run({ prompt: "go", toolkit, completion }).pipe(
               Effect.provide([
                 layer,
-                scripted(calls(call("a", "flaky"), call("b", "never")), says("done")),
+                scripted([ToolCall("flaky", {}, { id: "a" }), ToolCall("never", {}, { id: "b" })], "done"),
                 Retry.layer({ base: 100 })
               ])
             )
@@ -608,7 +631,7 @@ describe("completion, checked when the run starts", () => {
         prompt: "go",
         toolkit,
         completion: { open: Branch.best({ score: "points" }) }
-      }).pipe(Effect.provide([layer, scripted(calls(call("a", "open")), says("done"))]))
+      }).pipe(Effect.provide([layer, scripted([ToolCall("open", {}, { id: "a" })], "done")]))
       assert.include(
         (toolResults[0]?.result as { readonly message?: string } | undefined)?.message ?? "",
         "its score \"points\" is undefined, no finite number"

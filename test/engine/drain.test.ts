@@ -9,12 +9,13 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { Branch, CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
 import { HandLimiter, limiterOf } from "../limiter.ts"
-import { aiError, call, calls, finish, recording, says, scripted, text } from "../model.ts"
+import { aiError, scripted } from "../model.ts"
 import { retrying } from "../retry.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
-const work = (id: string, name = "work") => call(id, name, { id })
+const work = (id: string, name = "work") => ToolCall(name, { id }, { id })
 
 const setUp = (annotations: ToolPolicy.Annotations<{ readonly id: string }> = {}) => {
   const stage = new Stage()
@@ -46,13 +47,18 @@ describe("Orchestrator.drain", () => {
       yield* TestClock.adjust(50)
       assert.strictEqual((yield* Fiber.join(fiber)).text, "read")
     }).pipe(
-      Effect.provide([layer, scripted([[...text("read"), ...finish("stop", 5)]]), slow, Orchestrator.layerRuns()])
+      Effect.provide([
+        layer,
+        scripted(["read", TestModel.finish("stop", { usage: { inputTokens: 5, outputTokens: 5 } })]),
+        slow,
+        Orchestrator.layerRuns()
+      ])
     )
   })
 
   it.effect("starts nothing more at once, and gives what runs the grace to end", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = recording(calls(work("a"), work("b"), work("c")))
+    const model = scripted([work("a"), work("b"), work("c")])
     return Effect.gen(function*() {
       const parts: Array<{ readonly type: string }> = []
       const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit, toolCallConcurrency: 1 }).pipe(
@@ -75,8 +81,8 @@ describe("Orchestrator.drain", () => {
       assert.deepStrictEqual(reasonOf(error), shutDown)
       assert.deepStrictEqual(answered(error), ["a ok", "b Cancelled", "c Cancelled"])
       assert.deepStrictEqual([stage.started, stage.interrupted], [["a"], []])
-      assert.strictEqual(model.requests.length, 1)
-    }).pipe(Effect.provide([layer, model.layer, Orchestrator.layerRuns()]))
+      assert.strictEqual((yield* TestModel.requests).length, 1)
+    }).pipe(Effect.provide([layer, model, Orchestrator.layerRuns()]))
   })
 
   it.effect("stops what still runs after the grace, each call within its own", () => {
@@ -102,7 +108,7 @@ describe("Orchestrator.drain", () => {
       const error = yield* Fiber.join(fiber)
       assert.deepStrictEqual(reasonOf(error), shutDown)
       assert.deepStrictEqual(answered(error), ["a Cancelled", "b Cancelled"])
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"), call("b", "deaf"))), Orchestrator.layerRuns()]))
+    }).pipe(Effect.provide([layer, scripted([work("a"), ToolCall("deaf", {}, { id: "b" })]), Orchestrator.layerRuns()]))
   })
 
   it.effect("answers calls that wait for the turn's end, a resource, a limit or a cap, and those of an answer still read", () => {
@@ -126,10 +132,11 @@ describe("Orchestrator.drain", () => {
       work("h", "capped")
     ]
     const model = scripted([
-      first.flat(),
-      { wait: stage.gate("model").await },
-      [...work("i"), ...work("j", "nobody"), ...text("so far")],
-      finish()
+      ...first,
+      TestModel.wait(stage.gate("model").await),
+      work("i"),
+      work("j", "nobody"),
+      "so far"
     ])
     const limits = Limiter.layer({ services: { api: Limiter.permits(1) } })
     return Effect.gen(function*() {
@@ -167,7 +174,7 @@ describe("Orchestrator.drain", () => {
 
   it.effect("lets an answer without calls come to its end, and its run succeed", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = scripted([text("It is "), { wait: stage.gate("model").await }, finish("stop")])
+    const model = scripted(["It is ", TestModel.wait(stage.gate("model").await)])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* settle
@@ -188,7 +195,13 @@ describe("Orchestrator.drain", () => {
       yield* TestClock.adjust("3 seconds")
       yield* Fiber.join(drain)
       assert.deepStrictEqual(reasonOf(yield* Fiber.join(fiber)), shutDown)
-    }).pipe(Effect.provide([layer, scripted([text("It "), { wait: Effect.never }]), Orchestrator.layerRuns()]))
+    }).pipe(
+      Effect.provide([
+        layer,
+        scripted(["It ", TestModel.wait(Effect.never), TestModel.unfinished]),
+        Orchestrator.layerRuns()
+      ])
+    )
   })
 
   it.effect("ends a run that the running call was the last of", () => {
@@ -201,12 +214,12 @@ describe("Orchestrator.drain", () => {
       yield* stage.open("a")
       yield* Fiber.join(drain)
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a ok"])
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"))), Orchestrator.layerRuns()]))
+    }).pipe(Effect.provide([layer, scripted([work("a")]), Orchestrator.layerRuns()]))
   })
 
   it.effect("does not ask the model for a turn that waits for its limit", () => {
     const { layer, toolkit } = setUp()
-    const model = recording(says("never"))
+    const model = scripted("never")
     const limits = limiterOf(({ repeat }, use) =>
       repeat === true
         ? Effect.never
@@ -217,13 +230,13 @@ describe("Orchestrator.drain", () => {
       yield* settle
       yield* Orchestrator.drain({ grace: "1 hour" })
       assert.deepStrictEqual(reasonOf(yield* Fiber.join(fiber)), shutDown)
-      assert.strictEqual(model.requests.length, 0)
-    }).pipe(Effect.provide([layer, model.layer, limits, Orchestrator.layerRuns()]))
+      assert.strictEqual((yield* TestModel.requests).length, 0)
+    }).pipe(Effect.provide([layer, model, limits, Orchestrator.layerRuns()]))
   })
 
   it.effect("does not let a limit ask the model once more", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = recording(() => [{ wait: stage.gate("model").await }, { fail: aiError }])
+    const model = scripted(() => [TestModel.wait(stage.gate("model").await), TestModel.fail(aiError)])
     // Asks again as soon as it is told of a failure, as an adaptive limiter does with a 429.
     const limits = limiterOf((_, use) => {
       const lease = { settle: () => Effect.void, waitedMillis: 0, lost: Effect.never }
@@ -237,14 +250,14 @@ describe("Orchestrator.drain", () => {
       yield* stage.open("model")
       yield* Fiber.join(drain)
       assert.strictEqual((yield* Fiber.join(fiber))._tag, "AiError")
-      assert.strictEqual(model.requests.length, 1)
-    }).pipe(Effect.provide([layer, model.layer, limits, Orchestrator.layerRuns()]))
+      assert.strictEqual((yield* TestModel.requests).length, 1)
+    }).pipe(Effect.provide([layer, model, limits, Orchestrator.layerRuns()]))
   })
 
   it.effect("waits for approved calls and asks no model after them", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ ask: { ...stage.tool(), needsApproval: true } })
-    const model = recording(calls(work("yes", "ask")))
+    const model = scripted([work("yes", "ask")])
     return Effect.gen(function*() {
       const first = yield* Orchestrator.run({ prompt: "go", toolkit })
       const prompt = Prompt.concat(
@@ -263,8 +276,8 @@ describe("Orchestrator.drain", () => {
       const error = yield* Fiber.join(fiber)
       assert.deepStrictEqual(reasonOf(error), shutDown)
       assert.deepStrictEqual(answered(error), ["yes ok"])
-      assert.strictEqual(model.requests.length, 1)
-    }).pipe(Effect.provide([layer, model.layer, Orchestrator.layerRuns()]))
+      assert.strictEqual((yield* TestModel.requests).length, 1)
+    }).pipe(Effect.provide([layer, model, Orchestrator.layerRuns()]))
   })
 
   it.effect("ends a run inside a handler in order too, and lets the handler call on", () => {
@@ -277,7 +290,7 @@ describe("Orchestrator.drain", () => {
             Effect.flip,
             Effect.andThen((error) => Effect.sync(() => stage.ended.push(error._tag))),
             Effect.andThen(Executor.call(inner.toolkit.tools.inner, { id: "after" })),
-            Effect.provide([inner.layer, scripted(calls(work("in", "inner")))]),
+            Effect.provide([inner.layer, scripted([work("in", "inner")])]),
             Effect.orDie
           )
       })
@@ -291,7 +304,7 @@ describe("Orchestrator.drain", () => {
       yield* Fiber.join(drain)
       assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["out ok"])
       assert.deepStrictEqual(stage.ended, ["in", "OrchestratorError", "after"])
-    }).pipe(Effect.provide([outer.layer, scripted(calls(call("out", "outer"))), Orchestrator.layerRuns()]))
+    }).pipe(Effect.provide([outer.layer, scripted([ToolCall("outer", {}, { id: "out" })]), Orchestrator.layerRuns()]))
   })
 
   it.effect.each([["1 second", "1 minute"], ["1 minute", "1 second"]] as const)(
@@ -309,7 +322,7 @@ describe("Orchestrator.drain", () => {
         yield* TestClock.adjust("1 millis")
         yield* Fiber.joinAll([one, two])
         assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["a Cancelled"])
-      }).pipe(Effect.provide([layer, scripted(calls(work("a"))), Orchestrator.layerRuns()]))
+      }).pipe(Effect.provide([layer, scripted([work("a")]), Orchestrator.layerRuns()]))
     }
   )
 
@@ -318,7 +331,7 @@ describe("Orchestrator.drain", () => {
 
   it.effect("also stops a call that a broken answer had let go on", () => {
     const { layer, stage, toolkit } = setUp()
-    const model = scripted([work("a"), { wait: Effect.never }])
+    const model = scripted([work("a"), TestModel.wait(Effect.never), TestModel.unfinished])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(
         Effect.flip(Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "1 second" } }))
@@ -351,7 +364,7 @@ describe("Orchestrator.drain", () => {
       assert.strictEqual((yield* Fiber.join(outside)).text, "done")
     }).pipe(Effect.provide([
       layer,
-      scripted(calls(work("a"), work("b")), calls(work("a"), work("b"))),
+      scripted([work("a"), work("b")], [work("a"), work("b")]),
       Orchestrator.layerRuns()
     ]))
   })
@@ -393,7 +406,7 @@ describe("Orchestrator.drain, with Retry", () => {
       assert.deepStrictEqual(reasonOf(yield* Fiber.join(fiber)), shutDown)
       assert.deepInclude(failureOf(results(parts), "a"), { reason: CancelReason.shutdown, executionStarted: true })
       assert.deepStrictEqual(stage.started, ["a"])
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"))), retrying([60_000]).layer, Orchestrator.layerRuns()]))
+    }).pipe(Effect.provide([layer, scripted([work("a")]), retrying([60_000]).layer, Orchestrator.layerRuns()]))
   })
 
   it.effect("lets the attempt that runs end, and makes none after it", () => {
@@ -408,7 +421,7 @@ describe("Orchestrator.drain, with Retry", () => {
       yield* Fiber.join(drain)
       assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["a \"busy\""])
       assert.deepStrictEqual(stage.started, ["a"])
-    }).pipe(Effect.provide([layer, scripted(calls(work("a"))), retrying([0]).layer, Orchestrator.layerRuns()]))
+    }).pipe(Effect.provide([layer, scripted([work("a")]), retrying([0]).layer, Orchestrator.layerRuns()]))
   })
 
   it.effect("begins no hedge, and takes back one that is on its way", () => {
@@ -418,7 +431,7 @@ describe("Orchestrator.drain, with Retry", () => {
     return Effect.gen(function*() {
       const run = (id: string) =>
         Orchestrator.run({ prompt: "go", toolkit }).pipe(
-          Effect.provide(scripted(calls(work(id)))),
+          Effect.provide(scripted([work(id)])),
           Effect.flip,
           Effect.forkChild
         )
@@ -448,7 +461,7 @@ describe("Orchestrator.drain, with Retry", () => {
 
   it.effect("asks no model again, and keeps what a broken answer had started", () => {
     const { layer, stage, toolkit } = setUp({ readonly: true })
-    const model = recording([work("a"), { fail: aiError }])
+    const model = scripted([work("a"), TestModel.fail(aiError)])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
       yield* settle
@@ -460,13 +473,13 @@ describe("Orchestrator.drain, with Retry", () => {
       const error = yield* Fiber.join(fiber)
       assert.deepStrictEqual(reasonOf(error), shutDown)
       assert.deepStrictEqual(answered(error), ["a ok"])
-      assert.strictEqual(model.requests.length, 1)
-    }).pipe(Effect.provide([layer, model.layer, retrying([30_000, 0, 0]).layer, Orchestrator.layerRuns()]))
+      assert.strictEqual((yield* TestModel.requests).length, 1)
+    }).pipe(Effect.provide([layer, model, retrying([30_000, 0, 0]).layer, Orchestrator.layerRuns()]))
   })
 
   it.effect("does not ask again for an answer that breaks off after it", () => {
     const { layer, stage, toolkit } = setUp({ readonly: true })
-    const model = recording([work("a"), { wait: stage.gate("model").await }, { fail: aiError }])
+    const model = scripted([work("a"), TestModel.wait(stage.gate("model").await), TestModel.fail(aiError)])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
       yield* settle
@@ -477,20 +490,21 @@ describe("Orchestrator.drain, with Retry", () => {
       const error = yield* Fiber.join(fiber)
       assert.deepInclude(reasonOf(error), { _tag: "TurnBroken", completed: ["a"] })
       assert.deepStrictEqual(answered(error), ["a ok"])
-      assert.strictEqual(model.requests.length, 1)
-    }).pipe(Effect.provide([layer, model.layer, retrying([0, 0, 0]).layer, Orchestrator.layerRuns()]))
+      assert.strictEqual((yield* TestModel.requests).length, 1)
+    }).pipe(Effect.provide([layer, model, retrying([0, 0, 0]).layer, Orchestrator.layerRuns()]))
   })
 
   it.effect("lets a call of the answer still read join one that runs, which stays in its grace", () => {
     const { layer, stage, toolkit } = setUp({ readonly: true })
-    const model = recording(
-      [work("a"), work("b"), { fail: aiError }],
-      [call("c", "work", { id: "a" }), { wait: stage.gate("model").await }, call("d", "work", { id: "b" }), finish()]
-    )
+    const model = scripted([TestModel.chunk(work("a")), work("b"), TestModel.fail(aiError)], [
+      ToolCall("work", { id: "a" }, { id: "c" }),
+      TestModel.wait(stage.gate("model").await),
+      ToolCall("work", { id: "b" }, { id: "d" })
+    ])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
       yield* settle
-      assert.strictEqual(model.requests.length, 2)
+      assert.strictEqual((yield* TestModel.requests).length, 2)
       const drain = yield* Effect.forkChild(Orchestrator.drain({ grace: "1 hour" }))
       yield* settle
       yield* stage.open("model")
@@ -499,7 +513,7 @@ describe("Orchestrator.drain, with Retry", () => {
       yield* Fiber.join(drain)
       assert.deepStrictEqual(answered(yield* Fiber.join(fiber)), ["c ok", "d ok"])
       assert.deepStrictEqual(stage.started, ["a", "b"])
-    }).pipe(Effect.provide([layer, model.layer, retrying([0, 0, 0]).layer, Orchestrator.layerRuns()]))
+    }).pipe(Effect.provide([layer, model, retrying([0, 0, 0]).layer, Orchestrator.layerRuns()]))
   })
 })
 
@@ -540,7 +554,7 @@ describe("Orchestrator.drain, with a group", () => {
       assert.strictEqual(results(parts).length, 4)
     }).pipe(Effect.provide([
       layer,
-      scripted(calls(work("a"), work("b"), work("c"), work("d"))),
+      scripted([work("a"), work("b"), work("c"), work("d")]),
       Orchestrator.layerRuns()
     ]))
   })
@@ -566,6 +580,6 @@ describe("Orchestrator.Runs", () => {
       const { report, toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(statuses(toolResults), ["a Cancelled", "b ok"])
       assert.deepStrictEqual(report.abandoned.map(({ callId }) => callId), ["a"])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "slow"), work("b"))), Orchestrator.layerRuns()]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("slow", {}, { id: "a" }), work("b")]), Orchestrator.layerRuns()]))
   })
 })

@@ -15,8 +15,8 @@ import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import * as Retry from "../../src/policy/Retry.ts"
-import { aiError, call, calls, finish, recording, says, text } from "../model.ts"
-import type { Script } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, encoded, recording } from "../model.ts"
 import { refused, retrying } from "../retry.ts"
 import { settle, Stage, statuses } from "../stage.ts"
 
@@ -26,7 +26,7 @@ const setUp = () => {
 }
 
 /** A provider of its own: its model, how often it was built and given back, what it was asked. */
-const provider = (name: string, ...scripts: ReadonlyArray<Script>) => {
+const provider = (name: string, ...scripts: ReadonlyArray<TestModel.Turn>) => {
   const { layer: model, requests } = recording(...scripts)
   const lives = { built: 0, closed: 0 }
   const layer = Layer.mergeAll(model, Layer.succeed(Model.ProviderName, name)).pipe(
@@ -38,16 +38,16 @@ const provider = (name: string, ...scripts: ReadonlyArray<Script>) => {
   return { layer, requests, lives }
 }
 
-const first = (...scripts: ReadonlyArray<Script>) => provider("one", ...scripts)
-const always = (script: Script) => Array.from({ length: 20 }, () => script)
-const broken: Script = [{ fail: aiError }]
-const denied: Script = [{ fail: refused }]
-const save = (id: string, what = id) => call(id, "save", { id: what })
+const first = (...scripts: ReadonlyArray<TestModel.Turn>) => provider("one", ...scripts)
+const always = (script: TestModel.Turn) => Array.from({ length: 20 }, () => script)
+const broken: TestModel.Turn = TestModel.fail(aiError)
+const denied: TestModel.Turn = TestModel.fail(refused)
+const save = (id: string, what = id) => ToolCall("save", { id: what }, { id })
 
 describe("failover", () => {
   it.effect("turns to the next model when the context's fails, at once, also for what no repetition helps", () => {
     const { layer, toolkit } = setUp()
-    const [one, two] = [first(denied), provider("two", says("two"))]
+    const [one, two] = [first(denied), provider("two", "two")]
     return Effect.gen(function*() {
       const parts: Array<AnyPart> = []
       const plan = ExecutionPlan.make({ provide: two.layer })
@@ -63,15 +63,15 @@ describe("failover", () => {
         message: refused.message,
         failover: true
       })
-      assert.deepStrictEqual([one.requests.length, two.requests.length], [1, 1])
+      assert.deepStrictEqual([(yield* one.requests).length, (yield* two.requests).length], [1, 1])
       assert.deepStrictEqual(two.lives, { built: 1, closed: 1 })
     }).pipe(Effect.provide([layer, one.layer]))
   })
 
   it.effect("comes after the retries, adopts what the first model's answer started, and stays for the run", () => {
     const { layer, stage, toolkit } = setUp()
-    const one = first([save("a"), { fail: aiError }], [save("b", "a"), { fail: aiError }])
-    const two = provider("two", [[...save("c", "a"), ...finish()]], calls(save("d")), says("done"))
+    const one = first([save("a"), TestModel.fail(aiError)], [save("b", "a"), TestModel.fail(aiError)])
+    const two = provider("two", save("c", "a"), [save("d")], "done")
     const retry = retrying([0])
     return Effect.gen(function*() {
       yield* stage.open("a", "d")
@@ -82,7 +82,7 @@ describe("failover", () => {
       })
       assert.deepStrictEqual(stage.started, ["a", "d"])
       assert.deepStrictEqual(statuses(result.toolResults), ["c ok", "d ok"])
-      assert.deepStrictEqual([one.requests.length, two.requests.length], [2, 3])
+      assert.deepStrictEqual([(yield* one.requests).length, (yield* two.requests).length], [2, 3])
       assert.deepStrictEqual(two.lives, { built: 1, closed: 1 })
       assert.deepStrictEqual(retry.told.begun, ["one", "two", "two", "two"])
       assert.strictEqual(result.report.steps[0]?.attempts, 3)
@@ -95,12 +95,12 @@ describe("failover", () => {
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit, failover: ExecutionPlan.make({ provide: two.layer }) })
       assert.deepStrictEqual(two.lives, { built: 0, closed: 0 })
-    }).pipe(Effect.provide([layer, first(says("one")).layer]))
+    }).pipe(Effect.provide([layer, first("one").layer]))
   })
 
   it.effect("gives back what a step built when the run fails or is interrupted", () => {
     const { layer, toolkit } = setUp()
-    const two = provider("two", denied, [{ wait: Effect.never }])
+    const two = provider("two", denied, [TestModel.wait(Effect.never), TestModel.unfinished])
     const run = Orchestrator.run({ prompt: "go", toolkit, failover: ExecutionPlan.make({ provide: two.layer }) })
     return Effect.gen(function*() {
       assert.strictEqual(yield* Effect.flip(run), refused)
@@ -117,7 +117,7 @@ describe("failover", () => {
     const { layer, toolkit } = setUp()
     const one = first(...always(broken))
     const two = provider("two", ...always(broken))
-    const three = provider("three", broken, says("three"))
+    const three = provider("three", broken, "three")
     const plan = ExecutionPlan.make(
       { provide: two.layer, attempts: 3, schedule: Schedule.spaced("1 second") },
       { provide: three.layer, attempts: 2 }
@@ -125,19 +125,19 @@ describe("failover", () => {
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, failover: plan }))
       yield* settle
-      assert.deepStrictEqual([one, two].map(({ requests }) => requests.length), [1, 0])
+      assert.deepStrictEqual([(yield* one.requests).length, (yield* two.requests).length], [1, 0])
       for (const asked of [1, 2, 3]) {
         yield* TestClock.adjust(1000)
-        assert.strictEqual(two.requests.length, asked)
+        assert.strictEqual((yield* two.requests).length, asked)
       }
       assert.strictEqual((yield* Fiber.join(fiber)).text, "three")
-      assert.strictEqual(three.requests.length, 2)
+      assert.strictEqual((yield* three.requests).length, 2)
     }).pipe(Effect.provide([layer, one.layer]))
   })
 
   it.effect("asks a step's while, and passes over a step that will not have the failure", () => {
     const { layer, toolkit } = setUp()
-    const [two, three] = [provider("two"), provider("three", says("three"))]
+    const [two, three] = [provider("two"), provider("three", "three")]
     const seen: Array<unknown> = []
     const plan = ExecutionPlan.make(
       {
@@ -159,7 +159,7 @@ describe("failover", () => {
 
   it.effect("lets the program's Retry decide about a step that says nothing itself, by its own service", () => {
     const { layer, toolkit } = setUp()
-    const two = provider("two", broken, broken, says("two"))
+    const two = provider("two", broken, broken, "two")
     const retry = retrying([0, 0])
     return Effect.gen(function*() {
       const plan = ExecutionPlan.make({ provide: two.layer })
@@ -173,7 +173,7 @@ describe("failover", () => {
   it.effect("takes a layer that cannot be built for a failure of that step", () => {
     const { layer, toolkit } = setUp()
     const bad = Layer.effect(LanguageModel.LanguageModel, Effect.fail({ why: "no key" }))
-    const two = provider("two", says("two"))
+    const two = provider("two", "two")
     return Effect.gen(function*() {
       const both = ExecutionPlan.make({ provide: bad }, { provide: two.layer })
       assert.strictEqual((yield* Orchestrator.run({ prompt: "go", toolkit, failover: both })).text, "two")
@@ -188,7 +188,7 @@ describe("failover", () => {
   it.effect("takes a context as well as a layer, and a default of the program", () => {
     const { layer, toolkit } = setUp()
     return Effect.gen(function*() {
-      const context = yield* Layer.build(provider("two", says("two")).layer)
+      const context = yield* Layer.build(provider("two", "two").layer)
       const failover = ExecutionPlan.make({ provide: context })
       const config = yield* Orchestrator.Config
       const result = yield* Effect.provideService(
@@ -202,7 +202,7 @@ describe("failover", () => {
 
   it.effect("turns away from a model whose limit lets nobody through, to one that has limits of its own", () => {
     const { layer, toolkit } = setUp()
-    const [one, two] = [first(), provider("two", says("two"))]
+    const [one, two] = [first(), provider("two", "two")]
     const limits = Limiter.layer({
       services: { one: Limiter.slidingWindow({ limit: 1, window: "1 hour" }), two: Limiter.permits(1) },
       maxWait: "1 second"
@@ -214,13 +214,13 @@ describe("failover", () => {
       )
       yield* TestClock.adjust("1 second")
       assert.strictEqual((yield* Fiber.join(fiber)).text, "two")
-      assert.strictEqual(one.requests.length, 0)
+      assert.strictEqual((yield* one.requests).length, 0)
     }).pipe(Effect.provide([layer, one.layer, limits]))
   })
 
   it.effect("names the limit of the last model that was turned to, where that was not asked at all", () => {
     const { layer, toolkit } = setUp()
-    const [one, two] = [first(broken), provider("two", says("two"))]
+    const [one, two] = [first(broken), provider("two", "two")]
     const limits = Limiter.layer({
       services: { two: Limiter.slidingWindow({ limit: 1, window: "1 hour" }) },
       onExceeded: "fail"
@@ -231,7 +231,7 @@ describe("failover", () => {
       const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit, failover }))
       assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "Rejected")
       assert.include(error.message, "two")
-      assert.deepStrictEqual([one.requests.length, two.requests.length], [1, 0])
+      assert.deepStrictEqual([(yield* one.requests).length, (yield* two.requests).length], [1, 0])
     }).pipe(Effect.provide([layer, one.layer, limits]))
   })
 
@@ -246,7 +246,7 @@ describe("failover", () => {
       const fiber = yield* Effect.forkChild(Effect.flip(run))
       yield* TestClock.adjust("1 second")
       assert.strictEqual(yield* Fiber.join(fiber), aiError)
-      assert.strictEqual(one.requests.length, 2)
+      assert.strictEqual((yield* one.requests).length, 2)
       const next = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
       assert.strictEqual(next._tag === "OrchestratorError" ? next.reason._tag : "", "Rejected")
     }).pipe(Effect.provide([layer, one.layer, Retry.layer({ attempts: 9, base: 0 }), Breaker.layer({ failures: 2 })]))
@@ -254,12 +254,12 @@ describe("failover", () => {
 
   it.effect("turns away from a model whose circuit is open; with nobody left the error names the circuit", () => {
     const { layer, toolkit } = setUp()
-    const [one, two] = [first(...always(broken)), provider("two", says("two"))]
+    const [one, two] = [first(...always(broken)), provider("two", "two")]
     const run = Orchestrator.run({ prompt: "go", toolkit })
     return Effect.gen(function*() {
       for (let i = 0; i < 2; i++) assert.strictEqual(yield* Effect.flip(run), aiError)
       const error = yield* Effect.flip(run)
-      assert.strictEqual(one.requests.length, 2)
+      assert.strictEqual((yield* one.requests).length, 2)
       assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "Rejected")
       if (error._tag !== "OrchestratorError" || error.reason._tag !== "Rejected") return
       assert.include(error.reason.limit, "one")
@@ -268,7 +268,7 @@ describe("failover", () => {
       assert.strictEqual(error.reason.retryAfterMillis, 30_000)
       const failover = ExecutionPlan.make({ provide: two.layer })
       assert.strictEqual((yield* Orchestrator.run({ prompt: "go", toolkit, failover })).text, "two")
-      assert.strictEqual(one.requests.length, 2)
+      assert.strictEqual((yield* one.requests).length, 2)
     }).pipe(Effect.provide([layer, one.layer, Breaker.layer({ failures: 2 })]))
   })
 
@@ -276,7 +276,7 @@ describe("failover", () => {
     const { layer, toolkit } = setUp()
     const two = provider("two")
     const failover = ExecutionPlan.make({ provide: two.layer })
-    const dying = first([{ wait: Effect.die(new Error("a bug in the adapter")) }])
+    const dying = first([TestModel.wait(Effect.die(new Error("a bug in the adapter"))), TestModel.unfinished])
     return Effect.gen(function*() {
       const exit = yield* Effect.exit(Orchestrator.run({ prompt: "go", toolkit, failover }))
       assert.include(String(exit), "a bug in the adapter")
@@ -287,7 +287,7 @@ describe("failover", () => {
   it.effect("keeps the run's result when a model that was built dies as it is closed", () => {
     const { layer, toolkit } = setUp()
     const two = Layer.merge(
-      provider("two", says("two")).layer,
+      provider("two", "two").layer,
       Layer.effectDiscard(Effect.acquireRelease(Effect.void, () => Effect.die(new Error("the socket is gone"))))
     )
     const failover = ExecutionPlan.make({ provide: two })
@@ -304,11 +304,11 @@ describe("failover", () => {
     const schedule = Schedule.map(Schedule.recurs(3), throws)
     return Effect.gen(function*() {
       for (const rules of [{ attempts: 2, while: throws }, { schedule }]) {
-        const [two, three] = [provider("two"), provider("three", says("three"))]
+        const [two, three] = [provider("two"), provider("three", "three")]
         const failover = ExecutionPlan.make({ provide: two.layer, ...rules }, { provide: three.layer })
         const run = Orchestrator.run({ prompt: "go", toolkit, failover }).pipe(Effect.provide(first(broken).layer))
         assert.strictEqual((yield* run).text, "three")
-        assert.deepStrictEqual(two.requests, [])
+        assert.deepStrictEqual(yield* two.requests, [])
       }
     }).pipe(Effect.provide(layer))
   })
@@ -321,7 +321,7 @@ describe("failover", () => {
       const start = parts.find((part) => part.type === "run-start")
       assert.deepStrictEqual(start?.policies, ["limiter", "retry", "breaker"])
     }).pipe(
-      Effect.provide([layer, first(says("one")).layer, limits, retrying([]).layer, Breaker.layer()])
+      Effect.provide([layer, first("one").layer, limits, retrying([]).layer, Breaker.layer()])
     )
   })
 
@@ -333,7 +333,7 @@ describe("failover", () => {
       LanguageModel.make({
         generateText: () => Effect.succeed([]),
         streamText: () =>
-          Stream.unwrap(Effect.map(Region, (region) => Stream.fromArray([...text(region), ...finish("stop")])))
+          Stream.unwrap(Effect.map(Region, (region) => Stream.fromIterable(encoded(region, TestModel.finish("stop")))))
       })
     )
     return Effect.gen(function*() {
@@ -385,7 +385,7 @@ describe("what is not asked again, nor of another", () => {
 
   it.effect("a service that wants to be left alone for longer than a turn may wait is not asked", () => {
     const { layer, toolkit } = setUp()
-    const one = first(says("one"))
+    const one = first("one")
     const policy = Layer.succeed(Retry.Retry, {
       begin: () => ({
         pauseMillis: () => 0,
@@ -399,7 +399,7 @@ describe("what is not asked again, nor of another", () => {
       assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "Rejected")
       if (error._tag !== "OrchestratorError" || error.reason._tag !== "Rejected") return
       assert.deepInclude(error.reason, { limit: "one", retryAfterMillis: 90_000, isRetryable: true })
-      assert.lengthOf(one.requests, 0)
+      assert.lengthOf(yield* one.requests, 0)
     }).pipe(Effect.provide([layer, one.layer, policy]))
   })
 })

@@ -9,8 +9,9 @@ import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import type { Retry, ToolEvent } from "../../src/index.ts"
+import { ToolCall } from "../../src/testing/index.ts"
 import { HandLimiter, lease, limiterOf } from "../limiter.ts"
-import { call, calls, scripted } from "../model.ts"
+import { scripted } from "../model.ts"
 import { failureOf, results, settle, statuses } from "../stage.ts"
 import { ScriptedRetry } from "./scriptedRetry.ts"
 
@@ -62,7 +63,7 @@ const streamed = (
         Orchestrator.stream({ prompt: "go", toolkit, runId: "r", ...rest }),
         (part) => Effect.sync(() => void parts.push(part))
       ).pipe(Effect.provide(Layer.mergeAll(
-        scripted(calls(...ids.map((id) => call(id, "work", { id })))),
+        scripted(ids.map((id) => ToolCall("work", { id }, { id }))),
         layer,
         extra as Layer.Layer<never>
       )))
@@ -96,7 +97,7 @@ describe("a hedged call", () => {
       const parts: Array<ToolEvent.AnyPart> = []
       const fiber = yield* Orchestrator.stream({ prompt: "go", toolkit: outer.toolkit }).pipe(
         Stream.runForEach((part) => Effect.sync(() => void parts.push(part as ToolEvent.AnyPart))),
-        Effect.provide([outer.layer, scripted(calls(call("a", "ask")))]),
+        Effect.provide([outer.layer, scripted([ToolCall("ask", {}, { id: "a" })])]),
         Effect.forkChild
       )
       yield* TestClock.adjust("100 millis")

@@ -13,8 +13,9 @@ import { TestClock } from "effect/testing"
 import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { Rejected } from "../../src/policy/Limiter.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
 import { HandLimiter, lease, limiterOf } from "../limiter.ts"
-import { aiError, call, calls, recording, says, scripted, text } from "../model.ts"
+import { aiError, recording, scripted } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
 const Id = Schema.Struct({ id: Schema.String })
@@ -32,7 +33,7 @@ const setUp = () => {
   }
 }
 
-const make = (name: string) => (id: string) => call(id, name, { id })
+const make = (name: string) => (id: string) => ToolCall(name, { id }, { id })
 const [api, free, single, patient] = [make("api"), make("free"), make("single"), make("patient")]
 
 const rejected = (reason: Rejected["reason"], retryAfterMillis?: number) =>
@@ -69,7 +70,7 @@ describe("a call in the limiter", () => {
       assert.deepInclude(asked[0], { service: "openai", tokens: 5, calls: 2, run: "r", repeat: false })
       assert.closeTo(asked[0]!.deadline as number, 10_000, 1)
       assert.deepStrictEqual(results(parts).map(({ id }) => id), ["c"])
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(call("c", "embed", { text: "hello" })))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([ToolCall("embed", { text: "hello" }, { id: "c" })])]))
   })
 
   it.effect("starts in the step of its grant", () => {
@@ -83,7 +84,7 @@ describe("a call in the limiter", () => {
       assert.deepStrictEqual(started, ["a"])
       yield* stage.open("a")
       yield* Fiber.join(fiber)
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(api("a")))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([api("a")])]))
   })
 
   it.effect("that waits for its limit holds no place", () => {
@@ -99,7 +100,7 @@ describe("a call in the limiter", () => {
       yield* stage.open("a")
       assert.strictEqual(stage.peak, 1)
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a ok", "b ok", "c ok"])
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(api("a"), free("b"), free("c")))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([api("a"), free("b"), free("c")])]))
   })
 
   it.effect("that waits for its place holds nothing of its limit", () => {
@@ -117,16 +118,16 @@ describe("a call in the limiter", () => {
       assert.deepStrictEqual([...stage.running], ["b"])
       yield* stage.open("b")
       yield* Fiber.join(fiber)
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(free("a"), api("b")))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([free("a"), api("b")])]))
   })
 
   it.effect("that waits for its tool's cap holds neither, over two runs, and they are served in turn", () => {
     const { layer, stage, toolkit } = setUp()
     const limiter = new HandLimiter({ api: 3 })
-    const run = (...all: ReadonlyArray<ReturnType<typeof call>>) =>
+    const run = (...all: ReadonlyArray<ToolCall>) =>
       Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }).pipe(
-          Effect.provide(scripted(calls(...all)))
+          Effect.provide(scripted(all))
         )
       )
     return Effect.gen(function*() {
@@ -159,7 +160,7 @@ describe("a call in the limiter", () => {
       assert.strictEqual(stage.peak, 2)
       yield* Fiber.join(fiber)
       assert.strictEqual(limiter.held.length, 0)
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(single("a"), single("b"), api("c"), api("d")))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([single("a"), single("b"), api("c"), api("d")])]))
   })
 
   it.effect("keeps its admission when it is abandoned, until its handler has really ended", () => {
@@ -185,7 +186,13 @@ describe("a call in the limiter", () => {
       yield* Effect.promise(() => promise)
       yield* settle
       assert.strictEqual(limiter.held.length, 0)
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(call("a", "deaf"), call("b", "promise")))]))
+    }).pipe(
+      Effect.provide([
+        layer,
+        limiter.layer,
+        scripted([ToolCall("deaf", {}, { id: "a" }), ToolCall("promise", {}, { id: "b" })])
+      ])
+    )
   })
 
   it.effect("takes nothing when it is cancelled while it waits; its siblings run", () => {
@@ -202,7 +209,7 @@ describe("a call in the limiter", () => {
       assert.deepStrictEqual(stage.started, ["b"])
       assert.strictEqual(limiter.asked.filter(({ service }) => service === "api").length, 2)
       assert.strictEqual(limiter.admitted, 1 + 2, "one call and two turns")
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(api("a"), api("b")))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([api("a"), api("b")])]))
   })
 
   it.effect("is not started by what a stopped sibling gives back: nothing starts while a run is stopped", () => {
@@ -222,7 +229,7 @@ describe("a call in the limiter", () => {
         assert.deepStrictEqual(stage.started.slice(started), ["a"])
         assert.strictEqual(limiter.held.length + limiter.waiting.size, 0)
       }).pipe(
-        Effect.provide([limiter.layer, scripted(calls(api("a"), api("b"), api("c"), api("d")))])
+        Effect.provide([limiter.layer, scripted([api("a"), api("b"), api("c"), api("d")])])
       )
     }).pipe(Effect.provide(layer))
   })
@@ -247,12 +254,12 @@ describe("a call in the limiter", () => {
       assert.strictEqual(permits!.used, 1)
       yield* Orchestrator.cancel({ runId: "r", callId: "a" })
       assert.strictEqual(permits!.used, 0)
-      yield* Effect.forkChild(Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), scripted(calls(single("c")))))
+      yield* Effect.forkChild(Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), scripted([single("c")])))
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(stage.started, ["c"])
       yield* stage.open("c")
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a Cancelled"])
-    }).pipe(Effect.provide([layer, limiter, scripted(calls(single("a")))]))
+    }).pipe(Effect.provide([layer, limiter, scripted([single("a")])]))
   })
 
   it.effect("starts after all that a stop of a group has to stop, whatever is free before", () => {
@@ -304,7 +311,7 @@ describe("a call in the limiter", () => {
       }).pipe(Effect.provide([
         layer,
         eager(),
-        scripted(calls(make("grouped")("a"), make("grouped")("b"), make("other")("c")))
+        scripted([make("grouped")("a"), make("grouped")("b"), make("other")("c")])
       ])))
   })
 
@@ -323,7 +330,13 @@ describe("a call in the limiter", () => {
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(before, [0, 0, 0])
-    }).pipe(Effect.provide([layer, limiter, scripted(calls(call("a", "slow")), calls(call("b", "fast")))]))
+    }).pipe(
+      Effect.provide([
+        layer,
+        limiter,
+        scripted([ToolCall("slow", {}, { id: "a" })], [ToolCall("fast", {}, { id: "b" })])
+      ])
+    )
   })
 
   it.effect("is answered when its deadline is over, whatever the limiter does", () => {
@@ -336,7 +349,7 @@ describe("a call in the limiter", () => {
       assert.deepInclude(failureOf(toolResults, "a"), { _tag: "TimedOut", clock: "deadline", executionStarted: false })
       assert.deepInclude(report.calls[0], { limiterMillis: 5000, queuedMillis: 0, runMillis: 0, attempts: 0 })
       assert.strictEqual(limiter.waiting.size, 0)
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(patient("a")))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([patient("a")])]))
   })
 
   it.effect("counts as waiting for its place, not for a limit, when it is the place that is missing", () => {
@@ -348,7 +361,7 @@ describe("a call in the limiter", () => {
       yield* stage.open("a")
       const { report } = yield* Fiber.join(fiber)
       assert.deepInclude(report.calls[1], { status: "TimedOut", limiterMillis: 0, queuedMillis: 5000 })
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(free("a"), patient("b")))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([free("a"), patient("b")])]))
   })
 
   it.effect("is rejected by name and time, and so is nobody else", () => {
@@ -370,7 +383,7 @@ describe("a call in the limiter", () => {
         message: "api was not started: service \"api\", 1 call per 60 s. Try again in 2 s"
       })
       assert.deepInclude(report.calls[0], { status: "Rejected", attempts: 0 })
-    }).pipe(Effect.provide([layer, limiter, scripted(calls(api("a"), free("b")))]))
+    }).pipe(Effect.provide([layer, limiter, scripted([api("a"), free("b")])]))
   })
 
   it.effect("may not be asked for again when the limit never holds what it asks for", () => {
@@ -385,7 +398,7 @@ describe("a call in the limiter", () => {
         isRetryable: false,
         limit: "service \"api\", 1 call per 60 s: OverCapacity"
       })
-    }).pipe(Effect.provide([layer, limiter, scripted(calls(api("a")))]))
+    }).pipe(Effect.provide([layer, limiter, scripted([api("a")])]))
   })
 
   it.effect.each(
@@ -407,7 +420,7 @@ describe("a call in the limiter", () => {
       assert.deepStrictEqual(statuses(toolResults), ["a HandlerFailed", "b ok"])
       assert.include(failureOf(toolResults, "a")["message"], words)
       assert.deepStrictEqual(stage.started, ["b"])
-    }).pipe(Effect.provide([layer, limiter, scripted(calls(api("a"), free("b")))]))
+    }).pipe(Effect.provide([layer, limiter, scripted([api("a"), free("b")])]))
   })
 
   it.effect("ends its admission as its handler ended, so that a limiter sees what the service said", () => {
@@ -430,7 +443,13 @@ describe("a call in the limiter", () => {
           "ok"
         ]
       )
-    }).pipe(Effect.provide([layer, limiter, scripted(calls(call("a", "fails"), call("b", "works")))]))
+    }).pipe(
+      Effect.provide([
+        layer,
+        limiter,
+        scripted([ToolCall("fails", {}, { id: "a" }), ToolCall("works", {}, { id: "b" })])
+      ])
+    )
   })
 
   it.effect("starts once when a limiter runs it twice", () => {
@@ -447,7 +466,7 @@ describe("a call in the limiter", () => {
       yield* stage.open("a")
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a ok"])
       assert.deepStrictEqual(stage.started, ["a"])
-    }).pipe(Effect.provide([layer, limiter, scripted(calls(api("a")))]))
+    }).pipe(Effect.provide([layer, limiter, scripted([api("a")])]))
   })
 
   it.effect("is stopped when a limiter takes its admission away, and leaves it when its handler has ended", () => {
@@ -465,7 +484,7 @@ describe("a call in the limiter", () => {
       assert.deepStrictEqual(stage.interrupted, ["a"])
       yield* settle
       assert.strictEqual(left, 1)
-    }).pipe(Effect.provide([layer, limiter, scripted(calls(api("a")))]))
+    }).pipe(Effect.provide([layer, limiter, scripted([api("a")])]))
   })
 
   it.effect("is rejected when every place of its run is held by calls that do not stop", () => {
@@ -487,7 +506,7 @@ describe("a call in the limiter", () => {
       assert.deepStrictEqual(statuses(toolResults), ["d TimedOut", "a Rejected", "b Rejected"])
       assert.strictEqual(limiter.waiting.size, 0)
       yield* Deferred.succeed(released, undefined)
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(call("d", "deaf"), free("a"), api("b")))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([ToolCall("deaf", {}, { id: "d" }), free("a"), api("b")])]))
   })
 
   it.effect("is rejected in every run when every permit of its tool is stuck, and comes late to the same answer", () => {
@@ -503,7 +522,7 @@ describe("a call in the limiter", () => {
       Effect.forkChild(
         Effect.provide(
           Orchestrator.run({ prompt: "go", toolkit }),
-          scripted(calls(call(id, "deaf"), call(`${id}2`, "deaf")))
+          scripted([ToolCall("deaf", {}, { id }), ToolCall("deaf", {}, { id: `${id}2` })])
         )
       )
     return Effect.gen(function*() {
@@ -541,14 +560,14 @@ describe("a call in the limiter", () => {
           })
       })
     })
-    const many = Array.from({ length: 2000 }, (_, i) => call(`c${i}`, "api"))
+    const many = Array.from({ length: 2000 }, (_, i) => ToolCall("api", {}, { id: `c${i}` }))
     return Effect.gen(function*() {
       const { report } = yield* Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 30 })
       assert.isTrue(report.calls.every(({ status }) => status === "success"))
       assert.isAtMost(most, 256)
       assert.isAtLeast(turn, 6)
       assert.strictEqual(limiter.held.length, 0)
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(...many))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted(many)]))
   })
 })
 
@@ -590,7 +609,7 @@ describe("ToolPolicy.Cost", () => {
     }).pipe(Effect.provide([
       layer,
       limiter.layer,
-      scripted(calls(make("embed")("bad"), make("embed")("good"), make("free")("free")))
+      scripted([make("embed")("bad"), make("embed")("good"), make("free")("free")])
     ]))
   })
 
@@ -603,7 +622,7 @@ describe("ToolPolicy.Cost", () => {
     }).pipe(Effect.provide([
       layer,
       limiter.layer,
-      scripted(calls(make("embed")("fails"), make("embed")("good"), make("free")("free")))
+      scripted([make("embed")("fails"), make("embed")("good"), make("free")("free")])
     ]))
   })
 
@@ -616,7 +635,7 @@ describe("ToolPolicy.Cost", () => {
       const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(statuses(toolResults), ["good ok"])
       assert.deepStrictEqual(limiter.settled, [])
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(make("embed")("good")))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([make("embed")("good")])]))
   })
 
   it("that is no function dies with the tool's name", () => {
@@ -663,7 +682,7 @@ describe("the limiter on every path", () => {
       yield* Effect.provide(LanguageModel.generateText({ prompt: "go", toolkit: governed }), Model)
       assert.deepStrictEqual(services(), ["inner undefined"])
       const asking = yield* Orchestrator.run({ prompt: "go", toolkit, runId: "r" }).pipe(
-        Effect.provide(scripted(calls(call("o", "outer"), call("c", "careful"))))
+        Effect.provide(scripted([ToolCall("outer", {}, { id: "o" }), ToolCall("careful", {}, { id: "c" })]))
       )
       assert.deepStrictEqual(services(), ["model r", "outer r", "inner r"])
       const answer = Prompt.fromMessages([Prompt.toolMessage({
@@ -674,7 +693,7 @@ describe("the limiter on every path", () => {
         toolkit,
         runId: "s",
         modelService: "llm"
-      }).pipe(Effect.provide(scripted(says("done"))))
+      }).pipe(Effect.provide(scripted("done")))
       assert.deepStrictEqual(statuses(toolResults), ["c ok"])
       assert.deepStrictEqual(services(), ["careful s", "llm s"])
       assert.strictEqual(limiter.held.length, 0)
@@ -736,7 +755,7 @@ describe("a turn of the model in the limiter", () => {
       assert.isAtLeast(turn!.tokens!, 1000 + 256)
       assert.isAtMost(turn!.tokens!, 1000 + 256 + 100)
       assert.deepStrictEqual(limiter.settled, [246])
-    }).pipe(Effect.provide([layer, limiter.layer, scripted([[usage(123)]])]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted(usage(123))]))
   })
 
   it.effect("counts what the history has grown by", () => {
@@ -746,7 +765,7 @@ describe("a turn of the model in the limiter", () => {
       const [first, second] = turns(limiter).map(({ tokens }) => tokens!)
       assert.isAbove(second!, first!)
       assert.deepStrictEqual(limiter.settled, [])
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(calls(call("a", "add", {})))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted([ToolCall("add", {}, { id: "a" })])]))
   })
 
   it.effect("takes its service and cost from the settings", () => {
@@ -764,7 +783,7 @@ describe("a turn of the model in the limiter", () => {
         )
       )
       assert.include(bad.message, "modelCost: it gave NaN")
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(says("ok"))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted("ok")]))
   })
 
   it.effect("has the whole of timeout.model from its grant, and its wait is the limiter's in the report", () => {
@@ -773,7 +792,7 @@ describe("a turn of the model in the limiter", () => {
         ? Effect.andThen(Effect.sleep("10 seconds"), use({ ...lease, waitedMillis: 10_000 }))
         : use(lease)
     )
-    const model = scripted([{ after: "3 seconds", parts: [usage(1)] }])
+    const model = scripted([TestModel.wait("3 seconds"), usage(1)])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "4 seconds" } })
@@ -800,7 +819,7 @@ describe("a turn of the model in the limiter", () => {
       yield* TestClock.adjust("1 second")
       const error = yield* Fiber.join(fiber)
       assert.strictEqual(error._tag === "OrchestratorError" ? error.reason._tag : error._tag, "TimedOut")
-    }).pipe(Effect.provide([layer, limiter, scripted([{ wait: Effect.never }])]))
+    }).pipe(Effect.provide([layer, limiter, scripted([TestModel.wait(Effect.never), TestModel.unfinished])]))
   })
 
   it.effect("that is rejected ends the run with the limit, the time and the history so far", () => {
@@ -822,7 +841,7 @@ describe("a turn of the model in the limiter", () => {
       assert.isTrue(error.isRetryable)
       assert.deepStrictEqual(error.retryAfter, Duration.seconds(2))
       assert.deepStrictEqual(error.prompt.content.map(({ role }) => role), ["user", "assistant", "tool"])
-    }).pipe(Effect.provide([layer, limiter, scripted(calls(call("a", "add", {})))]))
+    }).pipe(Effect.provide([layer, limiter, scripted([ToolCall("add", {}, { id: "a" })])]))
   })
 
   it.effect("waits no longer when its run is cancelled, and takes nothing", () => {
@@ -835,7 +854,7 @@ describe("a turn of the model in the limiter", () => {
       yield* settle
       assert.isDefined(fiber.pollUnsafe())
       assert.strictEqual(limiter.waiting.size + limiter.held.length, 0)
-    }).pipe(Effect.provide([layer, limiter.layer, scripted(says("ok"))]))
+    }).pipe(Effect.provide([layer, limiter.layer, scripted("ok")]))
   })
 
   it.effect("may be asked again while nothing of its answer has been read, and not after", () => {
@@ -845,8 +864,8 @@ describe("a turn of the model in the limiter", () => {
         ? use(lease).pipe(Effect.catch(() => Effect.andThen(Effect.sleep("1 second"), use(lease))))
         : use(lease)
     )
-    const early = recording([{ fail: aiError }], says("ok"))
-    const late = recording([text("half"), { fail: aiError }], says("ok"))
+    const early = recording(TestModel.fail(aiError), "ok")
+    const late = recording(["half", TestModel.fail(aiError)], "ok")
     const run = (model: typeof early) =>
       Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "10 seconds" } }).pipe(
         Effect.provide([layer, limiter, model.layer])
@@ -856,11 +875,11 @@ describe("a turn of the model in the limiter", () => {
       yield* TestClock.adjust("1 second")
       const result = yield* Fiber.join(first)
       assert.strictEqual(result.text, "ok")
-      assert.strictEqual(early.requests.length, 2)
+      assert.strictEqual((yield* early.requests).length, 2)
       assert.deepInclude(result.report.steps[0], { limiterMillis: 1000, modelMillis: 0 })
       const error = yield* Effect.flip(run(late))
       assert.strictEqual(error._tag, "AiError")
-      assert.strictEqual(late.requests.length, 1)
+      assert.strictEqual((yield* late.requests).length, 1)
     })
   })
 
@@ -868,7 +887,7 @@ describe("a turn of the model in the limiter", () => {
     const limiter = limiterOf((_, use) =>
       use(lease).pipe(Effect.catch(() => Effect.andThen(Effect.sleep("8 seconds"), use(lease))))
     )
-    const model = scripted([{ fail: aiError }], [{ after: "5 seconds", parts: text("ok") }])
+    const model = scripted(TestModel.fail(aiError), [TestModel.wait("5 seconds"), "ok", TestModel.unfinished])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, timeout: { model: "10 seconds" } })

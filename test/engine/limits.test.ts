@@ -8,8 +8,9 @@ import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
+import { ToolCall } from "../../src/testing/index.ts"
 import { mostIn } from "../limiter.ts"
-import { call, calls, scripted } from "../model.ts"
+import { scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
 
 const Id = Schema.Struct({ id: Schema.String })
@@ -65,7 +66,7 @@ describe("a run under limits", () => {
     }).pipe(Effect.provide([
       layer,
       limits,
-      scripted(calls(...wanted.map((id) => call(id, id.replace(/\d+$/, "")))))
+      scripted(wanted.map((id) => ToolCall(id.replace(/\d+$/, ""), {}, { id })))
     ]))
   })
 
@@ -73,10 +74,10 @@ describe("a run under limits", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ api: stage.tool({ service: "api" }), free: stage.tool() })
     const limits = Limiter.layer({ services: { api: Limiter.slidingWindow({ limit: 1, window: "10 seconds" }) } })
-    const script = calls(
-      ...["a", "b", "c"].map((id) => call(id, "api", { id })),
-      ...["x", "y"].map((id) => call(id, "free", { id }))
-    )
+    const script = [
+      ...["a", "b", "c"].map((id) => ToolCall("api", { id }, { id })),
+      ...["x", "y"].map((id) => ToolCall("free", { id }, { id }))
+    ]
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }))
       yield* settle
@@ -123,7 +124,7 @@ describe("a run under limits", () => {
       // Two of three are used, and no permit is held.
       const forecasts = yield* Limiter.explain([{ service: "api" }, { service: "api" }])
       assert.deepStrictEqual(forecasts.map(({ startMillis }) => startMillis === 0), [true, false])
-    }).pipe(Effect.provide([layer, limits, scripted(calls(...ids.map((id) => call(id, "api", { id }))))]))
+    }).pipe(Effect.provide([layer, limits, scripted(ids.map((id) => ToolCall("api", { id }, { id })))]))
   })
 
   it.effect("starts nobody for what a cancelled run gives back", () => {
@@ -139,7 +140,7 @@ describe("a run under limits", () => {
       assert.deepStrictEqual(stage.started, ["a0", "a1"])
       const [forecast] = yield* Limiter.explain([{ service: "api" }])
       assert.strictEqual(forecast?.startMillis, 0)
-    }).pipe(Effect.provide([layer, limits, scripted(calls(...many("a", 20).map((id) => call(id, "api", { id }))))]))
+    }).pipe(Effect.provide([layer, limits, scripted(many("a", 20).map((id) => ToolCall("api", { id }, { id })))]))
   })
 
   it.effect("keeps the permit of an abandoned handler until it has really ended", () => {
@@ -164,7 +165,9 @@ describe("a run under limits", () => {
       yield* settle
       const free = yield* Limiter.explain([{ service: "api" }])
       assert.strictEqual(free[0]?.startMillis, 0)
-    }).pipe(Effect.provide([layer, limits, scripted(calls(call("a", "deaf"), call("b", "next")))]))
+    }).pipe(
+      Effect.provide([layer, limits, scripted([ToolCall("deaf", {}, { id: "a" }), ToolCall("next", {}, { id: "b" })])])
+    )
   })
 
   it.effect("rejects at once what would start after its deadline, and what the limit never holds", () => {
@@ -183,7 +186,11 @@ describe("a run under limits", () => {
         ai: Limiter.slidingWindow({ limit: 100, window: "1 minute", unit: "tokens" })
       }
     })
-    const script = calls(call("a", "api", { id: "a" }), call("b", "api", { id: "b" }), call("c", "big", { id: "c" }))
+    const script = [
+      ToolCall("api", { id: "a" }, { id: "a" }),
+      ToolCall("api", { id: "b" }, { id: "b" }),
+      ToolCall("big", { id: "c" }, { id: "c" })
+    ]
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* settle
@@ -224,7 +231,7 @@ describe("a run under limits", () => {
       for (let i = 0; i < 100_000 && fiber.pollUnsafe() === undefined; i++) yield* TestClock.adjust(0)
       yield* Fiber.join(fiber)
       assert.strictEqual(ran, 10_000)
-    }).pipe(Effect.provide([layer, limits, scripted(calls(...many("a", 10_000).map((id) => call(id, "api"))))]))
+    }).pipe(Effect.provide([layer, limits, scripted(many("a", 10_000).map((id) => ToolCall("api", {}, { id })))]))
   }, 60_000)
 
   it.effect("rejects a call that waits for its own ancestor's permit when it has waited too long", () => {

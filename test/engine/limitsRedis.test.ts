@@ -9,8 +9,9 @@ import * as Layer from "effect/Layer"
 import * as IoRedis from "../../src/adapter/IoRedis.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
+import { ToolCall } from "../../src/testing/index.ts"
 import { mostIn } from "../limiter.ts"
-import { call, calls, scripted } from "../model.ts"
+import { scripted } from "../model.ts"
 import { eventually, freshName } from "../policy/redisStore.ts"
 import { describeRedis, redisServer } from "../redis.ts"
 
@@ -59,7 +60,7 @@ const allBack = (url: string, name: string) =>
   })
 
 const script = (wanted: ReadonlyArray<string>) =>
-  scripted(calls(...wanted.map((id) => call(id, id.replace(/\d+$/, "")))))
+  scripted(wanted.map((id) => ToolCall(id.replace(/\d+$/, ""), {}, { id })))
 
 describeRedis("a run under limits in Redis", () => {
   it.live(

@@ -5,8 +5,9 @@ import * as Fiber from "effect/Fiber"
 import { TestClock } from "effect/testing"
 import * as Branch from "../../src/engine/Branch.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
 import { makeWatch, watchedClock } from "../laws/decision.ts"
-import { call, finish, scripted, text } from "../model.ts"
+import { scripted } from "../model.ts"
 import { Stage, statuses } from "../stage.ts"
 
 /** Runs one turn of two calls that are over at once, and looks while the model still speaks. */
@@ -27,10 +28,10 @@ const sleepsAfter = (
     }).pipe(
       Effect.provide([
         layer,
-        scripted(
-          [[...call("a", "work", { id: "a" }), ...call("b", "work", { id: "b" }), ...finish()]],
-          [[...text("and")], { after: "1 minute", parts: finish("stop") }]
-        )
+        scripted([ToolCall("work", { id: "a" }, { id: "a" }), ToolCall("work", { id: "b" }, { id: "b" })], [
+          "and",
+          TestModel.wait("1 minute")
+        ])
       ]),
       Effect.provideContext(clock),
       Effect.forkChild
@@ -75,7 +76,7 @@ describe("timers", () => {
         toolkit,
         timeout: { model: { firstByte: "20 seconds", idle: "20 seconds", total: "30 seconds" } }
       }).pipe(
-        Effect.provide([layer, scripted([[...call("a", "work", { id: "a" })], { after: 5, parts: finish() }])]),
+        Effect.provide([layer, scripted([ToolCall("work", { id: "a" }, { id: "a" }), TestModel.wait(5)])]),
         Effect.provideContext(clock),
         Effect.forkChild
       )

@@ -6,7 +6,8 @@ import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import * as Tracer from "effect/Tracer"
 import { Orchestrator, Report, ToolPolicy } from "../../src/index.ts"
-import { aiError, call, calls, finish, says, scripted, text } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, scripted } from "../model.ts"
 
 const sleeper = (annotations: ToolPolicy.Annotations<{ readonly millis: number }> = {}) =>
   ToolPolicy.tool({
@@ -24,7 +25,7 @@ const { layer, toolkit } = ToolPolicy.define({
   broken: ToolPolicy.tool({ handler: () => Effect.die("secret argument") })
 })
 
-const sleep = (id: string, millis: number, name = "sleep") => call(id, name, { millis })
+const sleep = (id: string, millis: number, name = "sleep") => ToolCall(name, { millis }, { id })
 
 describe("the report", () => {
   it.effect("says where the time went: waiting, running, the model, the critical path", () =>
@@ -78,13 +79,13 @@ describe("the report", () => {
       assert.deepStrictEqual(yield* Schema.encodeUnknownEffect(Report.Report)(report), report)
     }).pipe(Effect.provide([
       layer,
-      scripted(
-        [
-          { after: "1 seconds", parts: [...sleep("a", 3000), ...sleep("b", 6000)] },
-          { after: "2 seconds", parts: [...sleep("c", 4000), ...finish()] }
-        ],
-        [{ after: "500 millis", parts: [...sleep("d", 1000, "web"), ...finish()] }]
-      )
+      scripted([
+        TestModel.wait("1 seconds"),
+        sleep("a", 3000),
+        sleep("b", 6000),
+        TestModel.wait("2 seconds"),
+        sleep("c", 4000)
+      ], [TestModel.wait("500 millis"), sleep("d", 1000, "web")])
     ])))
 
   it.effect("names how each call ended", () =>
@@ -101,13 +102,13 @@ describe("the report", () => {
       ])
     }).pipe(Effect.provide([
       layer,
-      scripted(calls(
+      scripted([
         sleep("a", 1),
-        call("b", "broken"),
+        ToolCall("broken", {}, { id: "b" }),
         sleep("c", 100_000),
-        call("d", "nobody"),
-        call("e", "sleep", { millis: "1" })
-      ))
+        ToolCall("nobody", {}, { id: "d" }),
+        ToolCall("sleep", { millis: "1" }, { id: "e" })
+      ])
     ])))
 })
 
@@ -135,12 +136,12 @@ class Spans {
 }
 
 describe("spans", () => {
-  const script = calls(
+  const script = [
     sleep("a", 10),
     sleep("b", 1),
-    call("c", "broken"),
-    call("d", "sleep", { millis: "secret argument" })
-  )
+    ToolCall("broken", {}, { id: "c" }),
+    ToolCall("sleep", { millis: "secret argument" }, { id: "d" })
+  ]
 
   it.effect("are invoke_agent > step > execute_tool, each with its outcome, all ended", () => {
     const spans = new Spans()
@@ -193,7 +194,7 @@ describe("spans", () => {
       }
       assert.strictEqual(parentOf("inside"), "execute_tool work")
       assert.strictEqual(parentOf("LanguageModel.streamText"), "step")
-    }).pipe(Effect.provide([traced.layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([traced.layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 
   it.effect("end with the run when the model breaks", () => {
@@ -207,7 +208,7 @@ describe("spans", () => {
       assert.isTrue(spans.all.every(({ status }) => status._tag === "Ended"))
       const agent = spans.all.find(({ name }) => name === "invoke_agent")
       assert.isTrue(agent?.status._tag === "Ended" && agent.status.exit._tag === "Failure")
-    }).pipe(Effect.provide([layer, scripted([text("I"), { fail: aiError }])]))
+    }).pipe(Effect.provide([layer, scripted(["I", TestModel.fail(aiError)])]))
   })
 
   it.effect("are not made where the program has no tracer", () => {
@@ -224,7 +225,7 @@ describe("spans", () => {
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit: traced.toolkit })
       assert.isUndefined(parent)
-    }).pipe(Effect.provide([traced.layer, scripted(calls(call("a", "work")), says("done"))]))
+    }).pipe(Effect.provide([traced.layer, scripted([ToolCall("work", {}, { id: "a" })], "done")]))
   })
 })
 
@@ -249,7 +250,10 @@ describe("a tracer that throws", () => {
       })
       for (const throws of ["span", "attribute", "end"] as const) {
         const result = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(
-          Effect.provide([layer, scripted(calls(call("a", "fine"), call("b", "fine")), says("ok"))]),
+          Effect.provide([
+            layer,
+            scripted([ToolCall("fine", {}, { id: "a" }), ToolCall("fine", {}, { id: "b" })], "ok")
+          ]),
           Effect.provideService(Tracer.Tracer, broken(throws))
         )
         assert.deepStrictEqual(result.toolResults.map((part) => part.result), ["fine", "fine"], throws)

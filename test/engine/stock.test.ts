@@ -10,7 +10,8 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Orchestrator } from "../../src/index.ts"
-import { call, calls, says, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 
 class AtBuild extends Context.Service<AtBuild, string>()("test/AtBuild") {}
 const Setting = Context.Reference<string>("test/Setting", { defaultValue: () => "default" })
@@ -59,7 +60,7 @@ describe("calling handlers directly", () => {
         ))
       const { toolResults } = yield* Effect.provide(
         Orchestrator.run({ prompt: "go", toolkit }),
-        scripted(calls(...cases.map(([name, params], i) => call(`c${i}`, name, params))), says("ok"))
+        scripted(cases.map(([name, params], i) => ToolCall(name, params, { id: `c${i}` })), "ok")
       )
       assert.deepStrictEqual(
         toolResults.map(({ encodedResult, isFailure, result }): unknown => ({ encodedResult, isFailure, result })),

@@ -6,7 +6,8 @@ import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, says, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 
 describe("ToolPolicy.Concurrency across runs", () => {
   it.effect("rejects the waiting calls of every run, each through its own run, when the only permit is stuck", () =>
@@ -23,7 +24,7 @@ describe("ToolPolicy.Concurrency across runs", () => {
         Effect.forkChild(
           Effect.provide(Orchestrator.run({ prompt: "go", toolkit }), [
             layer,
-            scripted(calls(call(id, "deaf"), call(`${id}2`, "deaf")), says("ok"))
+            scripted([ToolCall("deaf", {}, { id }), ToolCall("deaf", {}, { id: `${id}2` })], "ok")
           ])
         )
       const first = yield* run("a")

@@ -13,17 +13,17 @@ import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Branch, CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import { Retry } from "../../src/policy/Retry.ts"
-import { aiError, call, finish, opened, recording, says, scripted, text } from "../model.ts"
-import type { Script } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, encoded, recording, scripted } from "../model.ts"
 import { refused, retrying } from "../retry.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
-const setUp = (...scripts: ReadonlyArray<Script>) => setUpWith([0, 0, 0], [], ...scripts)
+const setUp = (...scripts: ReadonlyArray<TestModel.Turn>) => setUpWith([0, 0, 0], [], ...scripts)
 
 const setUpWith = (
   delays: ReadonlyArray<number>,
   pauses: ReadonlyArray<number>,
-  ...scripts: ReadonlyArray<Script>
+  ...scripts: ReadonlyArray<TestModel.Turn>
 ) => {
   const stage = new Stage()
   const model = recording(...scripts)
@@ -37,8 +37,8 @@ const setUpWith = (
   return { stage, model, retry, toolkit, provided: Layer.mergeAll(layer, model.layer, retry.layer) }
 }
 
-const look = (id: string, what = id) => call(id, "look", { id: what })
-const save = (id: string, what = id) => call(id, "save", { id: what })
+const look = (id: string, what = id) => ToolCall("look", { id: what }, { id })
+const save = (id: string, what = id) => ToolCall("save", { id: what }, { id })
 
 /** The ids of the calls and of the results in the history. */
 const shown = (prompt: Prompt.Prompt) => {
@@ -71,8 +71,12 @@ const typesOf = (parts: ReadonlyArray<AnyPart>, id: string) =>
 describe("a turn that fails and is asked again", () => {
   it.effect("has the text, the calls and the history of the answer that counts, and the usage of both", () => {
     const { model, provided, retry, stage, toolkit } = setUp(
-      [[...text("lost "), ...finish("tool-calls", 5)], { fail: aiError }],
-      [[...text("kept"), ...finish("stop", 7)]]
+      [
+        "lost ",
+        TestModel.finish("tool-calls", { usage: { inputTokens: 5, outputTokens: 5 } }),
+        TestModel.fail(aiError)
+      ],
+      ["kept", TestModel.finish("stop", { usage: { inputTokens: 7, outputTokens: 7 } })]
     )
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
@@ -82,7 +86,7 @@ describe("a turn that fails and is asked again", () => {
       assert.lengthOf(result.steps, 1)
       assert.notInclude(JSON.stringify(result.prompt), "lost")
       assert.deepInclude(result.report.steps[0], { attempts: 2, step: 1 })
-      assert.deepStrictEqual(model.requests[1]?.prompt, model.requests[0]?.prompt)
+      assert.deepStrictEqual((yield* model.requests)[1]?.prompt, (yield* model.requests)[0]?.prompt)
       assert.deepStrictEqual(retry.told, { begun: ["model"], failed: [aiError], succeeded: 1 })
       assert.deepStrictEqual(stage.started, [])
     }).pipe(Effect.provide(provided))
@@ -92,18 +96,18 @@ describe("a turn that fails and is asked again", () => {
     const { model, provided, toolkit } = setUpWith(
       [1000, 3000],
       [],
-      [{ fail: aiError }],
-      [{ fail: aiError }],
-      says("done")
+      TestModel.fail(aiError),
+      TestModel.fail(aiError),
+      "done"
     )
     return Effect.gen(function*() {
       const { fiber, parts } = yield* collect(Orchestrator.stream({ prompt: "go", toolkit }))
       yield* TestClock.adjust(999)
-      assert.lengthOf(model.requests, 1)
+      assert.lengthOf(yield* model.requests, 1)
       yield* TestClock.adjust(1)
-      assert.lengthOf(model.requests, 2)
+      assert.lengthOf(yield* model.requests, 2)
       yield* TestClock.adjust(2999)
-      assert.lengthOf(model.requests, 2)
+      assert.lengthOf(yield* model.requests, 2)
       yield* TestClock.adjust(1)
       yield* Fiber.join(fiber)
       const retries = parts.filter((part) => part.type === "step-retry")
@@ -119,15 +123,15 @@ describe("a turn that fails and is asked again", () => {
   })
 
   it.effect("keeps a service's pause before every asking, the first too, and counts it as a limit's", () => {
-    const { model, provided, toolkit } = setUpWith([1000], [500, 0, 250], [{ fail: aiError }], says("done"))
+    const { model, provided, toolkit } = setUpWith([1000], [500, 0, 250], TestModel.fail(aiError), "done")
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* TestClock.adjust(499)
-      assert.lengthOf(model.requests, 0)
+      assert.lengthOf(yield* model.requests, 0)
       yield* TestClock.adjust(1)
-      assert.lengthOf(model.requests, 1)
+      assert.lengthOf(yield* model.requests, 1)
       yield* TestClock.adjust(1000)
-      assert.lengthOf(model.requests, 1)
+      assert.lengthOf(yield* model.requests, 1)
       yield* TestClock.adjust(250)
       const { report } = yield* Fiber.join(fiber)
       assert.deepInclude(report.steps[0], { limiterMillis: 750, modelMillis: 1000 })
@@ -137,24 +141,27 @@ describe("a turn that fails and is asked again", () => {
   })
 
   it.effect("fails as it would have failed when the policy lets the failure stand", () => {
-    const { model, provided, toolkit } = setUp([{ fail: refused }])
+    const { model, provided, toolkit } = setUp(TestModel.fail(refused))
     return Effect.gen(function*() {
       assert.strictEqual(yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit })), refused)
-      assert.lengthOf(model.requests, 1)
+      assert.lengthOf(yield* model.requests, 1)
     }).pipe(Effect.provide(provided))
   })
 
   it.effect("lets a defect of the model through, and asks nobody again", () => {
-    const { model, provided, retry, toolkit } = setUp([{ wait: Effect.die(new Error("a bug in the adapter")) }])
+    const { model, provided, retry, toolkit } = setUp([
+      TestModel.wait(Effect.die(new Error("a bug in the adapter"))),
+      TestModel.unfinished
+    ])
     return Effect.gen(function*() {
       assert.include(String(yield* Effect.exit(Orchestrator.run({ prompt: "go", toolkit }))), "a bug in the adapter")
-      assert.lengthOf(model.requests, 1)
+      assert.lengthOf(yield* model.requests, 1)
       assert.deepStrictEqual(retry.told.failed, [])
     }).pipe(Effect.provide(provided))
   })
 
   it.effect("is interrupted while it waits to ask again", () => {
-    const { model, provided, stage, toolkit } = setUpWith([1000], [], [save("a"), { fail: aiError }])
+    const { model, provided, stage, toolkit } = setUpWith([1000], [], [save("a"), TestModel.fail(aiError)])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* TestClock.adjust(500)
@@ -162,7 +169,7 @@ describe("a turn that fails and is asked again", () => {
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(stage.interrupted, ["a"])
       yield* TestClock.adjust(5000)
-      assert.lengthOf(model.requests, 1)
+      assert.lengthOf(yield* model.requests, 1)
     }).pipe(Effect.provide(provided))
   })
 })
@@ -170,8 +177,8 @@ describe("a turn that fails and is asked again", () => {
 describe("calls of an answer that broke off", () => {
   it.effect("are adopted by equal calls of the next: finished ones give their result, running ones are joined", () => {
     const { provided, stage, toolkit } = setUp(
-      [[...save("a"), ...look("b")], { wait: Effect.suspend(() => stage.gate("broken").await) }, { fail: aiError }],
-      [[...save("x", "a"), ...look("y", "b"), ...finish()]]
+      [save("a"), look("b"), TestModel.wait(Effect.suspend(() => stage.gate("broken").await)), TestModel.fail(aiError)],
+      [save("x", "a"), look("y", "b")]
     )
     return Effect.gen(function*() {
       const { fiber, parts } = yield* collect(Orchestrator.stream({ prompt: "go", toolkit }))
@@ -205,21 +212,21 @@ describe("calls of an answer that broke off", () => {
   })
 
   it.effect("with the same wire id get one of their own when they are made again", () => {
-    const { model, provided, stage, toolkit } = setUp([save("a"), { fail: aiError }], [[...save("a"), ...finish()]])
+    const { model, provided, stage, toolkit } = setUp([save("a"), TestModel.fail(aiError)], save("a"))
     return Effect.gen(function*() {
       yield* stage.open("a")
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       wellFormed(result.prompt, ["a_2"])
       assert.deepStrictEqual(stage.started, ["a"])
       assert.deepStrictEqual(statuses(result.toolResults), ["a_2 ok"])
-      assert.include(JSON.stringify(model.requests[2]?.prompt), "\"wireId\":\"a\"")
+      assert.include(JSON.stringify((yield* model.requests)[2]?.prompt), "\"wireId\":\"a\"")
     }).pipe(Effect.provide(provided))
   })
 
   it.effect("are counted: two equal calls need two earlier ones, and key order does not matter", () => {
     const { provided, stage, toolkit } = setUp(
-      [[...save("a", "same"), ...save("b", "same")], { fail: aiError }],
-      [[...save("x", "same"), ...save("y", "same"), ...save("z", "same"), ...finish()]]
+      [save("a", "same"), save("b", "same"), TestModel.fail(aiError)],
+      [save("x", "same"), save("y", "same"), save("z", "same")]
     )
     return Effect.gen(function*() {
       yield* stage.open("same")
@@ -237,8 +244,8 @@ describe("calls of an answer that broke off", () => {
 
   it.effect("that nobody adopts: repeatable ones are interrupted, others finish, and both stay before the new calls", () => {
     const { model, provided, stage, toolkit } = setUp(
-      [[...save("a"), ...look("b"), ...call("c", "drop", { id: "c" })], { fail: aiError }],
-      [[...text("anew"), ...look("d"), ...finish()]]
+      [save("a"), look("b"), ToolCall("drop", { id: "c" }, { id: "c" }), TestModel.fail(aiError)],
+      ["anew", look("d")]
     )
     return Effect.gen(function*() {
       const { fiber, parts } = yield* collect(Orchestrator.stream({ prompt: "go", toolkit }))
@@ -248,7 +255,7 @@ describe("calls of an answer that broke off", () => {
       yield* Fiber.join(fiber)
       assert.deepStrictEqual([...statuses(results(parts))].sort(), ["a ok", "b Cancelled", "c NotStarted", "d ok"])
       assert.include(String(failureOf(results(parts), "b")["message"]), "its next one did not make this call")
-      const { content } = model.requests[2]!.prompt.content[1]!
+      const { content } = (yield* model.requests)[2]!.prompt.content[1]!
       assert.deepStrictEqual(
         (content as ReadonlyArray<Prompt.Part>).map((part) =>
           part.type === "text" ? part.text : "id" in part ? part.id : ""
@@ -260,35 +267,35 @@ describe("calls of an answer that broke off", () => {
           "d"
         ]
       )
-      wellFormed(model.requests[2]!.prompt, ["a", "b", "d"])
+      wellFormed((yield* model.requests)[2]!.prompt, ["a", "b", "d"])
       assert.deepStrictEqual(stage.started, ["a", "b", "d"])
     }).pipe(Effect.provide(provided))
   })
 
   it.effect("that wrote are told to the model in one more turn when the next answer asks for nothing", () => {
-    const { model, provided, stage, toolkit } = setUp([save("a"), { fail: aiError }], says("nothing"), says("saved"))
+    const { model, provided, stage, toolkit } = setUp([save("a"), TestModel.fail(aiError)], "nothing", "saved")
     return Effect.gen(function*() {
       yield* stage.open("a")
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.strictEqual(result.text, "saved")
-      wellFormed(model.requests[2]!.prompt, ["a"])
+      wellFormed((yield* model.requests)[2]!.prompt, ["a"])
     }).pipe(Effect.provide(provided))
   })
 
   it.effect("that only read end the run with the next answer", () => {
-    const { model, provided, toolkit } = setUp([look("a"), { fail: aiError }], says("all"))
+    const { model, provided, toolkit } = setUp([look("a"), TestModel.fail(aiError)], "all")
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.strictEqual(result.text, "all")
-      assert.lengthOf(model.requests, 2)
+      assert.lengthOf(yield* model.requests, 2)
       wellFormed(result.prompt, ["a"])
     }).pipe(Effect.provide(provided))
   })
 
   it.effect("that were stopped run afresh where they may be repeated, and are not begun again where not", () => {
     const { provided, stage, toolkit } = setUp(
-      [[...save("a"), ...look("b")], { wait: Effect.suspend(() => stage.gate("broken").await) }, { fail: aiError }],
-      [[...save("x", "a"), ...look("y", "b"), ...finish()]]
+      [save("a"), look("b"), TestModel.wait(Effect.suspend(() => stage.gate("broken").await)), TestModel.fail(aiError)],
+      [save("x", "a"), look("y", "b")]
     )
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
@@ -318,8 +325,8 @@ describe("calls of an answer that broke off", () => {
       })
     })
     const model = recording(
-      [call("a", "look"), { after: "2 seconds", parts: [] }, { fail: aiError }],
-      [[...call("b", "look"), ...finish()]]
+      [ToolCall("look", {}, { id: "a" }), TestModel.wait("2 seconds"), TestModel.fail(aiError)],
+      ToolCall("look", {}, { id: "b" })
     )
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
@@ -333,7 +340,7 @@ describe("calls of an answer that broke off", () => {
   })
 
   it.effect("are stopped with the call that joined them", () => {
-    const { provided, stage, toolkit } = setUp([save("a"), { fail: aiError }], [[...save("x", "a"), ...finish()]])
+    const { provided, stage, toolkit } = setUp([save("a"), TestModel.fail(aiError)], save("x", "a"))
     return Effect.gen(function*() {
       const { fiber, parts } = yield* collect(Orchestrator.stream({ prompt: "go", toolkit, runId: "r" }))
       yield* settle
@@ -354,9 +361,9 @@ describe("calls of an answer that broke off", () => {
 
   it.effect("may be adopted once more when the answer that adopted them breaks off too", () => {
     const { provided, stage, toolkit } = setUp(
-      [save("a"), { fail: aiError }],
-      [[...save("b", "a"), ...save("c")], { fail: aiError }],
-      [[...save("d", "a"), ...save("e", "c"), ...finish()]]
+      [save("a"), TestModel.fail(aiError)],
+      [save("b", "a"), save("c"), TestModel.fail(aiError)],
+      [save("d", "a"), save("e", "c")]
     )
     return Effect.gen(function*() {
       const { fiber, parts } = yield* collect(Orchestrator.stream({ prompt: "go", toolkit }))
@@ -373,8 +380,8 @@ describe("calls of an answer that broke off", () => {
 
   it.effect("keep maxToolCalls: what ran before counts, what is adopted does not", () => {
     const { provided, stage, toolkit } = setUp(
-      [[...save("a"), ...save("b")], { fail: aiError }],
-      [[...save("x", "a"), ...save("y", "b"), ...save("z"), ...finish()]]
+      [save("a"), save("b"), TestModel.fail(aiError)],
+      [save("x", "a"), save("y", "b"), save("z")]
     )
     return Effect.gen(function*() {
       yield* stage.open("a", "b", "z")
@@ -384,8 +391,8 @@ describe("calls of an answer that broke off", () => {
   })
 
   it.effect("count once for the detector of loops", () => {
-    const turn: ReadonlyArray<Script> = [[look("a", "same"), { fail: aiError }], [[...look("b", "same"), ...finish()]]]
-    const { provided, stage, toolkit } = setUp(...turn, ...turn, ...turn, says("done"))
+    const turn: ReadonlyArray<TestModel.Turn> = [[look("a", "same"), TestModel.fail(aiError)], look("b", "same")]
+    const { provided, stage, toolkit } = setUp(...turn, ...turn, ...turn, "done")
     return Effect.gen(function*() {
       yield* stage.open("same")
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
@@ -404,8 +411,8 @@ describe("calls of an answer that broke off", () => {
 
   it.effect("that waited for approval ask for it anew", () => {
     const { provided, toolkit } = setUp(
-      [call("a", "ask", { id: "a" }), { fail: aiError }],
-      [[...call("b", "ask", { id: "a" }), ...finish()]]
+      [ToolCall("ask", { id: "a" }, { id: "a" }), TestModel.fail(aiError)],
+      ToolCall("ask", { id: "a" }, { id: "b" })
     )
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
@@ -416,8 +423,14 @@ describe("calls of an answer that broke off", () => {
 
   it.effect("and of all its answers stand in the error when the last asking fails too", () => {
     const { provided, stage, toolkit } = setUp(
-      [[...save("a"), ...look("b"), ...call("c", "drop", { id: "c" }), ...opened("half", "save")], { fail: aiError }],
-      [[...save("x", "a")], { fail: refused }]
+      [
+        save("a"),
+        look("b"),
+        ToolCall("drop", { id: "c" }, { id: "c" }),
+        TestModel.call(ToolCall("save", {}, { id: "half" }), { open: true, chunks: ["{\"id\":"] }),
+        TestModel.fail(aiError)
+      ],
+      [save("x", "a"), TestModel.fail(refused)]
     )
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit })))
@@ -436,8 +449,8 @@ describe("calls of an answer that broke off", () => {
 
   it.effect("that were held back for a good end stay so, though the broken answer had one", () => {
     const { provided, stage, toolkit } = setUp(
-      [finish(), { fail: aiError }],
-      [call("c", "drop", { id: "c" }), { wait: Effect.suspend(() => stage.gate("model").await) }, finish()]
+      [TestModel.finish("tool-calls"), TestModel.fail(aiError)],
+      [ToolCall("drop", { id: "c" }, { id: "c" }), TestModel.wait(Effect.suspend(() => stage.gate("model").await))]
     )
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
@@ -449,9 +462,9 @@ describe("calls of an answer that broke off", () => {
   })
 
   it.effect("that never started are no repetition", () => {
-    const drop = (id: string) => call(id, "drop", { id: "same" })
-    const turn: ReadonlyArray<Script> = [[drop("a"), { fail: aiError }], [[...look("b"), ...finish()]]]
-    const { provided, stage, toolkit } = setUp(...turn, ...turn, [[...drop("a"), ...finish()]], says("done"))
+    const drop = (id: string) => ToolCall("drop", { id: "same" }, { id })
+    const turn: ReadonlyArray<TestModel.Turn> = [[drop("a"), TestModel.fail(aiError)], look("b")]
+    const { provided, stage, toolkit } = setUp(...turn, ...turn, drop("a"), "done")
     return Effect.gen(function*() {
       yield* stage.open("same", "b")
       const config = yield* Orchestrator.Config
@@ -466,16 +479,16 @@ describe("calls of an answer that broke off", () => {
   })
 
   it.effect("stay without the provider's id of the item, which ties them to an answer that is gone", () => {
-    const made = save("a").map((part) =>
+    const made = encoded(save("a")).map((part) =>
       part.type === "tool-call"
         ? { ...part, metadata: { openai: { itemId: "fc_1", signature: "kept" }, toolformer: { wireId: "w" } } }
         : part
     )
-    const { model, provided, stage, toolkit } = setUp([made, { fail: aiError }], says("nothing"), says("done"))
+    const { model, provided, stage, toolkit } = setUp([...made, TestModel.fail(aiError)], "nothing", "done")
     return Effect.gen(function*() {
       yield* stage.open("a")
       yield* Orchestrator.run({ prompt: "go", toolkit })
-      const history = JSON.stringify(model.requests[2]!.prompt)
+      const history = JSON.stringify((yield* model.requests)[2]!.prompt)
       assert.include(history, "\"openai\":{\"signature\":\"kept\"}")
       assert.include(history, "\"wireId\":\"w\"")
       assert.notInclude(history, "fc_1")
@@ -483,8 +496,11 @@ describe("calls of an answer that broke off", () => {
   })
 
   it.effect("that never started stand in the error once, however often they were made", () => {
-    const drop = (id: string) => call(id, "drop", { id: "same" })
-    const { provided, stage, toolkit } = setUp([drop("a"), { fail: aiError }], [drop("b"), { fail: refused }])
+    const drop = (id: string) => ToolCall("drop", { id: "same" }, { id })
+    const { provided, stage, toolkit } = setUp([drop("a"), TestModel.fail(aiError)], [
+      drop("b"),
+      TestModel.fail(refused)
+    ])
     return Effect.gen(function*() {
       const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
       assert.isTrue(error._tag === "OrchestratorError" && error.reason._tag === "TurnBroken")
@@ -499,8 +515,8 @@ describe("calls of an answer that broke off", () => {
 describe("groups of a turn that is asked again", () => {
   it.effect("end with the broken answer, and adopting calls are branches of the next answer's", () => {
     const { provided, stage, toolkit } = setUp(
-      [[...look("a"), ...look("b"), ...save("c")], { fail: aiError }],
-      [[...look("x", "a"), ...look("y", "b"), ...look("z"), ...finish()]]
+      [look("a"), look("b"), save("c"), TestModel.fail(aiError)],
+      [look("x", "a"), look("y", "b"), look("z")]
     )
     const completion = { search: { tools: ["look"], policy: Branch.first(1) } } as const
     return Effect.gen(function*() {
@@ -537,8 +553,8 @@ describe("a handler that changes its parameters", () => {
       })
     })
     const model = recording(
-      [call("a", "save", params()), { fail: aiError }],
-      [[...call("b", "save", params()), ...finish()]]
+      [ToolCall("save", params(), { id: "a" }), TestModel.fail(aiError)],
+      ToolCall("save", params(), { id: "b" })
     )
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
@@ -556,16 +572,16 @@ describe("a turn that is asked again under limits", () => {
       reason: new AiError.RateLimitError({ retryAfter: Duration.seconds(1) })
     })
     const { model, provided, retry, toolkit } = setUp(
-      [text("lost"), { fail: aiError }],
-      [{ fail: limited }],
-      says("done")
+      ["lost", TestModel.fail(aiError)],
+      TestModel.fail(limited),
+      "done"
     )
     const limits = Limiter.layer({ onExceeded: "adaptive", services: { model: Limiter.permits(1) } })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* TestClock.adjust("1 minute")
       assert.strictEqual((yield* Fiber.join(fiber)).text, "done")
-      assert.lengthOf(model.requests, 3)
+      assert.lengthOf(yield* model.requests, 3)
       assert.deepStrictEqual(retry.told.failed, [aiError])
     }).pipe(Effect.provide([provided, limits]))
   })
@@ -577,6 +593,6 @@ describe("a Retry that throws", () => {
     const { layer, toolkit } = ToolPolicy.define({ idle: ToolPolicy.tool({ handler: () => Effect.void }) })
     return Effect.gen(function*() {
       assert.strictEqual(yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit })), aiError)
-    }).pipe(Effect.provide([layer, scripted([{ fail: aiError }]), broken]))
+    }).pipe(Effect.provide([layer, scripted(TestModel.fail(aiError)), broken]))
   })
 })

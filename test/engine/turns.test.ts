@@ -3,8 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { aiError, call, calls, finish, opened, recording, says, scripted } from "../model.ts"
-import type { Script } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, scripted } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
 /** One tool of each trust: look is read-only, save writes, drop waits for the end of the turn. */
@@ -23,13 +23,17 @@ const tools = () => {
   }
 }
 
-const work = (name: string) => call(name, name, { id: name })
+const work = (name: string) => ToolCall(name, { id: name }, { id: name })
 
 describe("the end of a turn", () => {
   it.effect("starts after-finish calls only when the turn has ended well", () => {
     const { layer, stage, toolkit } = tools()
     const all = ["look", "save", "drop", "late", "soon"]
-    const model = scripted([all.flatMap(work), { wait: stage.gate("model").await }, finish()])
+    const model = scripted([
+      ...all.map(work),
+      TestModel.wait(stage.gate("model").await),
+      TestModel.finish("tool-calls")
+    ])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* settle
@@ -43,7 +47,7 @@ describe("the end of a turn", () => {
 
   it.effect.each(["stop", "tool-calls", "pause"] as const)("%s is a good end: after-finish calls run", (reason) => {
     const { layer, stage, toolkit } = tools()
-    const model = scripted([[...work("drop"), ...finish(reason)]])
+    const model = scripted([work("drop"), TestModel.finish(reason)])
     return Effect.gen(function*() {
       yield* stage.open("drop")
       assert.deepStrictEqual(statuses((yield* Orchestrator.run({ prompt: "go", toolkit })).toolResults), ["drop ok"])
@@ -54,21 +58,24 @@ describe("the end of a turn", () => {
     "%s keeps sealed calls, does not start after-finish ones, and goes on",
     (reason) => {
       const { layer, stage, toolkit } = tools()
-      const model = recording([[...work("look"), ...work("save"), ...work("drop"), ...finish(reason)]])
+      const model = scripted([work("look"), work("save"), work("drop"), TestModel.finish(reason)])
       return Effect.gen(function*() {
         yield* stage.open("look", "save", "drop")
         const result = yield* Orchestrator.run({ prompt: "go", toolkit })
         assert.deepStrictEqual(statuses(result.toolResults), ["look ok", "save ok", "drop NotStarted"])
         assert.include(String(failureOf(result.toolResults, "drop")["message"]), reason)
-        assert.strictEqual(model.requests.length, 2)
+        assert.strictEqual((yield* TestModel.requests).length, 2)
         assert.strictEqual(result.text, "done")
-      }).pipe(Effect.provide([layer, model.layer]))
+      }).pipe(Effect.provide([layer, model]))
     }
   )
 
   it.effect("length answers the call open at the cut Truncated, never runs it, and the loop goes on", () => {
     const { layer, stage, toolkit } = tools()
-    const model = recording([[...work("save"), ...opened("cut", "look"), ...finish("length")]])
+    const model = scripted([
+      work("save"),
+      TestModel.call(ToolCall("look", {}, { id: "cut" }), { open: true, chunks: ["{\"id\":"] })
+    ])
     return Effect.gen(function*() {
       yield* stage.open("save", "look")
       const parts = yield* Stream.runCollect(Orchestrator.stream({ prompt: "go", toolkit }))
@@ -77,21 +84,21 @@ describe("the end of a turn", () => {
       const made = parts.find((part) => part.type === "tool-call" && part.id === "cut")
       assert.deepStrictEqual(made?.type === "tool-call" ? made.metadata : {}, { toolformer: { truncated: true } })
       // The history names the cut call and its answer, so the next turn is a legal one.
-      const [, assistant, tool] = model.requests[1]!.prompt.content
+      const [, assistant, tool] = (yield* TestModel.requests)[1]!.prompt.content
       const ids = (message: typeof assistant) =>
         typeof message?.content === "string" ? [] : message?.content.map((part) => "id" in part ? part.id : "")
       assert.deepStrictEqual(ids(assistant), ["save", "cut"])
       assert.deepStrictEqual(ids(tool), ["save", "cut"])
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("pause asks the model again although it made no call", () => {
     const { layer, toolkit } = tools()
-    const model = recording([finish("pause")], says("now"))
+    const model = scripted(TestModel.finish("pause"), "now")
     return Effect.gen(function*() {
       assert.strictEqual((yield* Orchestrator.run({ prompt: "go", toolkit })).text, "now")
-      assert.strictEqual(model.requests.length, 2)
-    }).pipe(Effect.provide([layer, model.layer]))
+      assert.strictEqual((yield* TestModel.requests).length, 2)
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect.each(["content-filter", "error"] as const)(
@@ -99,10 +106,11 @@ describe("the end of a turn", () => {
     (reason) => {
       const { layer, stage, toolkit } = tools()
       const started = ["look", "put", "save"]
-      const model = recording([
-        [...started, "drop"].flatMap(work),
-        { wait: stage.gate("model").await },
-        [...opened("cut", "save"), ...finish(reason)]
+      const model = scripted([
+        ...[...started, "drop"].map(work),
+        TestModel.wait(stage.gate("model").await),
+        TestModel.call(ToolCall("save", {}, { id: "cut" }), { open: true, chunks: ["{\"id\":"] }),
+        TestModel.finish(reason)
       ])
       return Effect.gen(function*() {
         const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
@@ -121,17 +129,22 @@ describe("the end of a turn", () => {
         ])
         assert.strictEqual(failureOf(result.toolResults, "look")["executionStarted"], true)
         assert.deepStrictEqual(stage.started, started)
-        assert.strictEqual(model.requests.length, 1)
-      }).pipe(Effect.provide([layer, model.layer]))
+        assert.strictEqual((yield* TestModel.requests).length, 1)
+      }).pipe(Effect.provide([layer, model]))
     }
   )
 })
 
 describe("a turn that breaks", () => {
-  const broken = (stage: Stage): Script => [
-    [...work("look"), ...work("save"), ...work("drop"), ...opened("cut", "look")],
-    { wait: stage.gate("model").await },
-    { fail: aiError }
+  const broken = (
+    stage: Stage
+  ): TestModel.Turn => [
+    work("look"),
+    work("save"),
+    work("drop"),
+    TestModel.call(ToolCall("look", {}, { id: "cut" }), { open: true, chunks: ["{\"id\":"] }),
+    TestModel.wait(stage.gate("model").await),
+    TestModel.fail(aiError)
   ]
 
   it.effect("interrupts read-only calls, lets the others finish, and fails with what was done", () => {
@@ -177,7 +190,7 @@ describe("a turn that breaks", () => {
 
   it.effect("goes on from the error's prompt without running anything again", () => {
     const { layer, stage, toolkit } = tools()
-    const model = recording([[...work("save")], { fail: aiError }], says("all done"))
+    const model = scripted([work("save"), TestModel.fail(aiError)], "all done")
     return Effect.gen(function*() {
       yield* stage.open("save")
       const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
@@ -186,12 +199,12 @@ describe("a turn that breaks", () => {
       const result = yield* Orchestrator.run({ prompt: error.prompt, toolkit })
       assert.strictEqual(result.text, "all done")
       assert.deepStrictEqual(stage.started, ["save"])
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("is an OrchestratorError in a later turn too, so that earlier results are not lost", () => {
     const { layer, stage, toolkit } = tools()
-    const model = scripted(calls(work("save")), [{ fail: aiError }])
+    const model = scripted([work("save")], TestModel.fail(aiError))
     return Effect.gen(function*() {
       yield* stage.open("save")
       const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
@@ -206,6 +219,11 @@ describe("a turn that breaks", () => {
     return Effect.gen(function*() {
       const exit = yield* Effect.exit(Orchestrator.run({ prompt: "go", toolkit }))
       assert.include(String(exit), "a bug in the adapter")
-    }).pipe(Effect.provide([layer, scripted([{ wait: Effect.die(new Error("a bug in the adapter")) }])]))
+    }).pipe(
+      Effect.provide([
+        layer,
+        scripted([TestModel.wait(Effect.die(new Error("a bug in the adapter"))), TestModel.unfinished])
+      ])
+    )
   })
 })

@@ -7,7 +7,8 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { settle, statuses } from "../stage.ts"
 
 const month = "30 days"
@@ -100,7 +101,7 @@ describe("D8: long timers and jumping clocks", () => {
         const fiber = yield* Effect.forkChild(
           Orchestrator.run({ prompt: "go", toolkit: tools.toolkit }).pipe(Effect.provide([
             tools.layer,
-            scripted(calls(call("a", "slow"))),
+            scripted([ToolCall("slow", {}, { id: "a" })]),
             Layer.succeed(Clock.Clock, jumping)
           ]))
         )

@@ -18,7 +18,8 @@ import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import * as Retry from "../../src/policy/Retry.ts"
-import { aiError, call, finish, opened, says, scripted, text } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, scripted } from "../model.ts"
 import { random } from "../random.ts"
 
 const hour = 3_600_000
@@ -99,16 +100,22 @@ const names = ["timeout", "deadline", "grace", "backoff", "paused", "hedged", "l
 
 const model = () =>
   scripted(
-    // Silent for longer than `idle`, then not asked in time, then good.
-    [[...text("a"), ...opened("x", "timeout")], { after: 5000, parts: finish() }],
-    [{ after: 5000, parts: finish() }],
     [
-      names.flatMap((name) => call(name, name, { id: name })),
-      { after: 100, parts: ["limited2", "limited3"].flatMap((id) => call(id, "limited", { id })) },
-      { after: 100, parts: finish() }
+      "a",
+      TestModel.call(ToolCall("timeout", {}, { id: "x" }), { open: true, chunks: ["{\"id\":"] }),
+      TestModel.wait(5000),
+      TestModel.finish("tool-calls")
     ],
-    [{ fail: aiError }],
-    says("done")
+    [TestModel.wait(5000), TestModel.finish("tool-calls")],
+    [
+      ...names.map((name) => ToolCall(name, { id: name }, { id: name })),
+      TestModel.wait(100),
+      ...["limited2", "limited3"].map((id) => ToolCall("limited", { id }, { id })),
+      TestModel.wait(100),
+      TestModel.finish("tool-calls")
+    ],
+    TestModel.fail(aiError),
+    "done"
   )
 
 type Wall = (now: number) => number
@@ -199,7 +206,7 @@ describe("D8: the wall clock steps", () => {
       const registry = yield* Layer.build(Orchestrator.layerRuns())
       const context = Context.merge(clock, registry)
       const run = Orchestrator.run({ prompt: "go", toolkit }).pipe(
-        Effect.provide([layer, scripted([[...call("a", "work"), ...finish()]])])
+        Effect.provide([layer, scripted(ToolCall("work", {}, { id: "a" }))])
       )
       const fiber = yield* Effect.forkChild(Effect.provideContext(Effect.flip(run), context))
       yield* TestClock.adjust(10)

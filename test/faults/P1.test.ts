@@ -9,7 +9,8 @@ import type * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import { Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
-import { call, calls, says, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { seeded } from "../policy/chance.ts"
 import { done } from "../replay/server.ts"
 import type { Provider } from "../replay/server.ts"
@@ -212,11 +213,10 @@ describe("P1: a refusal for the rate", () => {
         }),
         weather: ToolPolicy.tool({ annotations: { service: "weather" }, handler: () => note("weather") })
       })
-      const model = scripted(
-        calls(call("a", "search")),
-        calls(call("b", "search"), call("c", "weather")),
-        says("done")
-      )
+      const model = scripted([ToolCall("search", {}, { id: "a" })], [
+        ToolCall("search", {}, { id: "b" }),
+        ToolCall("weather", {}, { id: "c" })
+      ], "done")
       const fiber = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(
         Effect.provide([layer, model, Limiter.layer({ onExceeded: "adaptive" })]),
         Effect.forkChild

@@ -4,7 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, finish, scripted } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { encoded, scripted } from "../model.ts"
 
 const setUp = () => {
   const got: Array<string> = []
@@ -22,7 +23,7 @@ const setUp = () => {
 
 type Parts = ReadonlyArray<Response.StreamPartEncoded>
 
-const echo = (id: string, say: string): Parts => call(id, "echo", { say })
+const echo = (id: string, say: string): Parts => encoded(ToolCall("echo", { say }, { id }))
 
 /** Parts dealt out in turn, each call's own order kept. */
 const dealt = (...all: ReadonlyArray<Parts>): Parts => {
@@ -65,17 +66,20 @@ describe("P10: fragments of parallel calls", () => {
         part.type === "tool-result" ? [`${part.id} ${part.isFailure ? "failed" : part.result}`] : []
       )
       assert.deepStrictEqual(answered, expected)
-    }).pipe(Effect.provide([layer, scripted(parts.map((part) => [part]).concat([[...finish()]]))]))
+    }).pipe(Effect.provide([layer, scripted(parts.map((part) => TestModel.chunk(part)))]))
   })
 
   it.effect("P10: in one chunk or in one chunk a part, the same calls run in the same order", () =>
     Effect.gen(function*() {
-      const parts = [...dealt(echo("a", "1"), echo("b", "2"), echo("a", "3"), echo("", "4")), ...finish()]
+      const parts = [
+        ...dealt(echo("a", "1"), echo("b", "2"), echo("a", "3"), echo("", "4")),
+        ...encoded(TestModel.finish("tool-calls"))
+      ]
       const run = (chunks: ReadonlyArray<Parts>) => {
         const { got, layer, toolkit } = setUp()
         return Orchestrator.run({ prompt: "go", toolkit }).pipe(
           Effect.map(({ prompt }) => ({ got, prompt })),
-          Effect.provide([layer, scripted(chunks)])
+          Effect.provide([layer, scripted(chunks.map((parts) => TestModel.chunk(...parts)))])
         )
       }
       const whole = yield* run([parts])

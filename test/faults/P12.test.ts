@@ -5,8 +5,9 @@ import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { Orchestrator, ToolCall, ToolPolicy } from "../../src/index.ts"
+import * as Testing from "../../src/testing/index.ts"
 import { describeData } from "../data.ts"
-import { call, calls, scripted } from "../model.ts"
+import { scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
 
 const hostile = [
@@ -55,7 +56,12 @@ const setUp = () => {
 
 const onceEach = (names: ReadonlyArray<string>) => {
   const { got, layer, toolkit } = setUp()
-  const model = scripted(calls(...names.flatMap((name, i) => [call(`bad${i}`, name), call(`good${i}`, "echo", { i })])))
+  const model = scripted(
+    names.flatMap((
+      name,
+      i
+    ) => [Testing.ToolCall(name, {}, { id: `bad${i}` }), Testing.ToolCall("echo", { i }, { id: `good${i}` })])
+  )
   return Effect.gen(function*() {
     const { prompt, toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
     assert.deepStrictEqual(
@@ -77,13 +83,15 @@ const asIds = (ids: ReadonlyArray<string>) => {
     assert.strictEqual(toolResults.length, ids.length)
     assert.strictEqual(new Set(toolResults.map(({ id }) => id)).size, ids.length)
     assert.deepStrictEqual(toolResults.map(({ result }) => result), ids.map((_, i) => ({ i })))
-  }).pipe(Effect.provide([layer, scripted(calls(...ids.map((id, i) => call(id, "echo", { i }))))]))
+  }).pipe(Effect.provide([layer, scripted(ids.map((id, i) => Testing.ToolCall("echo", { i }, { id })))]))
 }
 
 const asKeys = (keys: ReadonlyArray<string>) => {
   const { got, layer, toolkit } = setUp()
   const texts = keys.map((key) => `{${JSON.stringify(key)}:{"polluted":true}}`)
-  const model = scripted(calls(...texts.map((text, i) => call(`c${i}`, "echo", ToolCall.parseArguments(text)))))
+  const model = scripted(
+    texts.map((text, i) => Testing.ToolCall("echo", ToolCall.parseArguments(text), { id: `c${i}` }))
+  )
   return Effect.gen(function*() {
     const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
     assert.deepStrictEqual(statuses(toolResults), keys.map((_, i) => `c${i} ok`))
@@ -103,7 +111,7 @@ const asPaths = (keys: ReadonlyArray<string>) => {
     })
   })
   const twice = keys.flatMap((key, i) =>
-    ["a", "b"].map((turn) => call(`${turn}${i}`, "write", { id: `${turn}${i}`, key }))
+    ["a", "b"].map((turn) => Testing.ToolCall("write", { id: `${turn}${i}`, key }, { id: `${turn}${i}` }))
   )
   return Effect.gen(function*() {
     const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 10_000 }))
@@ -111,7 +119,7 @@ const asPaths = (keys: ReadonlyArray<string>) => {
     assert.deepStrictEqual([...stage.running], keys.map((_, i) => `a${i}`))
     yield* stage.open(...keys.flatMap((_, i) => [`a${i}`, `b${i}`]))
     assert.strictEqual((yield* Fiber.join(fiber)).toolResults.length, 2 * keys.length)
-  }).pipe(Effect.provide([layer, scripted(calls(...twice))]))
+  }).pipe(Effect.provide([layer, scripted(twice)]))
 }
 
 const uses = {
@@ -131,7 +139,10 @@ describe("P12: hostile strings", () => {
       for (const name of hostile) {
         const stage = new Stage()
         const { layer, toolkit } = ToolPolicy.define({ work: stage.tool({ group: name }), other: stage.tool() })
-        const model = scripted(calls(call("a", "work", { id: "a" }), call("b", "other", { id: "b" })))
+        const model = scripted([
+          Testing.ToolCall("work", { id: "a" }, { id: "a" }),
+          Testing.ToolCall("other", { id: "b" }, { id: "b" })
+        ])
         const fiber = yield* Effect.forkChild(
           Orchestrator.run({ prompt: "go", toolkit, runId: name }).pipe(Effect.provide([layer, model]))
         )
@@ -157,7 +168,7 @@ describe("P12: hostile strings", () => {
     return Effect.gen(function*() {
       const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(toolResults.map(({ result }) => result), [false])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "strict", parsed)))]))
+    }).pipe(Effect.provide([layer, scripted([Testing.ToolCall("strict", parsed, { id: "a" })])]))
   })
 
   it.effect("P12: a toolkit may have tools of such names, each its own", () => {
@@ -168,7 +179,7 @@ describe("P12: hostile strings", () => {
     return Effect.gen(function*() {
       const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual<unknown>(toolResults.map(({ result }) => result), names)
-    }).pipe(Effect.provide([layer, scripted(calls(...names.map((name) => call(name, name))))]))
+    }).pipe(Effect.provide([layer, scripted(names.map((name) => Testing.ToolCall(name, {}, { id: name })))]))
   })
 })
 

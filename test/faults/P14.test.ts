@@ -3,12 +3,13 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, finish, scripted } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 
 const count = 10_000
 const ids = Array.from({ length: count }, (_, i) => `c${i}`)
 const parameters = Schema.Struct({ i: Schema.Finite })
-const many = ids.map((id, i) => call(id, "work", { i }))
+const many = ids.map((id, i) => ToolCall("work", { i }, { id }))
 
 /** A handler that ends in its first step, or yields so that others run beside it. */
 const setUp = (yields: boolean, annotations: ToolPolicy.Annotations<unknown> = {}) => {
@@ -34,8 +35,8 @@ const setUp = (yields: boolean, annotations: ToolPolicy.Annotations<unknown> = {
 }
 
 const shapes = [
-  ["in one chunk", [[...many.flat(), ...finish()]]],
-  ["one call a chunk", [...many, finish()]]
+  ["in one chunk", many],
+  ["one call a chunk", many.map((one) => TestModel.chunk(one))]
 ] as const
 
 describe("P14: 10,000 calls in one decision", () => {
@@ -62,7 +63,7 @@ describe("P14: 10,000 calls in one decision", () => {
       const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.strictEqual(toolResults.length, count)
       assert.strictEqual(seen.peak, 2)
-    }).pipe(Effect.provide([layer, scripted(calls(...many))]))
+    }).pipe(Effect.provide([layer, scripted(many)]))
   })
 
   it.effect("P14: on one resource they run one after the other, in order", () => {
@@ -77,7 +78,7 @@ describe("P14: 10,000 calls in one decision", () => {
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(order, ids.map((_, i) => i))
-    }).pipe(Effect.provide([layer, scripted(calls(...many))]))
+    }).pipe(Effect.provide([layer, scripted(many)]))
   })
 
   it.effect.each(
@@ -99,7 +100,7 @@ describe("P14: 10,000 calls in one decision", () => {
       startedAtTurn.push(seen.started)
       const jumps = startedAtTurn.map((started, i) => started - (startedAtTurn[i - 1] ?? 0))
       assert.isAtMost(Math.max(...jumps), 256)
-    }).pipe(Effect.provide([layer, scripted(calls(...many))]))
+    }).pipe(Effect.provide([layer, scripted(many)]))
   })
 
   it.effect("P14: a stream reader gets every part of every call", () => {
@@ -113,7 +114,7 @@ describe("P14: 10,000 calls in one decision", () => {
       assert.strictEqual(counts["tool-queued"], count)
       assert.strictEqual(counts["tool-started"], count)
       assert.strictEqual(counts["tool-result"], count)
-    }).pipe(Effect.provide([layer, scripted([...many, finish()])]))
+    }).pipe(Effect.provide([layer, scripted(many.map((one) => TestModel.chunk(one)))]))
   })
 
   it.effect("P14: the 10,001st call is Rejected with the limit's name", () => {
@@ -124,6 +125,6 @@ describe("P14: 10,000 calls in one decision", () => {
       const last = toolResults.at(-1)
       assert.strictEqual(toolResults.length, count + 1)
       assert.include(JSON.stringify(last?.result), "at most 10000 calls")
-    }).pipe(Effect.provide([layer, scripted(calls(...many, call("over", "work", { i: 0 })))]))
+    }).pipe(Effect.provide([layer, scripted([...many, ToolCall("work", { i: 0 }, { id: "over" })])]))
   })
 })

@@ -5,7 +5,8 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { aiError, call, finish, recording, scripted, text } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, encoded, scripted } from "../model.ts"
 import { retrying } from "../retry.ts"
 import { results, statuses } from "../stage.ts"
 
@@ -24,7 +25,7 @@ const setUp = () => {
 
 /** The arguments of each call come in five pieces, two calls interleaved. */
 const pieces = (id: string, name: string): ReadonlyArray<Response.StreamPartEncoded> => {
-  const [start, delta, ...rest] = call(id, name, { id })
+  const [start, delta, ...rest] = encoded(ToolCall(name, { id }, { id }))
   const json = delta?.type === "tool-params-delta" ? delta.delta : ""
   const cut = [json.slice(0, 2), json.slice(2, 5), json.slice(5)]
   return [start!, ...cut.map((delta) => ({ type: "tool-params-delta" as const, id, delta })), ...rest]
@@ -33,11 +34,11 @@ const interleaved = (a: ReadonlyArray<Response.StreamPartEncoded>, b: ReadonlyAr
   a.flatMap((part, i) => [part, b[i]!])
 
 const whole = [
-  ...text("working"),
+  ...encoded("working"),
   ...pieces("one", "save"),
   ...interleaved(pieces("two", "look"), pieces("three", "save")),
   ...pieces("four", "look"),
-  ...finish()
+  ...encoded(TestModel.finish("tool-calls"))
 ]
 
 /** What a stream cut after `count` parts had opened and sealed. */
@@ -55,7 +56,7 @@ describe("P5: a stream cut after each of its parts", () => {
     const { layer, ran, toolkit } = setUp()
     const { open, opened, sealed, seen } = upTo(count)
     // One part a chunk, as on a slow line.
-    const model = scripted([...seen.map((part) => [part]), { fail: aiError }])
+    const model = scripted([...seen.map((part) => TestModel.chunk(part)), TestModel.fail(aiError)])
     return Effect.gen(function*() {
       const parts: Array<{ readonly type: string }> = []
       const error = yield* Orchestrator.stream({ prompt: "go", toolkit }).pipe(
@@ -75,24 +76,24 @@ describe("P5: a stream cut after each of its parts", () => {
   it.effect.each(cuts)("P5: a run from the error's prompt does not run them again, after %d parts", (count) => {
     const { layer, ran, toolkit } = setUp()
     const { sealed, seen } = upTo(count)
-    const model = recording([seen, { fail: aiError }].filter((chunk) => "fail" in chunk || chunk.length > 0))
+    const model = scripted([...seen, TestModel.fail(aiError)])
     return Effect.gen(function*() {
       const error = yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit }))
       if (error._tag !== "OrchestratorError") return
       const result = yield* Orchestrator.run({ prompt: error.prompt, toolkit })
       assert.strictEqual(result.text, "done")
       assert.deepStrictEqual(ran, sealed)
-      const shown = model.requests[1]!.prompt.content.flatMap(({ content }) =>
+      const shown = (yield* TestModel.requests)[1]!.prompt.content.flatMap(({ content }) =>
         typeof content === "string" ? [] : content.flatMap((part) => part.type === "tool-result" ? [part.id] : [])
       )
       assert.deepStrictEqual(shown, sealed)
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect.each(cuts)("P5: asked again, no call runs twice and each has its result, after %d parts", (count) => {
     const { layer, ran, toolkit } = setUp()
     const { sealed, seen } = upTo(count)
-    const model = recording([...seen.map((part) => [part]), { fail: aiError }], [whole])
+    const model = scripted([...seen.map((part) => TestModel.chunk(part)), TestModel.fail(aiError)], whole)
     return Effect.gen(function*() {
       const parts: Array<AnyPart> = []
       yield* Orchestrator.stream({ prompt: "go", toolkit }).pipe(
@@ -102,7 +103,7 @@ describe("P5: a stream cut after each of its parts", () => {
       const made = parts.flatMap((part) => part.type === "tool-call" ? [part.id] : [])
       assert.deepStrictEqual([...statuses(results(parts))].sort(), made.map((id) => `${id} ok`).sort())
       assert.lengthOf(parts.filter(({ type }) => type === "tool-adopted"), sealed.length)
-      const [, assistant, tool, answer] = model.requests[2]!.prompt.content.map(({ content }) => content)
+      const [, assistant, tool, answer] = (yield* TestModel.requests)[2]!.prompt.content.map(({ content }) => content)
       const ids = (content: typeof assistant, type: string) =>
         typeof content === "string"
           ? []
@@ -110,6 +111,6 @@ describe("P5: a stream cut after each of its parts", () => {
       assert.lengthOf(ids(assistant, "tool-call"), 4)
       assert.deepStrictEqual(ids(tool, "tool-result"), ids(assistant, "tool-call"))
       assert.isUndefined(answer)
-    }).pipe(Effect.provide([layer, model.layer, retrying([0]).layer]))
+    }).pipe(Effect.provide([layer, model, retrying([0]).layer]))
   })
 })

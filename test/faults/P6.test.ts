@@ -1,6 +1,5 @@
 /** A model that falls silent: first byte, idle and total, of a scripted model on TestClock and of a real server. */
 import { assert, describe, it } from "@effect/vitest"
-import type * as Response from "effect/ai/Response"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,39 +11,36 @@ import { TestClock } from "effect/testing"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import * as Retry from "../../src/policy/Retry.ts"
-import { call, finish, recording, says, text } from "../model.ts"
-import type { Chunk, Script } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { recording } from "../model.ts"
 import type { Answer } from "../replay/server.ts"
 import { retrying } from "../retry.ts"
 import { settle, Stage, statuses } from "../stage.ts"
 import { callOf, ends, mount, observe, says as saying, server, streams, tools } from "./provider.ts"
 
-const setUp = (...scripts: ReadonlyArray<Script>) => {
+const setUp = (...scripts: ReadonlyArray<TestModel.Turn>) => {
   const stage = new Stage()
   const model = recording(...scripts)
   const { layer, toolkit } = ToolPolicy.define({ save: stage.tool() })
   return { stage, toolkit, requests: model.requests, provided: Layer.merge(layer, model.layer) }
 }
 
-const silence: Chunk = { wait: Effect.never }
-const after = (millis: number, parts: ReadonlyArray<Response.StreamPartEncoded>): Chunk => ({
-  after: Duration.millis(millis),
-  parts
-})
+const silence = TestModel.wait(Effect.never)
+const after = (millis: number, ...items: ReadonlyArray<TestModel.Item>) => [TestModel.wait(millis), ...items]
 
 const reasonOf = (error: unknown) => (error as { readonly reason?: unknown }).reason
 
 const deltas = (count: number, millis: number) =>
-  Array.from({ length: count }, () => after(millis, [{ type: "text-delta", id: "t", delta: "x" }]))
+  Array.from({ length: count }, () => after(millis, { type: "text-delta", id: "t", delta: "x" })).flat()
 
 describe("P6: a scripted model that stalls", () => {
   const all = { firstByte: 1000, idle: 2000, total: 10_000 }
-  it.effect.each<readonly [string, Script, string, number, number]>([
+  it.effect.each<readonly [string, TestModel.Turn, string, number, number]>([
     ["before its first part", [silence], "model-first-byte", 1000, 1000],
-    ["just too late for its first part", [after(1001, text("x"))], "model-first-byte", 1000, 1000],
-    ["between two parts", [after(999, text("x")), silence], "model-idle", 2000, 2999],
-    ["after some parts in time", [text("x"), ...deltas(3, 1999), silence], "model-idle", 2000, 7997],
-    ["by never ending", [text("x"), ...deltas(100, 500)], "model", 10_000, 10_000]
+    ["just too late for its first part", after(1001, "x"), "model-first-byte", 1000, 1000],
+    ["between two parts", after(999, "x", silence), "model-idle", 2000, 2999],
+    ["after some parts in time", ["x", ...deltas(3, 1999), silence], "model-idle", 2000, 7997],
+    ["by never ending", ["x", ...deltas(100, 500)], "model", 10_000, 10_000]
   ])("P6: %s fails typed, to the millisecond", ([, script, clock, afterMillis, at]) => {
     const { provided, toolkit } = setUp(script)
     return Effect.gen(function*() {
@@ -66,8 +62,12 @@ describe("P6: a scripted model that stalls", () => {
 
   it.effect("P6: in time leaves no clock running, whatever the tools take", () => {
     const { provided, stage, toolkit } = setUp(
-      [after(999, call("a", "save", { id: "a" })), ...deltas(3, 1999), after(1999, finish())],
-      [after(999, [...text("done"), ...finish("stop")])]
+      [
+        ...after(999, ToolCall("save", { id: "a" }, { id: "a" })),
+        ...deltas(3, 1999),
+        TestModel.wait(1999)
+      ],
+      after(999, "done")
     )
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, timeout: { model: all } }))
@@ -83,9 +83,9 @@ describe("P6: a scripted model that stalls", () => {
 
   it.effect("P6: is asked again where the program retries: each asking has its own clocks", () => {
     const { provided, requests, stage, toolkit } = setUp(
-      [call("a", "save", { id: "a" }), silence],
+      [ToolCall("save", { id: "a" }, { id: "a" }), silence],
       [silence],
-      [after(900, [...call("b", "save", { id: "a" }), ...finish()])]
+      after(900, ToolCall("save", { id: "a" }, { id: "b" }))
     )
     const retry = retrying([100, 100])
     return Effect.gen(function*() {
@@ -94,7 +94,7 @@ describe("P6: a scripted model that stalls", () => {
       yield* TestClock.adjust(2000 + 100 + 1000 + 100 + 900)
       const result = yield* Fiber.join(fiber)
       assert.deepStrictEqual(stage.started, ["a"])
-      assert.lengthOf(requests, 4)
+      assert.lengthOf(yield* requests, 4)
       assert.deepStrictEqual(result.report.steps[0]?.modelMillis, 4100)
       assert.deepStrictEqual(
         retry.told.failed.map((failure) => (reasonOf(failure) as { readonly clock: string }).clock),
@@ -105,7 +105,7 @@ describe("P6: a scripted model that stalls", () => {
 
   it.effect("P6: is left for the next model of the plan", () => {
     const { provided, toolkit } = setUp([silence])
-    const failover = ExecutionPlan.make({ provide: recording(says("two")).layer })
+    const failover = ExecutionPlan.make({ provide: recording("two").layer })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, failover, timeout: { model: { firstByte: 1000 } } })
@@ -116,7 +116,7 @@ describe("P6: a scripted model that stalls", () => {
   })
 
   it.effect("P6: the wait for a limit is no silence of the model's", () => {
-    const { provided, toolkit } = setUp([after(900, [...text("x"), ...finish("stop")])])
+    const { provided, toolkit } = setUp(after(900, "x"))
     const limits = Limiter.layer({ services: { model: Limiter.slidingWindow({ limit: 1, window: "30 seconds" }) } })
     return Effect.gen(function*() {
       yield* Limiter.withAdmission({ service: "model" })(Effect.void)
@@ -131,8 +131,8 @@ describe("P6: a scripted model that stalls", () => {
   it.effect("P6: time in which nobody read our parts is no silence of the model's", () => {
     const many = Array.from({ length: 300 }, () => ({ type: "text-delta" as const, id: "t", delta: "x" }))
     const { provided, stage, toolkit } = setUp([
-      after(1, [{ type: "text-start", id: "t" }, ...many]),
-      after(900, [{ type: "text-delta", id: "t", delta: "x" }]),
+      ...after(1, { type: "text-start", id: "t" }, ...many),
+      ...after(900, { type: "text-delta", id: "t", delta: "x" }),
       silence
     ])
     return Effect.gen(function*() {

@@ -6,8 +6,8 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Retry from "../../src/policy/Retry.ts"
-import { aiError, call, finish, opened, recording } from "../model.ts"
-import type { Chunk } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, scripted } from "../model.ts"
 import { utf8 } from "../replay/server.ts"
 import type { Answer } from "../replay/server.ts"
 import { results, statuses } from "../stage.ts"
@@ -27,8 +27,8 @@ const setUp = () => {
   }
 }
 
-const whole = call("whole", "save", { id: "whole" })
-const half = opened("half", "save", "{\"id\":\"ha")
+const whole = ToolCall("save", { id: "whole" }, { id: "whole" })
+const half = TestModel.call(ToolCall("save", {}, { id: "half" }), { open: true, chunks: ["{\"id\":\"ha"] })
 
 describe("P7: a turn that ends badly", () => {
   const ends: ReadonlyArray<readonly [reason: Response.FinishReason, turns: number, answers: ReadonlyArray<string>]> = [
@@ -39,29 +39,31 @@ describe("P7: a turn that ends badly", () => {
   ]
   it.effect.each(ends)("P7: with %s never runs the call it cut in half", ([reason, turns, answers]) => {
     const { layer, ran, toolkit } = setUp()
-    const model = recording([[...whole, ...half, ...finish(reason)]])
+    const model = scripted([whole, half, TestModel.finish(reason)])
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(ran, ["whole"])
       assert.deepStrictEqual(statuses(result.toolResults), answers)
-      assert.strictEqual(model.requests.length, turns)
+      assert.strictEqual((yield* TestModel.requests).length, turns)
       assert.strictEqual(result.steps[0]?.finishReason, reason)
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("P7: with a half call whose text happens to be whole JSON still does not run it", () => {
     const { layer, ran, toolkit } = setUp()
-    const model = recording([[...opened("a", "save", "{\"id\":\"a\"}"), ...finish("length")]])
+    const model = scripted(
+      TestModel.call(ToolCall("save", {}, { id: "a" }), { open: true, chunks: ["{\"id\":\"a\"}"] })
+    )
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(ran, [])
       assert.deepStrictEqual(statuses(result.toolResults), ["a Truncated"])
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
-  const breaks: ReadonlyArray<readonly [what: string, chunks: ReadonlyArray<Chunk>]> = [
-    ["an error after a whole call", [whole, half, { fail: aiError }]],
-    ["an error in the same breath", [[...whole, ...half], { fail: aiError }]]
+  const breaks: ReadonlyArray<readonly [what: string, chunks: ReadonlyArray<TestModel.Item>]> = [
+    ["an error after a whole call", [TestModel.chunk(whole), half, TestModel.fail(aiError)]],
+    ["an error in the same breath", [whole, half, TestModel.fail(aiError)]]
   ]
   it.effect.each(breaks)("P7: %s is a typed error that names both calls", ([, chunks]) => {
     const { layer, ran, toolkit } = setUp()
@@ -74,14 +76,14 @@ describe("P7: a turn that ends badly", () => {
         incomplete: ["half"]
       })
       assert.deepStrictEqual(ran, ["whole"])
-    }).pipe(Effect.provide([layer, recording(chunks).layer]))
+    }).pipe(Effect.provide([layer, scripted(chunks)]))
   })
 
   it.effect("P7: an error before anything came is the model's own typed error", () => {
     const { layer, toolkit } = setUp()
     return Effect.gen(function*() {
       assert.strictEqual(yield* Effect.flip(Orchestrator.run({ prompt: "go", toolkit })), aiError)
-    }).pipe(Effect.provide([layer, recording([{ fail: aiError }]).layer]))
+    }).pipe(Effect.provide([layer, scripted(TestModel.fail(aiError))]))
   })
 })
 

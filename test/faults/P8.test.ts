@@ -4,8 +4,9 @@ import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { Orchestrator, ToolCall, ToolPolicy } from "../../src/index.ts"
+import * as Testing from "../../src/testing/index.ts"
 import { describeData } from "../data.ts"
-import { call, calls, scripted } from "../model.ts"
+import { scripted } from "../model.ts"
 import { failureOf, statuses } from "../stage.ts"
 
 const setUp = () => {
@@ -31,8 +32,8 @@ const setUp = () => {
 const decide = (texts: ReadonlyArray<string>) => {
   const { got, layer, toolkit } = setUp()
   const all = texts.flatMap((text, i) => [
-    call(`bad${i}`, "anything", ToolCall.parseArguments(text)),
-    call(`good${i}`, "sibling", { n: i })
+    Testing.ToolCall("anything", ToolCall.parseArguments(text), { id: `bad${i}` }),
+    Testing.ToolCall("sibling", { n: i }, { id: `good${i}` })
   ])
   return Orchestrator.run({ prompt: "go", toolkit }).pipe(
     Effect.map(({ toolResults }) => ({
@@ -41,7 +42,7 @@ const decide = (texts: ReadonlyArray<string>) => {
       bad: statuses(toolResults.filter(({ id }) => id.startsWith("bad"))).map((line) => line.split(" ")[1]),
       good: toolResults.filter(({ id, isFailure }) => id.startsWith("good") && !isFailure).length
     })),
-    Effect.provide([layer, scripted(calls(...all))])
+    Effect.provide([layer, scripted(all)])
   )
 }
 
@@ -106,7 +107,7 @@ describe("P8: argument text that is no JSON object", () => {
       assert.deepStrictEqual(failure["expected"], ["n"])
       assert.deepStrictEqual(failure["received"], ["N", "m"])
       assert.include(String(failure["message"]), "[\"n\"]")
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "sibling", { N: 1, m: 2 })))]))
+    }).pipe(Effect.provide([layer, scripted([Testing.ToolCall("sibling", { N: 1, m: 2 }, { id: "a" })])]))
   })
 })
 

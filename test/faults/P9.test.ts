@@ -4,7 +4,8 @@ import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, finish, opened, recording, scripted } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { encoded, scripted } from "../model.ts"
 import { results, settle, Stage, statuses } from "../stage.ts"
 
 const setUp = () => {
@@ -21,7 +22,7 @@ const setUp = () => {
   }
 }
 
-const echo = (id: string, say: string) => call(id, "echo", { say })
+const echo = (id: string, say: string) => ToolCall("echo", { say }, { id })
 
 describe("P9: ids of calls", () => {
   it.effect("P9: duplicates: the second call gets an id of its own, both run, the wire's id stays in the metadata", () => {
@@ -39,14 +40,24 @@ describe("P9: ids of calls", () => {
       // Fragments carry the id their call will have.
       const starts = parts.flatMap((part) => part.type === "tool-params-start" ? [part.id] : [])
       assert.deepStrictEqual(starts, ["x", "x_2", "x_3"])
-    }).pipe(Effect.provide([layer, scripted(calls(echo("x", "one"), echo("x", "two"), echo("x", "three")))]))
+    }).pipe(Effect.provide([layer, scripted([echo("x", "one"), echo("x", "two"), echo("x", "three")])]))
   })
 
   it.effect("P9: duplicates open at the same time are told apart", () => {
     const { got, layer, toolkit } = setUp()
-    const [startA, deltaA, endA, callA] = echo("x", "one")
-    const [startB, deltaB, endB, callB] = echo("x", "two")
-    const model = scripted([[startA!, startB!, deltaA!, deltaB!, endA!, callA!, endB!, callB!, ...finish()]])
+    const [startA, deltaA, endA, callA] = encoded(echo("x", "one"))
+    const [startB, deltaB, endB, callB] = encoded(echo("x", "two"))
+    const model = scripted([
+      startA!,
+      startB!,
+      deltaA!,
+      deltaB!,
+      endA!,
+      callA!,
+      endB!,
+      callB!,
+      TestModel.finish("tool-calls")
+    ])
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(got, ["x one", "x_2 two"])
@@ -59,34 +70,35 @@ describe("P9: ids of calls", () => {
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(got, ["call_1 named", "call_2 one", "call_3 two"])
-    }).pipe(Effect.provide([layer, scripted(calls(echo("call_1", "named"), echo("", "one"), echo("", "two")))]))
+    }).pipe(Effect.provide([layer, scripted([echo("call_1", "named"), echo("", "one"), echo("", "two")])]))
   })
 
   it.effect("P9: an id of an earlier turn or an earlier run is taken", () => {
     const { got, layer, toolkit } = setUp()
-    const model = recording(calls(echo("x", "one")), calls(echo("x", "two")), [], calls(echo("x", "three")))
+    const model = scripted([echo("x", "one")], [echo("x", "two")], TestModel.unfinished, [echo("x", "three")])
     return Effect.gen(function*() {
       const first = yield* Orchestrator.run({ prompt: "go", toolkit, maxSteps: 2 })
       yield* Orchestrator.run({ prompt: first.prompt, toolkit, maxSteps: 1 })
       yield* Orchestrator.run({ prompt: first.prompt, toolkit, maxSteps: 1 })
       assert.deepStrictEqual(got, ["x one", "x_2 two", "x_3 three"])
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("P9: one id is one call in the history, each with its one result", () => {
     const { layer, toolkit } = setUp()
-    const model = recording(calls(echo("x", "one"), echo("x", "two"), echo("", "three")))
+    const model = scripted([echo("x", "one"), echo("x", "two"), echo("", "three")])
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit })
+      const requests = yield* TestModel.requests
       const ids = (type: string) =>
-        model.requests[1]!.prompt.content.flatMap(({ content }) =>
+        requests[1]!.prompt.content.flatMap(({ content }) =>
           typeof content === "string"
             ? []
             : content.flatMap((part) => part.type === type && "id" in part ? [part.id] : [])
         )
       assert.deepStrictEqual(ids("tool-call"), ["x", "x_2", "call_1"])
       assert.deepStrictEqual(ids("tool-result"), ["x", "x_2", "call_1"])
-    }).pipe(Effect.provide([layer, model.layer]))
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("P9: a derived id does not collide with one the model sends later", () => {
@@ -94,12 +106,15 @@ describe("P9: ids of calls", () => {
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(got, ["x one", "x_2 two", "x_2_2 three"])
-    }).pipe(Effect.provide([layer, scripted(calls(echo("x", "one"), echo("x", "two"), echo("x_2", "three")))]))
+    }).pipe(Effect.provide([layer, scripted([echo("x", "one"), echo("x", "two"), echo("x_2", "three")])]))
   })
 
   it.effect("P9: a call cut open under a duplicate id is answered under its own", () => {
     const { got, layer, toolkit } = setUp()
-    const model = scripted([[...echo("x", "one"), ...opened("x", "echo"), ...finish("length")]])
+    const model = scripted([
+      echo("x", "one"),
+      TestModel.call(ToolCall("echo", {}, { id: "x" }), { open: true, chunks: ["{\"id\":"] })
+    ])
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(statuses(result.toolResults), ["x ok", "x_2 Truncated"])
@@ -113,13 +128,13 @@ describe("P9: ids of calls", () => {
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(got, ["x bare", "x_2 bare"])
-    }).pipe(Effect.provide([layer, scripted([[bare, bare, ...finish()]])]))
+    }).pipe(Effect.provide([layer, scripted([bare, bare, TestModel.finish("tool-calls")])]))
   })
 
   it.effect("P9: cancel by a derived id stops that call and not its namesake", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
-    const model = scripted(calls(call("x", "work", { id: "one" }), call("x", "work", { id: "two" })))
+    const model = scripted([ToolCall("work", { id: "one" }, { id: "x" }), ToolCall("work", { id: "two" }, { id: "x" })])
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
       yield* settle

@@ -7,7 +7,8 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
 import { runProgram } from "./child.ts"
 
@@ -37,8 +38,8 @@ const deafTool = (kind: typeof kinds[number]) => {
   }
 }
 
-const deaf = (id: string) => call(id, "deaf", { id })
-const good = (id: string) => call(id, "good", { id })
+const deaf = (id: string) => ToolCall("deaf", { id }, { id })
+const good = (id: string) => ToolCall("good", { id }, { id })
 
 const abandonedHandlers = Effect.map(
   Metric.snapshot,
@@ -66,7 +67,7 @@ describe.each(kinds)("T1: a handler that will not stop (%s)", (kind) => {
       assert.deepInclude(report.calls[0], { runMillis: 2500, abandoned: true })
       assert.strictEqual(report.totalMillis, 2500)
       assert.strictEqual(text, "done")
-    }).pipe(Effect.provide([layer, scripted(calls(deaf("a"), good("b")))]))
+    }).pipe(Effect.provide([layer, scripted([deaf("a"), good("b")])]))
   })
 
   it.effect("T1: says so in the stream: cancelled, abandoned, then its one result", () => {
@@ -89,13 +90,12 @@ describe.each(kinds)("T1: a handler that will not stop (%s)", (kind) => {
         "tool-abandoned",
         "tool-result"
       ])
-    }).pipe(Effect.provide([layer, scripted(calls(deaf("a")))]))
+    }).pipe(Effect.provide([layer, scripted([deaf("a")])]))
   })
 
   it.effect("T1: keeps its permit until it really ends, and is counted while it lives", () => {
     const { gate, layer, stage, toolkit } = deafTool(kind)
-    const run = (id: string) =>
-      Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted(calls(deaf(id)))))
+    const run = (id: string) => Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted([deaf(id)])))
     return Effect.gen(function*() {
       const first = yield* Effect.forkChild(run("a"))
       yield* TestClock.adjust("3 seconds")
@@ -124,7 +124,7 @@ describe.each(kinds)("T1: a handler that will not stop (%s)", (kind) => {
       assert.isUndefined(interruption.pollUnsafe())
       yield* TestClock.adjust("1 millis")
       yield* Fiber.join(interruption)
-    }).pipe(Effect.provide([layer, scripted(calls(deaf("a")))]))
+    }).pipe(Effect.provide([layer, scripted([deaf("a")])]))
   })
 })
 

@@ -4,7 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { Executor, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { statuses } from "../stage.ts"
 
 /** Two tools that call each other until `left` is used up; without one, for ever. */
@@ -30,7 +31,7 @@ const circle = () => {
   return { failures, started: () => started, run, layer }
 }
 
-const ping = (params: object = {}) => scripted(calls(call("a", "ping", params)))
+const ping = (params: object = {}) => scripted([ToolCall("ping", params, { id: "a" })])
 
 describe("T10: tools that call each other in a circle", () => {
   it.effect("T10: end in a typed failure that names the chain", () => {

@@ -12,8 +12,9 @@ import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { ToolCall } from "../../src/testing/index.ts"
 import { describeData } from "../data.ts"
-import { call, calls, scripted } from "../model.ts"
+import { scripted } from "../model.ts"
 import { random } from "../random.ts"
 import { failureOf, status } from "../stage.ts"
 
@@ -146,7 +147,7 @@ describeData("tool-graphs", "T10: tools drawn from recorded graphs", (folder) =>
           const roots = plan(graph, seed)
           const { layer, orphans, running, started, toolkit, tools } = toolsOf(graph, roots)
           const run = Orchestrator.run({ prompt: "go", toolkit }).pipe(
-            Effect.provide([layer, scripted(calls(...roots.map(({ path, tool }) => call(path, tool, { path }))))])
+            Effect.provide([layer, scripted(roots.map(({ path, tool }) => ToolCall(tool, { path }, { id: path })))])
           )
           const fiber = yield* Effect.forkChild(run)
           yield* TestClock.adjust("1 minute")
@@ -199,7 +200,7 @@ describeData("tool-graphs", "T10: tools drawn from recorded graphs", (folder) =>
       const failure = failureOf(toolResults, "a")
       assert.strictEqual(failure["tool"], "elsewhere")
       assert.include(String(failure["message"]), "no handler for \"elsewhere\": provide its toolkit's layer")
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "asks"), call("b", "works")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("asks", {}, { id: "a" }), ToolCall("works", {}, { id: "b" })])]))
   })
 })
 
@@ -222,6 +223,6 @@ describe("T10: a circle of calls", () => {
       const { toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(toolResults.map((result) => `${result.id} ${status(result)}`), ["a Rejected", "b ok"])
       assert.strictEqual(compile(tools["round"]!).permits!.used, 0)
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "round"), call("b", "works")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("round", {}, { id: "a" }), ToolCall("works", {}, { id: "b" })])]))
   })
 })

@@ -5,7 +5,8 @@ import * as Schema from "effect/Schema"
 import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
 import { Executor, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { statuses } from "../stage.ts"
 
 /** A shop: every order is booked when it arrives, once per key; the first answer to each path gets lost. */
@@ -67,11 +68,11 @@ describe("T11: a write that timed out", () => {
         Effect.provide([
           layer,
           Retry.layer({ base: "1 millis" }),
-          scripted(calls(
-            call("a", "orderOnce", { item: "tea" }),
-            call("b", "order", { item: "milk" }),
-            call("c", "order", { item: "sugar" })
-          ))
+          scripted([
+            ToolCall("orderOnce", { item: "tea" }, { id: "a" }),
+            ToolCall("order", { item: "milk" }, { id: "b" }),
+            ToolCall("order", { item: "sugar" }, { id: "c" })
+          ])
         ])
       )
       assert.deepStrictEqual(statuses(toolResults), ["a TimedOut", "b ok", "c ok"])

@@ -8,8 +8,8 @@ import * as SchemaGetter from "effect/SchemaGetter"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, finish, scripted } from "../model.ts"
-import type { Script } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { retrying } from "../retry.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
@@ -23,14 +23,18 @@ interface Setting {
   readonly success?: Schema.Codec<string>
   readonly limits?: Layer.Layer<never>
   readonly places?: number
-  readonly script?: (stage: Stage) => Script
+  readonly script?: (stage: Stage) => TestModel.Turn
   /** Whether the handler of `b` runs when it is stopped. */
   readonly running?: boolean
   /** Whether `b` had started. */
   readonly started?: boolean
 }
 
-const all = [call("a", "work", { id: "a" }), call("b", "work", { id: "b" }), call("c", "work", { id: "c" })]
+const all = [
+  ToolCall("work", { id: "a" }, { id: "a" }),
+  ToolCall("work", { id: "b" }, { id: "b" }),
+  ToolCall("work", { id: "c" }, { id: "c" })
+]
 
 // Waits at a gate of its own for `b`, and is nothing for the others.
 const slowFor = (stage: Stage, gate: string, side: "decode" | "encode") => {
@@ -60,7 +64,7 @@ const settings: Readonly<Record<string, (stage: Stage) => Setting>> = {
   }),
   "held back until the turn has ended": (stage) => ({
     annotations: { eager: "after-finish" },
-    script: () => [all.flat(), { wait: stage.gate("turn").await }, finish()]
+    script: () => [...all, TestModel.wait(stage.gate("turn").await)]
   }),
   "behind another for its resource": () => ({ annotations: { resources: () => [{ write: "x" }] } }),
   "that waits for a place": () => ({ places: 1 }),
@@ -99,7 +103,7 @@ const setUp = (name: string) => {
 describe.each(Object.keys(settings))("T12: a call %s", (name) => {
   it.effect("T12: is stopped alone, once, and gives back what it held", () => {
     const { finalised, layer, setting, stage, toolkit } = setUp(name)
-    const script = setting.script?.(stage) ?? calls(...all)
+    const script = setting.script?.(stage) ?? all
     return Effect.gen(function*() {
       const parts: Array<{ readonly type: string }> = []
       const fiber = yield* Effect.forkChild(Stream.runForEach(
@@ -124,7 +128,7 @@ describe.each(Object.keys(settings))("T12: a call %s", (name) => {
       assert.strictEqual(yield* stop, 0)
       // Nothing is held any more: three calls of the same tool pass as at first.
       yield* stage.open("x", "y", "z")
-      const again = scripted(calls(...["x", "y", "z"].map((id) => call(id, "work", { id }))))
+      const again = scripted(["x", "y", "z"].map((id) => ToolCall("work", { id }, { id })))
       const second = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(again))
       assert.deepStrictEqual(statuses(second.toolResults), ["x ok", "y ok", "z ok"])
     }).pipe(Effect.provide([layer, scripted(script), setting.limits ?? Layer.empty]))
@@ -132,7 +136,7 @@ describe.each(Object.keys(settings))("T12: a call %s", (name) => {
 
   it.effect("T12: is answered with its siblings when the whole run is stopped, and nothing starts after it", () => {
     const { finalised, layer, setting, stage, toolkit } = setUp(name)
-    const script = setting.script?.(stage) ?? calls(...all)
+    const script = setting.script?.(stage) ?? all
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(
         Effect.flip(
@@ -181,14 +185,14 @@ describe("T12: a cancel", () => {
       yield* TestClock.adjust("1 millis")
       const { toolResults } = yield* Fiber.join(fiber)
       assert.deepInclude(failureOf(toolResults, "a"), { reason: CancelReason.superseded("x") })
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 
   it.effect("T12: of the run reaches the calls of one that was ending already, and its own reason stands", () => {
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
-    const work = (id: string, what = id) => call(id, "work", { id: what })
-    const model = scripted(calls(work("x")), calls(work("a"), work("y", "x")))
+    const work = (id: string, what = id) => ToolCall("work", { id: what }, { id })
+    const model = scripted([work("x")], [work("a"), work("y", "x")])
     return Effect.gen(function*() {
       yield* stage.open("x")
       const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit, runId: "r" })))
@@ -227,7 +231,7 @@ describe("T12: a cancel", () => {
       assert.deepInclude(failureOf(toolResults, "b"), { reason: why, executionStarted: true })
       assert.deepStrictEqual(stage.started.toSorted(), ["a", "b", "c"])
       assert.strictEqual(report.calls[1]?.attempts, 1)
-    }).pipe(Effect.provide([layer, scripted(calls(...all)), retrying([60_000, 0]).layer]))
+    }).pipe(Effect.provide([layer, scripted(all), retrying([60_000, 0]).layer]))
   })
 
   it.effect("T12: of a hedged call stops both of its attempts, each once", () => {
@@ -252,9 +256,9 @@ describe("T12: a cancel", () => {
       assert.deepStrictEqual(stage.interrupted, ["b", "b"])
       assert.deepStrictEqual([...statuses(results(parts))].sort(), ["a ok", "b Cancelled", "c ok"])
       assert.strictEqual(parts.filter(({ type }) => type === "tool-cancelled").length, 1)
-      const second = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted(calls(all[0]!))))
+      const second = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(Effect.provide(scripted([all[0]!])))
       assert.deepStrictEqual(statuses(second.toolResults), ["a ok"])
-    }).pipe(Effect.provide([layer, scripted(calls(...all))]))
+    }).pipe(Effect.provide([layer, scripted(all)]))
   })
 
   it.effect("T12: of a call stops what its handler has called in turn, each once", () => {
@@ -277,6 +281,6 @@ describe("T12: a cancel", () => {
       assert.isTrue(Exit.isSuccess(exit))
       assert.deepStrictEqual(stage.interrupted, ["x", "y"])
       assert.deepStrictEqual(stage.ended, ["x", "y"])
-    }).pipe(Effect.provide([outer.layer, scripted(calls(call("a", "outer")))]))
+    }).pipe(Effect.provide([outer.layer, scripted([ToolCall("outer", {}, { id: "a" })])]))
   })
 })

@@ -6,7 +6,8 @@ import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import * as Tracer from "effect/Tracer"
 import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
 
 const why = CancelReason.branchCancelled("not needed")
@@ -35,7 +36,7 @@ const setUp = (body: Effect.Effect<string, string>, broken: Effect.Effect<unknow
   }
 }
 
-const both = calls(call("a", "work"), call("b", "good", { id: "b" }))
+const both = [ToolCall("work", {}, { id: "a" }), ToolCall("good", { id: "b" }, { id: "b" })]
 
 describe("T13: a clean-up that dies", () => {
   const thrown = Effect.sync(() => {

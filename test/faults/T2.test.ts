@@ -8,7 +8,8 @@ import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { results, statuses } from "../stage.ts"
 
 /** Keeps the event loop to itself, really. */
@@ -60,11 +61,11 @@ const noting = () => {
   return { warnings, layer: Layer.merge(Logger.layer([logger]), Layer.succeed(Executor.BlockedAfter, "100 millis")) }
 }
 
-const stream = (...made: ReadonlyArray<ReturnType<typeof call>>) => {
+const stream = (...made: ReadonlyArray<ToolCall>) => {
   const { layer, warnings } = noting()
   return Effect.map(
     Stream.runCollect(Orchestrator.stream({ prompt: "go", toolkit })).pipe(
-      Effect.provide([Layer.provideMerge(outer.layer, inner.layer), scripted(calls(...made)), layer])
+      Effect.provide([Layer.provideMerge(outer.layer, inner.layer), scripted(made), layer])
     ),
     (parts) => ({ parts, warnings })
   )
@@ -73,7 +74,10 @@ const stream = (...made: ReadonlyArray<ReturnType<typeof call>>) => {
 describe("T2: a handler that blocks the event loop", () => {
   it.live("T2: is named in a warning and counted, and other time-outs fire once after it", () =>
     Effect.gen(function*() {
-      const { parts, warnings } = yield* stream(call("a", "slow"), call("b", "busy", { millis: 300 }))
+      const { parts, warnings } = yield* stream(
+        ToolCall("slow", {}, { id: "a" }),
+        ToolCall("busy", { millis: 300 }, { id: "b" })
+      )
       assert.deepStrictEqual([...statuses(results(parts))].sort(), ["a TimedOut", "b ok"])
       assert.strictEqual(parts.filter(({ type }) => type === "tool-cancelled").length, 1)
       assert.deepStrictEqual(warnings.map(({ level, tool }) => [level, tool]), [["Warn", "busy"]])
@@ -90,20 +94,20 @@ describe("T2: a handler that blocks the event loop", () => {
 
   it.live("T2: is seen up to where it first waits", () =>
     Effect.gen(function*() {
-      const { warnings } = yield* stream(call("a", "busyThenWaits"))
+      const { warnings } = yield* stream(ToolCall("busyThenWaits", {}, { id: "a" }))
       assert.deepStrictEqual(warnings.map(({ tool }) => tool), ["busyThenWaits"])
     }))
 
   it.live("T2: is reported once, by its own name, when it was called from another", () =>
     Effect.gen(function*() {
-      const { parts, warnings } = yield* stream(call("a", "outer"))
+      const { parts, warnings } = yield* stream(ToolCall("outer", {}, { id: "a" }))
       assert.deepStrictEqual(statuses(results(parts)), ["a ok"])
       assert.deepStrictEqual(warnings.map(({ tool }) => tool), ["busy"])
     }))
 
   it.live("T2: is not reported while it stays below the threshold", () =>
     Effect.gen(function*() {
-      const { warnings } = yield* stream(call("a", "busy", { millis: 0 }))
+      const { warnings } = yield* stream(ToolCall("busy", { millis: 0 }, { id: "a" }))
       assert.deepStrictEqual(warnings, [])
     }))
 })

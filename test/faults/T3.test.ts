@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { Executor, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { failureOf, statuses } from "../stage.ts"
 
 const throwingGetter = new Error("never read")
@@ -84,7 +85,7 @@ describe.each(Object.keys(ways))("T3: a handler that %s", (way) => {
       assert.notInclude(String(message), ".test.ts:")
       assert.isString(JSON.stringify(result.toolResults[0]?.encodedResult))
       assert.strictEqual(result.text, "done")
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "bad"), call("b", "good")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("bad", {}, { id: "a" }), ToolCall("good", {}, { id: "b" })])]))
   })
 })
 
@@ -99,7 +100,7 @@ describe("T3: a handler that returns no effect", () => {
       return Effect.gen(function*() {
         const result = yield* Orchestrator.run({ prompt: "go", toolkit })
         assert.deepStrictEqual(statuses(result.toolResults), ["a HandlerFailed", "b ok"])
-      }).pipe(Effect.provide([layer, scripted(calls(call("a", "bad"), call("b", "good")))]))
+      }).pipe(Effect.provide([layer, scripted([ToolCall("bad", {}, { id: "a" }), ToolCall("good", {}, { id: "b" })])]))
     }
   )
 })
@@ -131,6 +132,6 @@ describe("T3: a thenable", () => {
     return Effect.gen(function*() {
       const result = yield* Orchestrator.run({ prompt: "go", toolkit })
       assert.deepStrictEqual(result.toolResults.map(({ encodedResult }) => encodedResult), ["first"])
-    }).pipe(Effect.provide([layer, scripted(calls(call("a", "work")))]))
+    }).pipe(Effect.provide([layer, scripted([ToolCall("work", {}, { id: "a" })])]))
   })
 })

@@ -8,7 +8,8 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { settle } from "../stage.ts"
 import { runProgram } from "./child.ts"
 
@@ -36,7 +37,7 @@ describe("T4: what settles after its call was answered", () => {
     })
 
   // The model's second turn takes a minute, so the run is still there when the late end comes.
-  const model = () => scripted(calls(call("a", "work")), [{ after: "1 minute", parts: [] }])
+  const model = () => scripted([ToolCall("work", {}, { id: "a" })], [TestModel.wait("1 minute"), TestModel.unfinished])
 
   it.effect("T4: a late success is no second result; it is counted, by tool", () =>
     Effect.gen(function*() {

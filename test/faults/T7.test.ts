@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { failureOf, statuses } from "../stage.ts"
 
 const cycle: Record<string, unknown> = { name: "cycle" }
@@ -43,7 +44,7 @@ const tools = (success: Schema.Top, value: unknown) =>
     good: ToolPolicy.tool({ success: Schema.String, handler: () => Effect.succeed("fine") })
   })
 
-const both = () => scripted(calls(call("a", "bad"), call("b", "good")))
+const both = () => scripted([ToolCall("bad", {}, { id: "a" }), ToolCall("good", {}, { id: "b" })])
 
 describe("T7: a result that is not JSON", () => {
   it.effect.each(notJson)("T7: %s where anything is allowed is InvalidOutput for that call", ([, value]) => {

@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { Executor, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
-import { call, calls, says, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 
 const trap = (): never => {
   throw new Error("do not look")
@@ -53,13 +54,13 @@ describe("T7: values that throw when they are looked at", () => {
         })
         const whats = Object.keys(hostile)
         const decision = whats.flatMap((what, i) => [
-          call(`g${i}`, "gives", { what }),
-          call(`f${i}`, "fails", { what }),
-          call(`s${i}`, "fine")
+          ToolCall("gives", { what }, { id: `g${i}` }),
+          ToolCall("fails", { what }, { id: `f${i}` }),
+          ToolCall("fine", {}, { id: `s${i}` })
         ])
         const { toolResults } = yield* Effect.provide(
           Orchestrator.run({ prompt: "go", toolkit }),
-          [layer, scripted(calls(...decision), says("ok"))]
+          [layer, scripted(decision, "ok")]
         )
         assert.strictEqual(toolResults.length, decision.length)
         for (const { id, isFailure, result } of toolResults) {

@@ -6,7 +6,8 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import { Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, calls, scripted } from "../model.ts"
+import { ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { Stage, statuses } from "../stage.ts"
 
 const Id = Schema.Struct({ id: Schema.String })
@@ -34,7 +35,10 @@ describe("T9: a tool that calls the engine again, with one place", () => {
           Orchestrator.run({ prompt: id, toolkit: inner.toolkit, toolCallConcurrency: 1 }).pipe(
             Effect.map(({ toolResults }) => statuses(toolResults).join(", ")),
             Effect.provide(
-              scripted(calls(call(`${id}1`, "leaf", { id: `${id}1` }), call(`${id}2`, "leaf", { id: `${id}2` })))
+              scripted([
+                ToolCall("leaf", { id: `${id}1` }, { id: `${id}1` }),
+                ToolCall("leaf", { id: `${id}2` }, { id: `${id}2` })
+              ])
             ),
             Effect.orDie
           )
@@ -49,7 +53,7 @@ describe("T9: a tool that calls the engine again, with one place", () => {
       assert.strictEqual(stage.peak, 1)
     }).pipe(Effect.provide([
       Layer.provide(outer.layer, inner.layer),
-      scripted(calls(call("a", "plan", { id: "a" }), call("b", "plan", { id: "b" })))
+      scripted([ToolCall("plan", { id: "a" }, { id: "a" }), ToolCall("plan", { id: "b" }, { id: "b" })])
     ]))
   })
 
@@ -85,7 +89,7 @@ describe("T9: a tool that calls the engine again, with one place", () => {
       assert.deepStrictEqual(depth, [3, 2, 1, 0, 1, 0])
     }).pipe(Effect.provide([
       layer,
-      scripted(calls(call("a", "count", { left: 3 }), call("b", "count", { left: 1 })))
+      scripted([ToolCall("count", { left: 3 }, { id: "a" }), ToolCall("count", { left: 1 }, { id: "b" })])
     ]))
   })
 
@@ -102,13 +106,13 @@ describe("T9: a tool that calls the engine again, with one place", () => {
     const nested = (id: string): Effect.Effect<string, never, LanguageModel.LanguageModel> =>
       Orchestrator.run({ prompt: id, toolkit: leafs as never, toolCallConcurrency: 1 }).pipe(
         Effect.map(({ toolResults }) => statuses(toolResults as never).join()),
-        Effect.provide([leafLayer, scripted(calls(call("l", "shared", { id: "leaf" })))] as never),
+        Effect.provide([leafLayer, scripted([ToolCall("shared", { id: "leaf" }, { id: "l" })])] as never),
         Effect.orDie
       ) as never
     return Effect.gen(function*() {
       const run = (id: string) =>
         Orchestrator.run({ prompt: "go", toolkit: leafs, toolCallConcurrency: 1 }).pipe(
-          Effect.provide(scripted(calls(call(id, "shared", { id }))))
+          Effect.provide(scripted([ToolCall("shared", { id }, { id })]))
         )
       const [first, second] = yield* inAMinute(Effect.all([run("a"), run("b")], { concurrency: "unbounded" }))
       assert.deepStrictEqual(first.toolResults.map((part) => part.result), ["l ok"])

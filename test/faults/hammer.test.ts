@@ -14,8 +14,8 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import { Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
-import { call, finish, scripted } from "../model.ts"
-import type { Chunk } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { scripted } from "../model.ts"
 import { seeded } from "../policy/chance.ts"
 import { forms, hammered, passTime, spreadOf, VirtualClock } from "./hammering.ts"
 import type { Form, Hammered, Spread } from "./hammering.ts"
@@ -88,10 +88,10 @@ const calls: Client = (server, startMillis, pass) => {
       handler: ({ call }) => server.ask(call)
     })
   })
-  const chunks = indexes.map((index): Chunk => {
-    const parts = call(`id ${index}`, "ask", { call: `call ${index}` })
+  const chunks = indexes.map((index): TestModel.Item => {
+    const made = ToolCall("ask", { call: `call ${index}` }, { id: `id ${index}` })
     const after = startMillis(index) - startMillis(Math.max(0, index - 1))
-    return after === 0 ? parts : { after, parts }
+    return TestModel.call(made, { after })
   })
   return Effect.gen(function*() {
     const run = yield* Effect.forkChild(
@@ -101,7 +101,7 @@ const calls: Client = (server, startMillis, pass) => {
     const { toolResults } = yield* Effect.orDie(Fiber.join(run))
     assert.lengthOf(toolResults, requests)
     return toolResults.filter(({ isFailure }) => !isFailure).length
-  }).pipe(Effect.provide([layer, scripted([...chunks, finish()]), Retry.layer(options)]))
+  }).pipe(Effect.provide([layer, scripted(chunks), Retry.layer(options)]))
 }
 
 const clients: ReadonlyArray<readonly [string, Client]> = [["effects", withRetry], ["tool calls", calls], [

@@ -576,7 +576,6 @@ Take what is too much off the script, or look why the model was not asked again.
       ["turn 1, item 1 holds no item of a turn: null", () => script([[chunk(null as never)]])],
       ["turn 1, item 1: the parameters of search are no JSON", () => script([[ToolCall("search", cyclic)]])],
       ["turn 1, item 1: the parameters of search are no JSON", () => script([[ToolCall("search", () => 1)]])],
-      ["turn 1, item 1: the call has no tool's name", () => script([[ToolCall("", {})]])],
       [
         "turn 1, item 1: an item of TestModel.chunk has a time or chunks of its own",
         () => script([[chunk(text("a", { after: 1 }))]])

@@ -23,6 +23,7 @@ export class Activity {
   /** How often something began: a task, a sleep. */
   changes = 0
   private busy = 0
+  // Read from a copy: who is told goes on in the same step, and may listen again.
   private readonly onRest = new Set<() => void>()
   private readonly onChange = new Set<() => void>()
   private readonly schedulers = new WeakMap<Scheduler.Scheduler, Scheduler.Scheduler>()
@@ -35,14 +36,14 @@ export class Activity {
   /** What began is over. */
   end(): void {
     if (--this.busy > 0) return
-    for (const resume of [...this.onRest]) resume()
+    for (const resume of Array.from(this.onRest)) resume()
   }
 
   /** Something happened that others may act upon. */
   changed(): void {
     this.changes++
     if (this.onChange.size === 0) return
-    for (const listener of [...this.onChange]) listener()
+    for (const listener of Array.from(this.onChange)) listener()
   }
 
   /** Whether nothing is under way in this very step. */

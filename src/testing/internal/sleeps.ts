@@ -85,7 +85,9 @@ export const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock =>
 
 const watch = (sleeps: Sleeps): void => {
   const { activity, clock } = sleeps
-  const { adjust, setTime, sleep } = clock
+  const sleep = clock.sleep.bind(clock)
+  const adjust = clock.adjust.bind(clock)
+  const setTime = clock.setTime.bind(clock)
   clock.sleep = (duration) => noting(sleeps, duration, sleep(duration))
   clock.adjust = (duration) => moving(activity, adjust(duration))
   clock.setTime = (timestamp) => moving(activity, setTime(timestamp))

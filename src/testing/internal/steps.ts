@@ -119,9 +119,9 @@ class Writer {
       case "Text":
         return this.text(item)
       case "ToolCall":
-        return this.call({ call: item, open: false, ...piecesOf(at, argumentsOf(at, item), {}) }, at)
+        return this.call({ call: item, open: false, ...piecesOf(at, argumentsOf(at, item), {}) })
       case "Call":
-        return this.call(item, at)
+        return this.call(item)
       case "Finish":
         return this.finish(item.reason, item)
     }
@@ -160,10 +160,9 @@ class Writer {
     )
   }
 
-  private call({ call, open, ...pieces }: Pick<CallItem, "call" | "open"> & Pieces, at: string): void {
+  private call({ call, open, ...pieces }: Pick<CallItem, "call" | "open"> & Pieces): void {
     const { id = this.ids.make(), name } = call
     const params = paramsOf(call)
-    if (name === "") die(`${at}: the call has no tool's name`)
     this.makesCalls ||= !open
     this.isOpen ||= open
     this.calls.push({ _tag: "ToolCall", name, params, id })

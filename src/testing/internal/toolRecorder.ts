@@ -11,6 +11,8 @@ import * as Option from "effect/Option"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import { describe } from "../../domain/ToolFailure.ts"
 import * as Executor from "../../engine/Executor.ts"
+import { describeReason } from "./TestToolsError.ts"
+import type { Reason } from "./TestToolsError.ts"
 import { die, isBehaviour, TypeId } from "./toolBehaviour.ts"
 import type { Behaviour, Playing } from "./toolBehaviour.ts"
 
@@ -38,30 +40,6 @@ export interface HandledCall {
   readonly result: unknown
   readonly reason: CancelReason.CancelReason | undefined
 }
-
-/** What a script and the calls that were made do not agree on. */
-export type Mismatch =
-  | { readonly _tag: "Unused"; readonly tool: string; readonly used: number; readonly of: number }
-  | { readonly _tag: "Beyond"; readonly tool: string; readonly nth: number; readonly of: number }
-  | { readonly _tag: "Unscripted"; readonly tool: string; readonly nth: number }
-
-export const describeMismatch = (mismatch: Mismatch): string => {
-  switch (mismatch._tag) {
-    case "Unused":
-      return `tool "${mismatch.tool}" was called ${times(mismatch.used)}, and its list has ${behaviours(mismatch.of)}`
-    case "Beyond":
-      return `call ${mismatch.nth} of tool "${mismatch.tool}" has no behaviour: its list has ${
-        behaviours(mismatch.of)
-      }, ` +
-        "one for each start of its handler (retries and hedges too)"
-    case "Unscripted":
-      return `tool "${mismatch.tool}" is not in the script: add it, such as ` +
-        `TestTools.layer(toolkit, { ${JSON.stringify(mismatch.tool)}: TestTools.succeed(...) })`
-  }
-}
-
-const times = (count: number): string => count === 1 ? "1 time" : `${count} times`
-const behaviours = (count: number): string => count === 1 ? "1 behaviour" : `${count} behaviours`
 
 /** One handler at work. */
 class Entry {
@@ -117,7 +95,7 @@ export class Recorder {
   private runningCount = 0
   private readonly counts = new Map<string, number>()
   private readonly lists = new Map<string, number>()
-  private readonly beyond: Array<Mismatch> = []
+  private readonly beyond: Array<Reason> = []
   private readonly gates = new Map<string, Latch.Latch>()
 
   gate(name: string): Latch.Latch {
@@ -169,12 +147,12 @@ export class Recorder {
     if (script === undefined) return this.missing({ _tag: "Unscripted", tool: name, nth })
     if (typeof script === "function") return checked(name, `call ${nth}`, script(params as never, nth))
     if (isBehaviour(script)) return script
-    return script[nth - 1] ?? this.missing({ _tag: "Beyond", tool: name, nth, of: script.length })
+    return script[nth - 1] ?? this.missing({ _tag: "BeyondList", tool: name, nth, of: script.length })
   }
 
-  private missing(mismatch: Mismatch): never {
-    this.beyond.push(mismatch)
-    return die(`TestTools: ${describeMismatch(mismatch)}`)
+  private missing(reason: Reason): never {
+    this.beyond.push(reason)
+    return die(`TestTools: ${describeReason(reason)}`)
   }
 
   private started(playing: Entry["playing"], clock: Clock.Clock): Entry {
@@ -200,10 +178,10 @@ export class Recorder {
   }
 
   /** Calls beyond the script first: they are why something went wrong. */
-  get mismatches(): ReadonlyArray<Mismatch> {
-    const unused = [...this.lists].flatMap(([tool, of]): ReadonlyArray<Mismatch> => {
+  get faults(): ReadonlyArray<Reason> {
+    const unused = [...this.lists].flatMap(([tool, of]): ReadonlyArray<Reason> => {
       const used = this.counts.get(tool) ?? 0
-      return used < of ? [{ _tag: "Unused", tool, used, of }] : []
+      return used < of ? [{ _tag: "ListLeft", tool, used, of }] : []
     })
     return [...this.beyond, ...unused]
   }
@@ -211,7 +189,7 @@ export class Recorder {
 
 const check = (name: string, script: AnyScript): void => {
   if (typeof script === "function") return
-  if (Array.isArray(script)) script.forEach((each, at) => void checked(name, `item ${at} of its list`, each))
+  if (Array.isArray(script)) script.forEach((each, at) => void checked(name, `item ${at + 1} of its list`, each))
   else checked(name, "its script", script)
 }
 

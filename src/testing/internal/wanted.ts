@@ -33,6 +33,9 @@ const fitsParams = (wanted: Wanted, call: RecordedCall): boolean =>
 // A cycle has no canonical text; a model sends none.
 const sameJson = (a: unknown, b: unknown): boolean => canonical(a) === canonical(b)
 
+/** The same text for two that want the same. */
+export const keyOf = ({ id, name, params }: Wanted): string => canonical([name, params, id])
+
 /** A wanted call in the words of its declaration. */
 export const textOf = ({ id, name, params }: Wanted): string => {
   if (name === undefined) return JSON.stringify(cutTo(clean(id ?? ""), 64))

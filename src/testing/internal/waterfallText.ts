@@ -105,7 +105,7 @@ const folded = (lines: ReadonlyArray<Line>): ReadonlyArray<string> => {
 const turnLine = ({ asked, endedAt, finishReason, startedAt, step }: RecordedTurn): string => {
   const again = asked > 1 ? `, asked ${asked} times` : ""
   return `turn ${step}: the model answers ${millis(startedAt)}-${endedAt === undefined ? "?" : millis(endedAt)} ms (${
-    finishReason ?? "broke off"
+    finishReason ?? "no end"
   })${again}`
 }
 
@@ -116,7 +116,7 @@ interface Columns {
 
 /** A call in a few words: its id, its tool, its parameters. */
 export const titleOf = ({ id, name, params }: Pick<RecordedCall, "id" | "name" | "params">): string =>
-  `${cutTo(clean(id), 24)} ${cutTo(clean(name), 32)} ${params === undefined ? "" : short(params, 48)}`.trimEnd()
+  `${cutTo(clean(id), 24)} ${cutTo(clean(name), 32)} ${params === undefined ? "" : short(params, 60)}`.trimEnd()
 
 /** From when to when a call was at work. */
 export const timesOf = ({ endedAt, queuedAt, startedAt }: RecordedCall): string =>
@@ -139,19 +139,13 @@ const bar = (call: RecordedCall, total: number, width: number): string => {
   const cells = Array.from({ length: width }, () => " ")
   const cell = (time: number): number =>
     total <= 0 ? 0 : Math.min(width - 1, Math.max(0, Math.floor((time / total) * width)))
-  const end = call.endedAt ?? total
-  for (
-    let at = cell(call.queuedAt);
-    at < (end > call.queuedAt ? Math.max(cell(end), cell(call.queuedAt) + 1) : 0);
-    at++
-  ) {
-    cells[at] = "."
+  const fill = (from: number, to: number, mark: string): void => {
+    if (to > from) cells.fill(mark, cell(from), to >= total ? width : Math.max(cell(to), cell(from) + 1))
   }
+  fill(call.queuedAt, call.endedAt ?? total, ".")
   for (const { endedAt = total, startedAt } of call.spans) {
-    const from = cell(startedAt)
-    const to = endedAt >= total && endedAt > startedAt ? width : cell(endedAt)
-    if (endedAt <= startedAt) cells[from] = "|"
-    for (let at = from; endedAt > startedAt && at < Math.max(to, from + 1); at++) cells[at] = "#"
+    fill(startedAt, endedAt, "#")
+    if (endedAt <= startedAt) cells[cell(startedAt)] = "|"
   }
   return cells.join("")
 }

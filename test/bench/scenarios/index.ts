@@ -8,6 +8,7 @@ import { limitsFleet } from "./fleet.ts"
 import { limitsMemory, limitsRedis } from "./limits.ts"
 import { noOpCalls } from "./noOpCalls.ts"
 import { longPole, streamedStart } from "./streamed.ts"
+import { virtualTime } from "./virtualTime.ts"
 
 /** The scenarios by order. */
 export const scenarios: ReadonlyArray<Scenario> = [
@@ -22,7 +23,8 @@ export const scenarios: ReadonlyArray<Scenario> = [
   branchesLosers,
   limitsMemory,
   limitsRedis,
-  limitsFleet
+  limitsFleet,
+  virtualTime
 ]
 
 /** The scenarios of a name: the one called so, else the family whose names begin with it (`limits`: `limits-memory` ...). */

@@ -7,7 +7,8 @@ import * as Metric from "effect/Metric"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Executor, Orchestrator, ToolPolicy } from "../../../src/index.ts"
-import { call, calls, scripted } from "../../model.ts"
+import { ToolCall } from "../../../src/testing/index.ts"
+import { scripted } from "../../model.ts"
 
 const waiting: Array<() => void> = []
 const late = (rejects: boolean) =>
@@ -37,7 +38,9 @@ const { layer, toolkit } = ToolPolicy.define({
 
 const count = 200
 const names = ["ours", "stock", "several"]
-const all = names.flatMap((name) => Array.from({ length: count }, (_, id) => call(`${name}_${id}`, name, { id })))
+const all = names.flatMap((name) =>
+  Array.from({ length: count }, (_, id) => ToolCall(name, { id }, { id: `${name}_${id}` }))
+)
 
 const results: Array<string> = []
 let afterEnd = 0
@@ -70,5 +73,5 @@ const program = Effect.gen(function*() {
   }
 })
 
-const summary = await Effect.runPromise(program.pipe(Effect.provide([layer, scripted(calls(...all))])))
+const summary = await Effect.runPromise(program.pipe(Effect.provide([layer, scripted(all)])))
 process.stdout.write(JSON.stringify(summary))

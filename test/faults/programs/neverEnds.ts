@@ -2,7 +2,8 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { Executor, Orchestrator, ToolPolicy } from "../../../src/index.ts"
-import { call, calls, scripted } from "../../model.ts"
+import { ToolCall } from "../../../src/testing/index.ts"
+import { scripted } from "../../model.ts"
 
 // `Effect.never` would keep the process alive by itself.
 const stuck = Effect.callback<never>(() => {})
@@ -23,7 +24,7 @@ const { layer, toolkit } = ToolPolicy.define({
 const names = ["uninterruptible", "finalizer", "deaf", "fine"]
 const result = await Effect.runPromise(
   Orchestrator.run({ prompt: "go", toolkit }).pipe(
-    Effect.provide([layer, scripted(calls(...names.map((name) => call(name, name))))])
+    Effect.provide([layer, scripted(names.map((name) => ToolCall(name, {}, { id: name })))])
   )
 )
 process.stdout.write(JSON.stringify({

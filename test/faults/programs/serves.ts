@@ -10,7 +10,8 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as IoRedis from "../../../src/adapter/IoRedis.ts"
 import { Executor, Limiter, Orchestrator, ToolPolicy } from "../../../src/index.ts"
-import { call, calls, scripted } from "../../model.ts"
+import { ToolCall } from "../../../src/testing/index.ts"
+import { scripted } from "../../model.ts"
 
 const [grace = "2 seconds", url = ""] = process.argv.slice(2)
 
@@ -40,7 +41,7 @@ const services = Layer.merge(tools.layer, limits)
 // What a server does for each request; it asks for the registry where it stands.
 const serve = (name: keyof typeof tools.toolkit.tools) =>
   Orchestrator.run({ prompt: "go", toolkit: tools.toolkit }).pipe(
-    Effect.provide(scripted(calls(...Array.from({ length: 10 }, (_, i) => call(`${name}_${i}`, name))))),
+    Effect.provide(scripted(Array.from({ length: 10 }, (_, i) => ToolCall(name, {}, { id: `${name}_${i}` })))),
     Effect.matchEffect({
       onSuccess: ({ text }) => say({ ended: name, text }),
       onFailure: (error) =>

@@ -1,0 +1,155 @@
+/** What a test expected of a run and did not get: one error, many reasons, and a message that a stranger can act on. */
+import * as Schema from "effect/Schema"
+
+/** A tool that the toolkit does not have. @category errors @since 0.1.0 */
+export const UnknownTool = Schema.TaggedStruct("UnknownTool", {
+  expectation: Schema.String,
+  tool: Schema.String,
+  near: Schema.Array(Schema.String),
+  available: Schema.Array(Schema.String)
+})
+
+/** Parameters that no handler of the tool can get. `issue` says where and why. @category errors @since 0.1.0 */
+export const InvalidParameters = Schema.TaggedStruct("InvalidParameters", {
+  expectation: Schema.String,
+  tool: Schema.String,
+  issue: Schema.String
+})
+
+/** An expectation that can never hold, whatever the run does. @category errors @since 0.1.0 */
+export const Impossible = Schema.TaggedStruct("Impossible", { expectation: Schema.String, issue: Schema.String })
+
+/**
+ * Expectations that do not hold: each in the words of its declaration, with what happened instead. `timeline`: the run, as text.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const Unmet = Schema.TaggedStruct("Unmet", {
+  failures: Schema.Array(Schema.Struct({ expected: Schema.String, happened: Schema.String })),
+  timeline: Schema.String
+})
+
+/** Something was asked about a run, and there was none yet. @category errors @since 0.1.0 */
+export const NothingExecuted = Schema.TaggedStruct("NothingExecuted", { asked: Schema.String })
+
+/**
+ * Expectations that nobody verified. `ending`: how the run that they were declared for failed, where there was one.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const NotVerified = Schema.TaggedStruct("NotVerified", {
+  expected: Schema.Array(Schema.String),
+  ending: Schema.optionalKey(Schema.String)
+})
+
+/** A run was started beside another, and it cannot be told for which of them something is expected. @category errors @since 0.1.0 */
+export const Ambiguous = Schema.TaggedStruct("Ambiguous", { expected: Schema.Array(Schema.String) })
+
+/** Something of the run is still alive after it. @category errors @since 0.1.0 */
+export const Orphans = Schema.TaggedStruct("Orphans", {
+  orphans: Schema.Array(Schema.Struct({
+    kind: Schema.String,
+    callId: Schema.optionalKey(Schema.String),
+    name: Schema.optionalKey(Schema.String),
+    detail: Schema.String
+  })),
+  timeline: Schema.String
+})
+
+/** The run waits for something that no clock moves. `waiting`: who waits. @category errors @since 0.1.0 */
+export const Stuck = Schema.TaggedStruct("Stuck", {
+  issue: Schema.String,
+  waiting: Schema.Array(Schema.String),
+  timeline: Schema.String
+})
+
+const Reason = Schema.Union([
+  UnknownTool,
+  InvalidParameters,
+  Impossible,
+  Unmet,
+  NothingExecuted,
+  NotVerified,
+  Ambiguous,
+  Orphans,
+  Stuck
+])
+
+/** @category errors @since 0.1.0 */
+export type Reason = typeof Reason.Type
+
+/**
+ * A run did not do what was expected of it, or what was expected can never be.
+ *
+ * **Shape** `message`: what was expected, what happened instead, and the run's timeline. Of several failed expectations all are in
+ * one error, numbered.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ExpectationError extends Schema.TaggedError<ExpectationError>()("ExpectationError", { reason: Reason }) {
+  /** What was expected, what happened, and what to try. */
+  override get message(): string {
+    return messageOf(this.reason)
+  }
+}
+
+const messageOf = (reason: Reason): string => {
+  switch (reason._tag) {
+    case "UnknownTool":
+      return `${reason.expectation} can never hold: the toolkit has no tool ${JSON.stringify(reason.tool)}.` +
+        (reason.near.length === 0 ? "" : ` Did you mean ${reason.near.join(" or ")}?`) +
+        ` Tools: ${reason.available.length === 0 ? "none" : reason.available.join(", ")}.`
+    case "InvalidParameters":
+      return `${reason.expectation} can never hold: ${reason.issue}`
+    case "Impossible":
+      return `${reason.expectation} can never hold: ${reason.issue}`
+    case "Unmet":
+      return `${
+        reason.failures.length === 1
+          ? "1 expectation does not hold:"
+          : `${reason.failures.length} expectations do not hold:`
+      }\n\n${reason.failures.map(numbered).join("\n\n")}\n\nWhat happened:\n${reason.timeline}`
+    case "NothingExecuted":
+      return `${reason.asked} tells of a run, and there was none yet. Call execute first.`
+    case "NotVerified":
+      return `${expectations(reason.expected)} declared and never verified${
+        reason.ending === undefined
+          ? ". Call execute after declaring them"
+          : `, since the run ${reason.ending}. Call verify where a run is meant to fail`
+      }:\n${reason.expected.map((line) => `  ${line}`).join("\n")}`
+    case "Ambiguous":
+      return `A run was started while another of the same MockOrchestrator is under way, and it cannot be told which of them is to do what was declared. Execute one after the other, or give each a MockOrchestrator of its own. Declared:\n${
+        reason.expected.map((line) => `  ${line}`).join("\n")
+      }`
+    case "Orphans":
+      return `${reason.orphans.length} of the run still alive after it:\n${
+        reason.orphans.map((orphan) => `  ${orphanLine(orphan)}`).join("\n")
+      }\n\nWhat happened:\n${reason.timeline}`
+    case "Stuck":
+      return `The run is stuck: ${reason.issue}. ${
+        reason.waiting.length === 0
+          ? "No call waits: look at the model."
+          : `Not answered:\n${reason.waiting.map((line) => `  ${line}`).join("\n")}`
+      }\n\nWhat happened:\n${reason.timeline}`
+  }
+}
+
+const expectations = ({ length }: ReadonlyArray<string>): string =>
+  length === 1 ? "1 expectation was" : `${length} expectations were`
+
+const numbered = ({ expected, happened }: { readonly expected: string; readonly happened: string }, index: number) =>
+  `${index + 1}. ${expected}\n${happened.split("\n").map((line) => `   ${line}`).join("\n")}`
+
+interface Orphan {
+  readonly kind: string
+  readonly callId?: string
+  readonly name?: string
+  readonly detail: string
+}
+
+const orphanLine = ({ callId, detail, kind, name }: Orphan): string =>
+  [`a ${kind}`, callId === undefined ? "" : `of ${callId}`, name ?? ""].filter((word) => word !== "").join(" ") +
+  `: ${detail}`

@@ -1,0 +1,308 @@
+/** One harness: what is expected of its next run, its runs, and what the last of them did. */
+import * as AiError from "effect/ai/AiError"
+import * as Prompt from "effect/ai/Prompt"
+import type * as Tool from "effect/ai/Tool"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import type { AnyPart } from "../../domain/ToolEvent.ts"
+import * as ToolPolicy from "../../domain/ToolPolicy.ts"
+import * as Executor from "../../engine/Executor.ts"
+import * as Orchestrator from "../../engine/Orchestrator.ts"
+import { TestModel } from "../TestModel.ts"
+import { format, fromParts } from "../Timeline.ts"
+import { declare } from "./declare.ts"
+import type { Declared, Possible } from "./declare.ts"
+import type { AnyTools, ClockMode, ExecuteOptions, Execution, Options, OrphanOptions } from "./execution.ts"
+import { ExpectationError } from "./ExpectationError.ts"
+import type { Reason } from "./ExpectationError.ts"
+import { declaration, verify } from "./expectations.ts"
+import type { Expectation } from "./expectations.ts"
+import type { RecordedCall, Timeline } from "./recorded.ts"
+import { resultOf } from "./resultOf.ts"
+import type { Rules } from "./together.ts"
+import { advancing, Stuck } from "./virtualTime.ts"
+import { endOf, millis, titleOf } from "./waterfallText.ts"
+
+type RunError = AiError.AiError | Orchestrator.OrchestratorError
+
+/** A run that is over, or was. */
+interface Ran {
+  readonly parts: ReadonlyArray<AnyPart>
+  readonly timeline: Timeline
+  readonly rules: Rules
+  readonly exit: Exit.Exit<void, RunError | Stuck>
+}
+
+const fail = (reason: Reason): Effect.Effect<never, ExpectationError> => Effect.fail(new ExpectationError({ reason }))
+
+export class Harness {
+  private pending: ReadonlyArray<Expectation> = []
+  /** Expectations of a run that failed. */
+  private unverified: ReadonlyArray<Expectation> = []
+  private underWay = 0
+  private claimed: ReadonlyArray<Expectation> = []
+  private turnsLeft = false
+  private last: Ran | undefined
+  private readonly options: Options<AnyTools>
+  private readonly context: Context.Context<never>
+  private readonly policies: ReadonlyMap<string, ToolPolicy.Policies>
+
+  constructor(options: Options<AnyTools>, context: Context.Context<never>) {
+    this.options = options
+    this.context = context
+    this.policies = new Map(Object.entries(options.toolkit.tools).map(([name, tool]) => [name, ToolPolicy.read(tool)]))
+  }
+
+  // ---- before a run --------------------------------------------------------------------------------------------------
+
+  declare(declared: Declared): Effect.Effect<void, ExpectationError> {
+    const checked = Effect.contextWith((context: Context.Context<never>) => declare(declared, this.possible(context)))
+    return Effect.map(this.within(checked), (expectation) => this.expect(expectation))
+  }
+
+  expect(expectation: Expectation): void {
+    this.pending = [...this.pending, expectation]
+  }
+
+  // What the caller has goes before what the layer was built with.
+  private within<A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.updateContext(effect, (own: Context.Context<never>) => Context.merge(this.context, own))
+  }
+
+  private possible(context: Context.Context<never>): Possible {
+    const scripted = Option.getOrUndefined(Context.getOption(context, TestModel))?.scriptedCalls
+    return {
+      tools: this.options.toolkit.tools,
+      rules: this.rules(this.options, context),
+      ids: scripted === undefined || scripted.includes(undefined)
+        ? undefined
+        : new Set(scripted.flatMap((turn) => turn!.map(({ id }) => id)))
+    }
+  }
+
+  private rules(
+    options: { readonly toolCallConcurrency?: number | undefined },
+    context: Context.Context<never>
+  ): Rules {
+    return {
+      concurrency: options.toolCallConcurrency ?? Context.get(context, Orchestrator.Config).toolCallConcurrency,
+      policies: this.policies
+    }
+  }
+
+  // ---- a run -----------------------------------------------------------------------------------------------------------
+
+  readonly execute = Effect.fnUntraced(function*(
+    this: Harness,
+    input: Prompt.RawInput | ExecuteOptions
+  ): Effect.fn.Return<Execution, ExpectationError | RunError> {
+    const { turnsLeft, ...own }: ExecuteOptions = isOptions(input) ? input : { prompt: input }
+    const expectations = yield* this.claim()
+    const ran = yield* this.run({ ...this.options, ...own }, expectations)
+    this.turnsLeft = turnsLeft === "allow"
+    if (Exit.isFailure(ran.exit)) return yield* this.failed(ran, ran.exit)
+    yield* this.judge(ran, expectations, turnsLeft !== "allow")
+    return this.executionOf(ran)
+  })
+
+  // In one step: what is declared from here on is for the next run.
+  private claim(): Effect.Effect<ReadonlyArray<Expectation>, ExpectationError> {
+    return Effect.suspend(() => {
+      if (this.unverified.length > 0) {
+        const ending = this.last === undefined ? {} : { ending: this.last.timeline.end }
+        return fail({ _tag: "NotVerified", expected: this.unverified.map(declaration), ...ending })
+      }
+      const all = [...this.claimed, ...this.pending]
+      if (this.underWay > 0 && all.length > 0) return fail({ _tag: "Ambiguous", expected: all.map(declaration) })
+      this.claimed = this.pending
+      this.pending = []
+      return Effect.succeed(this.claimed)
+    })
+  }
+
+  private run(
+    { clock = "auto", ...options }: Options<AnyTools> & ExecuteOptions,
+    expectations: ReadonlyArray<Expectation>
+  ): Effect.Effect<Ran> {
+    const parts: Array<AnyPart> = []
+    const times: Array<number> = []
+    const collect = Effect.flatMap(
+      Clock.Clock,
+      (clock) =>
+        Stream.runForEachArray(Orchestrator.stream(options), (batch) =>
+          Effect.sync(() => {
+            for (const part of batch as ReadonlyArray<AnyPart>) {
+              parts.push(part)
+              times.push(clock.currentTimeMillisUnsafe())
+            }
+          }))
+    ) as Effect.Effect<void, RunError>
+    const note = Effect.fnUntraced(function*(this: Harness, exit: Exit.Exit<void, RunError | Stuck>) {
+      const timeline = fromParts(parts, { times, ...noted(exit), prompt: Prompt.make(options.prompt) })
+      const rules = this.rules(options, yield* Effect.context<never>())
+      const ran = { parts, timeline: yield* this.decoded(timeline), rules, exit }
+      this.last = ran
+      if (Exit.isFailure(exit)) this.unverified = expectations
+      return ran
+    })
+    const over = Effect.sync(() => {
+      this.underWay--
+      if (this.underWay === 0) this.claimed = []
+    })
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        this.underWay++
+        return Effect.exit(restore(moving(clock, collect)))
+      }).pipe(
+        Effect.flatMap((exit) => note.call(this, exit)),
+        Effect.ensuring(over)
+      )
+    ).pipe((effect) => this.within(effect))
+  }
+
+  private decoded(timeline: Timeline): Effect.Effect<Timeline> {
+    const { tools } = this.options.toolkit
+    const one = (call: RecordedCall): Effect.Effect<RecordedCall> => {
+      const tool = Object.hasOwn(tools, call.name) ? tools[call.name] : undefined
+      if (tool === undefined) return Effect.succeed(call)
+      const value = Executor.decode(tool, call.params) as Effect.Effect<unknown, unknown>
+      return Effect.map(Effect.exit(value), (exit) => Exit.isSuccess(exit) ? { ...call, decoded: exit.value } : call)
+    }
+    return Effect.map(Effect.forEach(timeline.calls, one), (calls) => ({ ...timeline, calls }))
+  }
+
+  private failed(
+    ran: Ran,
+    exit: Exit.Failure<void, RunError | Stuck>
+  ): Effect.Effect<never, ExpectationError | RunError> {
+    const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+    if (!(error instanceof Stuck)) return Effect.failCause(exit.cause as Cause.Cause<RunError>)
+    const waiting = ran.timeline.calls.filter(({ endedAs }) => endedAs === undefined)
+    return fail({
+      _tag: "Stuck",
+      issue: error.message,
+      waiting: waiting.slice(0, 16).map((call) => `${titleOf(call)}: ${waitingSince(call)}`),
+      timeline: format(ran.timeline, { focus: waiting.map(({ id }) => id) })
+    })
+  }
+
+  // ---- after a run -----------------------------------------------------------------------------------------------------
+
+  private judge(
+    { rules, timeline }: Ran,
+    expectations: ReadonlyArray<Expectation>,
+    isComplete: boolean
+  ): Effect.Effect<void, ExpectationError> {
+    return Effect.map(this.script(isComplete), (script) => [...verify(expectations, timeline, rules), ...script]).pipe(
+      Effect.flatMap((failures) =>
+        failures.length === 0 ? Effect.void : fail({
+          _tag: "Unmet",
+          failures: failures.map(({ expected, happened }) => ({ expected, happened })),
+          timeline: format(timeline, { focus: failures.flatMap(({ calls }) => calls) })
+        })
+      )
+    )
+  }
+
+  private script(isComplete: boolean) {
+    const model = Option.getOrUndefined(Context.getOption(this.context, TestModel))
+    return (model?.assertComplete ?? Effect.void).pipe(
+      Effect.as([]),
+      Effect.catch(({ message, reason }) =>
+        Effect.succeed(
+          reason._tag === "TurnsLeft" && !isComplete ? [] : [{
+            expected: "TestModel.assertComplete",
+            happened: message +
+              (reason._tag === "TurnsLeft"
+                ? "\nWhere a later execute is to play them: execute({ prompt, turnsLeft: \"allow\" })."
+                : ""),
+            calls: []
+          }]
+        )
+      )
+    )
+  }
+
+  /** Verifies what was declared for a run that failed. */
+  readonly verify: Effect.Effect<void, ExpectationError> = Effect.suspend(() => {
+    if (this.last === undefined) return fail({ _tag: "NothingExecuted", asked: "verify" })
+    const expectations = [...this.unverified, ...this.pending]
+    this.unverified = []
+    this.pending = []
+    return this.judge(this.last, expectations, false)
+  })
+
+  private executionOf(ran: Ran): Execution {
+    const { parts, timeline } = ran
+    return {
+      result: resultOf(parts)!,
+      timeline,
+      calls: timeline.calls,
+      maxConcurrentCalls: timeline.maxConcurrentCalls,
+      totalDuration: Duration.millis(timeline.totalMillis),
+      assertNoOrphans: (options) => this.assertNoOrphans(ran, options)
+    }
+  }
+
+  private assertNoOrphans(_ran: Ran, _options?: OrphanOptions): Effect.Effect<void, ExpectationError> {
+    return Effect.void
+  }
+
+  /** Something of the last run, failed ones included. */
+  ask<A>(asked: string, read: (timeline: Timeline) => A): Effect.Effect<A, ExpectationError> {
+    return Effect.suspend(() =>
+      this.last === undefined ? fail({ _tag: "NothingExecuted", asked }) : Effect.succeed(read(this.last.timeline))
+    )
+  }
+
+  askOrphans(options: OrphanOptions | undefined): Effect.Effect<void, ExpectationError> {
+    return Effect.suspend(() =>
+      this.last === undefined
+        ? fail({ _tag: "NothingExecuted", asked: "assertNoOrphans" })
+        : this.assertNoOrphans(this.last, options)
+    )
+  }
+
+  /** Dies on what was declared and never verified, unless something failed already. */
+  readonly close = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const expected = [...this.unverified, ...this.pending].map(declaration)
+      if (Exit.isFailure(exit)) return Effect.void
+      if (expected.length > 0) {
+        const ending = this.unverified.length > 0 && this.last !== undefined ? { ending: this.last.timeline.end } : {}
+        return Effect.die(new ExpectationError({ reason: { _tag: "NotVerified", expected, ...ending } }))
+      }
+      return this.turnsLeft && this.last !== undefined ? Effect.orDie(this.judge(this.last, [], true)) : Effect.void
+    })
+}
+
+const isOptions = (input: Prompt.RawInput | ExecuteOptions): input is ExecuteOptions =>
+  typeof input === "object" && !Prompt.isPrompt(input) && "prompt" in input
+
+const waitingSince = (call: RecordedCall): string =>
+  call.startedAt === undefined ? endOf(call) : `at work since ${millis(call.startedAt)} ms`
+
+const noted = (exit: Exit.Exit<void, RunError | Stuck>): { readonly failure?: unknown } => {
+  if (Exit.isSuccess(exit)) return {}
+  const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+  if (error !== undefined) return { failure: error }
+  return { failure: Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : Cause.squash(exit.cause) }
+}
+
+const moving = <A, E>(clock: ClockMode, effect: Effect.Effect<A, E>): Effect.Effect<A, E | Stuck> =>
+  clock === "auto"
+    ? advancing(effect)
+    : clock === "live"
+    ? Effect.provideService(effect, Clock.Clock, Context.get(Context.empty(), Clock.Clock))
+    : effect
+
+export const make = <Tools extends Record<string, Tool.Any>>(
+  options: Options<Tools>,
+  context: Context.Context<never>
+): Harness => new Harness(options as unknown as Options<AnyTools>, context)
