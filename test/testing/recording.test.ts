@@ -518,7 +518,9 @@ describe("the file", () => {
       const withToken = Layer.unwrap(Effect.gen(function*() {
         const fetch = yield* FetchHttpClient.Fetch
         const body = "{\"grant_type\":\"client_credentials\"}"
-        yield* Effect.promise(() => fetch(`${baseURL}/oauth/token`, { method: "POST", body }))
+        yield* Effect.promise(() =>
+          fetch(`${baseURL}/oauth/token`, { method: "POST", body }).then((answer) => answer.text())
+        )
         return layer
       }))
       const file = recordings.of("token.json")
