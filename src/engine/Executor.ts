@@ -26,6 +26,7 @@ import type { Owner } from "./Dispatcher.ts"
 import { hold, letGo, stop } from "./internal/Attempt.ts"
 import { Call, CurrentBranch, CurrentCall, fault } from "./internal/Call.ts"
 import type { BoundTool, Environment, Listener, Outcome } from "./internal/Call.ts"
+import { compile } from "./internal/CompiledTool.ts"
 import * as Limits from "./internal/Limits.ts"
 import { Config } from "./internal/options.ts"
 import { bind, bindAll, decode as decodeParams } from "./internal/Pipeline.ts"
@@ -149,7 +150,7 @@ export const MaxDepth: Context.Reference<number> = Context.Reference<number>("ef
 /**
  * What a handler may know of the call it answers. `attempt` counts from 1; `idempotencyKey` is the same for all attempts of one
  * call, and no other call has it: for services that recognise by it what they have already done. `runId`: the run it was made
- * in.
+ * in. `abandoned`: whether it was answered because its handler did not stop in time; read once, it does not change later.
  *
  * @category models
  * @since 0.1.0
@@ -160,6 +161,7 @@ export interface CallInfo {
   readonly attempt: number
   readonly idempotencyKey: string
   readonly runId: string | undefined
+  readonly abandoned: boolean
 }
 
 /**
@@ -189,17 +191,99 @@ export interface CallInfo {
  * @category running
  * @since 0.1.0
  */
-export const currentCall: Effect.Effect<Option.Option<CallInfo>> = Effect.map(
-  CurrentCall,
-  (call) =>
-    call === undefined ? Option.none() : Option.some({
-      callId: call.id,
-      name: call.name,
-      attempt: call.attempts,
-      idempotencyKey: keyOf(call.attemptOf ?? call),
-      runId: call.environment.runId
-    })
-)
+export const currentCall: Effect.Effect<Option.Option<CallInfo>> = Effect.map(CurrentCall, (call) => infoOf(call))
+
+/**
+ * The call that a context belongs to, such as that of a fiber: what {@link currentCall} is from outside, for tools that watch
+ * fibers. None where the context is not that of a handler, nor of what a handler started.
+ *
+ * **Example** (Whose fiber is it)
+ *
+ * ```ts
+ * import { Effect, Option, Schema } from "effect"
+ * import { Executor, ToolPolicy } from "effect-toolformer"
+ *
+ * const { toolkit, layer } = ToolPolicy.define({
+ *   fetch: ToolPolicy.tool({
+ *     success: Schema.String,
+ *     handler: () => Effect.withFiber((fiber) => Effect.fromOption(Executor.callOf(fiber.context))).pipe(
+ *       Effect.map(({ name }) => name),
+ *       Effect.orDie
+ *     )
+ *   })
+ * })
+ * await Effect.runPromise(Effect.provide(Executor.call(toolkit.tools.fetch, {}), layer)) // => "fetch"
+ * ```
+ *
+ * @category diagnostics
+ * @since 0.1.0
+ */
+export const callOf = (context: Context.Context<never>): Option.Option<CallInfo> =>
+  infoOf(Context.get(context, CurrentCall))
+
+const infoOf = (call: Call | undefined): Option.Option<CallInfo> =>
+  call === undefined ? Option.none() : Option.some({
+    callId: call.id,
+    name: call.name,
+    attempt: call.attempts,
+    idempotencyKey: keyOf(call.attemptOf ?? call),
+    runId: call.environment.runId,
+    abandoned: call.abandoned
+  })
+
+/**
+ * What is taken of a tool's own cap.
+ *
+ * **Shape** `limit`: the cap. `held`: permits of handlers that have not ended, `abandoned` of them by handlers that were answered
+ * without having ended. `waiting`: calls that line up for one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Occupancy {
+  readonly limit: number
+  readonly held: number
+  readonly abandoned: number
+  readonly waiting: number
+}
+
+/**
+ * Tells what is taken of a tool's cap (`ToolPolicy.Concurrency`) now, over every run of the process; none where the tool has no
+ * cap. After the last call has ended `held` is 0.
+ *
+ * **Example** (Nothing is left behind)
+ *
+ * ```ts
+ * import { Effect, Fiber, Option, Schema } from "effect"
+ * import { Executor, ToolPolicy } from "effect-toolformer"
+ *
+ * const { toolkit, layer } = ToolPolicy.define({
+ *   search: ToolPolicy.tool({
+ *     success: Schema.String,
+ *     annotations: { concurrency: 2 },
+ *     handler: () => Effect.never
+ *   })
+ * })
+ * const held = Effect.map(Executor.occupancy(toolkit.tools.search), (search) => Option.getOrThrow(search).held)
+ * const program = Effect.gen(function*() {
+ *   const call = yield* Effect.forkChild(Executor.call(toolkit.tools.search, {}), { startImmediately: true })
+ *   const during = yield* held
+ *   yield* Fiber.interrupt(call)
+ *   return [during, yield* held]
+ * })
+ * await Effect.runPromise(Effect.provide(program, layer)) // => [1, 0]
+ * ```
+ *
+ * @category diagnostics
+ * @since 0.1.0
+ */
+export const occupancy = (tool: Tool.Any): Effect.Effect<Option.Option<Occupancy>> =>
+  Effect.sync(() => {
+    const { permits } = compile(tool)
+    if (permits === undefined) return Option.none()
+    const { abandoned, limit, used, waiters } = permits
+    return Option.some({ limit, held: used, abandoned, waiting: waiters.size })
+  })
 
 // Not from Effect's `Random`: two processes with one seed must not take each other's calls for their own.
 const keyOf = (call: Call): string => call.key ??= globalThis.crypto.randomUUID()

@@ -12,7 +12,7 @@ import { runUnder } from "./internal/exploredRun.ts"
 import type { Run } from "./internal/exploredRun.ts"
 import { causeOf, ExploreError } from "./internal/ExploreError.ts"
 import type { ExploreReason } from "./internal/ExploreError.ts"
-import { listedSchedule, seededSchedule } from "./internal/schedule.ts"
+import { isSamePlace, listedSchedule, seededSchedule } from "./internal/schedule.ts"
 import type { Decision, Schedule } from "./internal/schedule.ts"
 import { simplify } from "./internal/simplify.ts"
 import type { Told } from "./internal/strands.ts"
@@ -113,7 +113,7 @@ interface Settled {
   readonly maxSteps: number
   readonly budgetMillis: number
   /** The options that must be given again to see the same run, as source text. */
-  readonly again: string
+  readonly replayOptions: string
 }
 
 const die = (message: string): never => {
@@ -129,8 +129,9 @@ const settle = ({ budget, from = 0, hurry = 0, maxSteps = 1_000_000, seeds = 200
   if (!isCount(maxSteps)) die(`explore: maxSteps must be a whole number from 1 on, not ${maxSteps}`)
   if (!(hurry >= 0 && hurry <= 1)) die(`explore: hurry must be a probability from 0 to 1, not ${hurry}`)
   const budgetMillis = budget === undefined ? Infinity : Duration.toMillis(budget)
-  const again = (hurry === 0 ? "" : `, hurry: ${hurry}`) + (maxSteps === 1_000_000 ? "" : `, maxSteps: ${maxSteps}`)
-  const rest = { hurry, maxSteps, budgetMillis, again }
+  const replayOptions = (hurry === 0 ? "" : `, hurry: ${hurry}`) +
+    (maxSteps === 1_000_000 ? "" : `, maxSteps: ${maxSteps}`)
+  const rest = { hurry, maxSteps, budgetMillis, replayOptions }
   if (typeof seeds === "number") {
     if (!isCount(seeds)) die(`explore: seeds must be a whole number from 1 on, not ${seeds}`)
     return { ...rest, count: seeds, seeds: upTo(from, seeds) }
@@ -181,59 +182,61 @@ const reasonOf = <A, E>({ ending, exit, steps }: Run<A, E>): ExploreReason<E> | 
   return exit?._tag === "Failure" ? { _tag: "Failed", failure: exit.cause } : undefined
 }
 
-/** What a simplification may take: real time, runs, and decisions: tried one by one, and to begin with. */
-const effort = { millis: 2000, runs: 400, singles: 200, decisions: 5000 }
+/** What a simplification may take: operations and runs in all; decisions to begin with, alone, in pairs. */
+const effort = { steps: 4_000_000, runs: 1500, decisions: 4000, singles: 800, pairsOf: 16 }
 
 const errorOf = <A, E, R>(
   program: Effect.Effect<A, E, R>,
-  { again, hurry, maxSteps }: Settled,
+  { hurry, maxSteps, replayOptions }: Settled,
   seed: number,
   schedules: number,
   reason: ExploreReason<E>
-): Effect.Effect<ExploreError<E>, never, R> => {
-  const attempt = (schedule: Schedule) =>
-    Effect.map(
-      runUnder(program, schedule, { seed, maxSteps, tells: true }),
-      (run) => isAlike(reasonOf(run), reason) ? run.told : undefined
-    )
-  return Effect.gen(function*() {
-    const told = yield* attempt(seededSchedule(seed, { hurry }))
-    const least = told === undefined ? undefined : yield* fewest(told, attempt)
+): Effect.Effect<ExploreError<E>, never, R> =>
+  Effect.gen(function*() {
+    const attempt = (schedule: Schedule) =>
+      runUnder(program, schedule, { seed, maxSteps, tells: true, isImpatient: reason._tag === "Deadlock" })
+    const again = yield* attempt(seededSchedule(seed, { hurry }))
+    const isReplayed = isAlike(reasonOf(again), reason)
+    const least = isReplayed ? yield* fewest(again.told, attempt, (run) => isAlike(reasonOf(run), reason)) : undefined
     return new ExploreError<E>({
       seed,
       schedules,
-      replay: `Testing.explore(program, { seeds: [${seed}]${again} })`,
+      replay: `Testing.explore(program, { seeds: [${seed}]${replayOptions} })`,
       reason: reason as ExploreReason<unknown>,
-      isReplayed: told !== undefined,
+      isReplayed,
       switches: least?.map(switchText),
       cause: causeOf(reason)
     })
   })
-}
 
 type Tolds = ReadonlyArray<Told>
 
 /** The fewest decisions found with which it fails; `undefined` where there are too many to begin with. */
-const fewest = <R>(
+const fewest = <A, E, R>(
   told: Tolds,
-  attempt: (schedule: Schedule) => Effect.Effect<Tolds | undefined, never, R>
-): Effect.Effect<Tolds | undefined, never, R> =>
-  Effect.gen(function*() {
-    const end = performance.now() + effort.millis
-    const listed = (decisions: ReadonlyArray<Decision>) => attempt(listedSchedule(decisions))
+  attempt: (schedule: Schedule) => Effect.Effect<Run<A, E>, never, R>,
+  isAlike: (run: Run<A, E>) => boolean
+): Effect.Effect<Tolds | undefined, never, R> => {
+  let steps = 0
+  let runs = 0
+  const listed = (decisions: ReadonlyArray<Decision>) =>
+    Effect.map(attempt(listedSchedule(decisions)), (run) => {
+      runs++
+      steps += run.steps
+      return isAlike(run) ? run.told : undefined
+    })
+  const mayGoOn = () => runs < effort.runs && steps < effort.steps
+  return Effect.gen(function*() {
     if ((yield* listed([])) !== undefined) return []
     if (told.length > effort.decisions) return undefined
     const decisions = told.map(({ decision }) => decision)
-    for (const decision of decisions.slice(0, effort.singles)) {
-      const run = decision._tag === "Switch" && decision.isForced ? yield* listed([decision]) : undefined
-      if (run !== undefined) return run
-    }
     // Written down as a list, it may not fail: then nothing can be left out of it.
     const run = yield* listed(decisions)
     if (run === undefined) return undefined
-    const mayGoOn = (attempts: number) => attempts < effort.runs && performance.now() < end
-    return (yield* simplify({ decisions, run }, listed, mayGoOn)).run
+    const least = yield* simplify({ decisions, run }, listed, { ...effort, mayGoOn, isStop })
+    return least.run.filter(({ decision }) => least.decisions.some((one) => isSamePlace(one, decision)))
   })
+}
 
 /** Whether two runs fail in the same way, as far as it can be told. */
 const isAlike = (one: ExploreReason<unknown> | undefined, other: ExploreReason<unknown>): boolean => {
@@ -247,6 +250,8 @@ const kindOf = (failure: Cause.Cause<unknown>): string =>
     if (typeof value !== "object" || value === null) return `${reason._tag} ${typeof value}`
     return `${reason._tag} ${"_tag" in value ? String(value._tag) : value.constructor?.name}`
   }).join()
+
+const isStop = (decision: Decision): boolean => decision._tag === "Switch" && decision.isForced
 
 const switchText = ({ decision, from, to }: Told): string => {
   switch (decision._tag) {

@@ -9,7 +9,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
-import { ToolCall } from "../../src/testing/index.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
 import { scripted } from "../model.ts"
 import { settle, Stage, statuses } from "../stage.ts"
 
@@ -120,19 +120,12 @@ describe("Executor.call", () => {
 describe("Executor.govern", () => {
   it.effect("isolates a defect, a timeout and a failure from the siblings in stock effect/ai", () => {
     const { layer, stage, toolkit } = setUp()
-    const Model = Layer.effect(
-      LanguageModel.LanguageModel,
-      LanguageModel.make({
-        generateText: () =>
-          Effect.succeed([
-            { type: "tool-call", id: "a", name: "broken", params: {} },
-            { type: "tool-call", id: "b", name: "half", params: { of: 4 } },
-            { type: "tool-call", id: "c", name: "half", params: { of: 3 } },
-            { type: "tool-call", id: "d", name: "work", params: { id: "d" } }
-          ]),
-        streamText: () => Stream.empty
-      })
-    )
+    const model = TestModel.script([[
+      ToolCall("broken", {}, { id: "a" }),
+      ToolCall("half", { of: 4 }, { id: "b" }),
+      ToolCall("half", { of: 3 }, { id: "c" }),
+      ToolCall("work", { id: "d" }, { id: "d" })
+    ]])
     return Effect.gen(function*() {
       const governed = yield* Executor.govern(toolkit)
       const fiber = yield* Effect.forkChild(
@@ -144,7 +137,8 @@ describe("Executor.govern", () => {
       const { toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual([...statuses(toolResults)].sort(), ["a HandlerFailed", "b ok", "c Odd", "d TimedOut"])
       assert.deepStrictEqual(stage.interrupted, ["d"])
-    }).pipe(Effect.provide([layer, Model]))
+      yield* TestModel.assertComplete
+    }).pipe(Effect.provide([layer, model]))
   })
 
   it.effect("hands on progress before the result and answers a name that is not there", () => {

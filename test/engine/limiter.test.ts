@@ -6,7 +6,6 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
@@ -668,18 +667,12 @@ describe("the limiter on every path", () => {
     })
     outer.call = Effect.provide(Executor.call(toolkit.tools.inner, {}), layer)
     const services = () => limiter.asked.splice(0).map(({ run, service }) => `${service} ${run}`)
-    const Model = Layer.effect(
-      LanguageModel.LanguageModel,
-      LanguageModel.make({
-        generateText: () => Effect.succeed([{ type: "tool-call", id: "a", name: "inner", params: {} }]),
-        streamText: () => Stream.empty
-      })
-    )
+    const model = TestModel.script([ToolCall("inner", {}, { id: "a" })])
     return Effect.gen(function*() {
       assert.strictEqual(yield* Executor.call(toolkit.tools.inner, {}), 1)
       assert.deepStrictEqual(services(), ["inner undefined"])
       const governed = yield* Executor.govern(toolkit)
-      yield* Effect.provide(LanguageModel.generateText({ prompt: "go", toolkit: governed }), Model)
+      yield* Effect.provide(LanguageModel.generateText({ prompt: "go", toolkit: governed }), model)
       assert.deepStrictEqual(services(), ["inner undefined"])
       const asking = yield* Orchestrator.run({ prompt: "go", toolkit, runId: "r" }).pipe(
         Effect.provide(scripted([ToolCall("outer", {}, { id: "o" }), ToolCall("careful", {}, { id: "c" })]))

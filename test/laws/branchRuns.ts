@@ -2,8 +2,6 @@
  * Many runs of the real engine on one TestClock, each one turn with a few calls of one group under a policy, watched from
  * outside: what each handler did and when, what each call was answered and when.
  */
-import * as LanguageModel from "effect/ai/LanguageModel"
-import type * as Response from "effect/ai/Response"
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Clock from "effect/Clock"
@@ -17,7 +15,7 @@ import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Branch, CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { call, finish } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
 import type { Happening, Policy } from "./branchOracle.ts"
 import { makeWatch, watchedClock } from "./decision.ts"
 
@@ -112,22 +110,17 @@ const policyOf = ({ policy, within }: Scenario): Branch.Completion => {
 const idOf = (branch: number): string => `c${branch}`
 export const branchOf = (id: string): number => Number(id.slice(1))
 
-const scriptOf = ({ branches, closedAt }: Scenario, run: number): Stream.Stream<Response.StreamPartEncoded> => {
+const turnOf = ({ branches, closedAt }: Scenario, run: number): ReadonlyArray<TestModel.Item> => {
   const times = [...new Set([...branches.map(({ sealedAt }) => sealedAt), closedAt])].sort((a, b) => a - b)
-  return Stream.fromIterable(times).pipe(
-    Stream.flatMap((time) => {
-      const parts = [
-        ...branches.flatMap(({ how, millis, sealedAt }, branch) =>
-          sealedAt === time ? call(idOf(branch), how === "timeout" ? `limit${millis}` : "work", { run, branch }) : []
-        ),
-        ...(time === closedAt ? finish() : [])
-      ]
-      const before = times[times.indexOf(time) - 1] ?? 0
-      return time === before
-        ? Stream.fromArray(parts)
-        : Stream.unwrap(Effect.as(Effect.sleep(time - before), Stream.fromArray(parts)))
-    })
-  )
+  return times.flatMap((time, at) => [
+    ...(time === 0 ? [] : [TestModel.wait(time - (times[at - 1] ?? 0))]),
+    ...branches.flatMap(({ how, millis, sealedAt }, branch) =>
+      sealedAt === time
+        ? [ToolCall(how === "timeout" ? `limit${millis}` : "work", { run, branch }, { id: idOf(branch) })]
+        : []
+    ),
+    ...(time === closedAt ? [TestModel.finish("tool-calls")] : [])
+  ])
 }
 
 // One adjust is one turn of the event loop; what follows from an event takes several.
@@ -171,18 +164,14 @@ export const observe = (
           )
         )
       })
-    const model = Layer.effect(
-      LanguageModel.LanguageModel,
-      LanguageModel.make({
-        generateText: () => Effect.succeed([]),
-        streamText: ({ prompt }) => {
-          const [message] = prompt.content
-          const [part] = message?.role === "user" ? message.content : []
-          const run = part?.type === "text" ? Number(part.text) : 0
-          return scriptOf(all[run]!.scenario, run)
-        }
-      })
-    )
+    const model = TestModel.script([], {
+      otherwise: ({ prompt }) => {
+        const [message] = prompt.content
+        const [part] = message?.role === "user" ? message.content : []
+        const run = part?.type === "text" ? Number(part.text) : 0
+        return turnOf(all[run]!.scenario, run)
+      }
+    })
     const handlers = toolkit.toLayer(
       Object.fromEntries(Object.keys(toolkit.tools).map((name) => [name, work])) as never
     )

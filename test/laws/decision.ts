@@ -3,21 +3,19 @@
  * the run is disturbed. Everything runs on TestClock; the clock and the handlers are watched from outside.
  */
 import * as AiError from "effect/ai/AiError"
-import type * as Response from "effect/ai/Response"
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Branch from "../../src/engine/Branch.ts"
 import type { Completions } from "../../src/engine/Branch.ts"
 import { Executor, ToolPolicy } from "../../src/index.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
-import type { Chunk } from "../model.ts"
-import { call, finish } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
 import { random } from "../random.ts"
 
 export { random }
@@ -99,7 +97,7 @@ export interface Decision {
   readonly seed: number
   readonly calls: ReadonlyArray<Planned>
   readonly cap: number
-  readonly chunks: ReadonlyArray<Chunk>
+  readonly turn: ReadonlyArray<TestModel.Item>
   readonly ending: Ending
   readonly disturbance: Disturbance
   /** A call whose arguments are cut. */
@@ -111,7 +109,7 @@ export interface Decision {
   /** Calls of `raced` and of `scored` are groups, each with a completion policy. */
   readonly groups: boolean
   /** What the model says when it is asked again after an answer that broke off: calls by their place in `calls`. */
-  readonly again: { readonly calls: ReadonlyArray<number>; readonly chunks: ReadonlyArray<Chunk> } | undefined
+  readonly again: { readonly calls: ReadonlyArray<number>; readonly turn: ReadonlyArray<TestModel.Item> } | undefined
 }
 
 export interface Limits {
@@ -151,7 +149,7 @@ export const makeDecision = (seed: number): Decision => {
     seed,
     calls,
     cap: r.int(1, 40),
-    chunks: chunksOf(r, calls, ending, open),
+    turn: turnOf(r, calls, ending, open),
     ending,
     disturbance,
     open,
@@ -166,8 +164,8 @@ export const makeDecision = (seed: number): Decision => {
 /** Most of the calls once more, under names of their own. */
 const againOf = (r: ReturnType<typeof random>, calls: ReadonlyArray<Planned>): NonNullable<Decision["again"]> => {
   const places = calls.flatMap((_, n) => r.chance(0.8) ? [n] : [])
-  const parts = places.flatMap((n) => wire({ ...calls[n]!, id: `again${n}` }, n))
-  return { calls: places, chunks: [{ after: r.int(1, 300), parts: [...parts, ...finish("tool-calls")] }] }
+  const made = places.map((n) => callOf({ ...calls[n]!, id: `again${n}` }, n))
+  return { calls: places, turn: [TestModel.wait(r.int(1, 300)), ...made, TestModel.finish("tool-calls")] }
 }
 
 /** Four in ten decisions have limits. */
@@ -198,45 +196,40 @@ const ruleOf = (r: ReturnType<typeof random>, kinds: 4 | 5): Limiter.Rule => {
   }
 }
 
-const chunksOf = (
+const turnOf = (
   r: ReturnType<typeof random>,
   calls: ReadonlyArray<Planned>,
   ending: Ending,
   open: string | undefined
-): ReadonlyArray<Chunk> => {
-  const chunks: Array<Chunk> = []
+): ReadonlyArray<TestModel.Item> => {
+  const items: Array<TestModel.Item> = []
   for (let i = 0; i < calls.length;) {
     const take = r.chance(0.3) ? calls.length : r.int(1, 8)
-    const parts = calls.slice(i, i + take).flatMap((planned, j) => wire(planned, i + j))
-    chunks.push(r.chance(0.5) ? parts : { after: Duration.millis(r.int(1, 500)), parts })
+    const made = TestModel.chunk(...calls.slice(i, i + take).map((planned, j) => callOf(planned, i + j)))
+    items.push(...r.chance(0.5) ? [made] : [TestModel.wait(r.int(1, 500)), made])
     i += take
   }
-  const opened: ReadonlyArray<Response.StreamPartEncoded> = open === undefined ? [] : [
-    { type: "tool-params-start", id: open, name: "success" },
-    { type: "tool-params-delta", id: open, delta: "{\"n\":1,\"mil" }
+  const opened = open === undefined ? [] : [
+    TestModel.call(ToolCall("success", {}, { id: open }), { open: true, chunks: ["{\"n\":1,\"mil"] })
   ]
-  const last: ReadonlyArray<Response.StreamPartEncoded> = ending === "broken"
-    ? opened
-    : [...opened, ...finish(ending === "stop" ? "tool-calls" : ending)]
-  if (last.length > 0) chunks.push({ after: Duration.millis(r.int(1, 300)), parts: last })
+  const last = ending === "broken" ? opened : [...opened, TestModel.finish(ending === "stop" ? "tool-calls" : ending)]
+  if (last.length > 0) items.push(TestModel.wait(r.int(1, 300)), ...last)
   if (ending === "broken") {
-    chunks.push({
-      fail: AiError.make({
-        module: "Test",
-        method: "streamText",
-        reason: new AiError.InternalProviderError({ description: "the connection was cut" })
-      })
-    })
+    items.push(TestModel.fail(AiError.make({
+      module: "Test",
+      method: "streamText",
+      reason: new AiError.InternalProviderError({ description: "the connection was cut" })
+    })))
   }
-  return chunks
+  return items
 }
 
-const wire = ({ behaviour, id, millis }: Planned, n: number): ReadonlyArray<Response.StreamPartEncoded> =>
+const callOf = ({ behaviour, id, millis }: Planned, n: number): ToolCall =>
   behaviour === "unknownTool"
-    ? call(id, n % 2 === 0 ? "__proto__" : "nope", { n })
+    ? ToolCall(n % 2 === 0 ? "__proto__" : "nope", { n }, { id })
     : behaviour === "badInput"
-    ? call(id, "success", n % 2 === 0 ? { n: "x" } : "{\"n\": 1")
-    : call(id, behaviour, { n, millis })
+    ? ToolCall("success", n % 2 === 0 ? { n: "x" } : "{\"n\": 1", { id })
+    : ToolCall(behaviour, { n, millis }, { id })
 
 /** The groups of a decision that has some: the first to succeed, and the one with the highest number within a while. */
 export const completion: Completions = {

@@ -20,7 +20,7 @@ import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import * as Retry from "../../src/policy/Retry.ts"
 import { mostIn } from "../limiter.ts"
-import { says, scripted } from "../model.ts"
+import { scripted } from "../model.ts"
 import type { Decision, Watch } from "./decision.ts"
 import {
   behaviours,
@@ -84,7 +84,7 @@ const observe = (decision: Decision): Effect.Effect<Observed> =>
     const fiber = yield* Stream.runForEach(stream, (part) => Effect.sync(() => void parts.push(part as AnyPart))).pipe(
       Effect.provide([
         layer,
-        scripted(decision.chunks, ...(decision.again === undefined ? [] : [decision.again.chunks]), says("done"))
+        scripted(decision.turn, ...(decision.again === undefined ? [] : [decision.again.turn]))
       ]),
       Effect.provideContext(Context.mergeAll(
         yield* Effect.context(),
@@ -166,7 +166,7 @@ const forAll = (name: string, judge: (observed: Observed) => void) =>
         } catch (error) {
           throw new Error(
             `seed ${one.decision.seed} (${
-              JSON.stringify({ ...one.decision, chunks: undefined, calls: one.decision.calls.length })
+              JSON.stringify({ ...one.decision, turn: undefined, calls: one.decision.calls.length })
             }): ${(error as Error).message}`,
             { cause: error }
           )

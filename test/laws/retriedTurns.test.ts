@@ -4,7 +4,6 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import type * as Prompt from "effect/ai/Prompt"
-import type * as Response from "effect/ai/Response"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionPlan from "effect/ExecutionPlan"
@@ -14,8 +13,8 @@ import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { aiError, call, finish, opened, recording, says } from "../model.ts"
-import type { Chunk, Script } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, recording } from "../model.ts"
 import { random } from "../random.ts"
 import { retrying } from "../retry.ts"
 
@@ -35,7 +34,7 @@ const keyOf = ({ n, name }: { readonly name: string; readonly n: number }) => `$
 
 interface Story {
   readonly answers: ReadonlyArray<ReadonlyArray<Made>>
-  readonly scripts: ReadonlyArray<Script>
+  readonly scripts: ReadonlyArray<TestModel.Turn>
   readonly cancels: ReadonlyArray<{ readonly at: number; readonly id: string }>
   readonly concurrency: number
   readonly retries: number
@@ -74,16 +73,18 @@ const answerOf = (r: Random, before: ReadonlyArray<Made>, answer: number): Reado
   return all.map((made, n) => ({ ...made, id: same ? `c${n}` : r.chance(0.1) ? "c0" : `a${answer}_${n}` }))
 }
 
-const scriptOf = (r: Random, made: ReadonlyArray<Made>, breaks: boolean): Script => {
-  const chunks: Array<Chunk> = made.map(({ id, n, name }) => {
-    const parts: ReadonlyArray<Response.StreamPartEncoded> = call(id, name, r.chance(0.5) ? { n, m: 1 } : { m: 1, n })
-    return r.chance(0.5) ? parts : { after: Duration.millis(r.int(0, 800)), parts }
+const scriptOf = (r: Random, made: ReadonlyArray<Made>, breaks: boolean): TestModel.Turn => {
+  const items: ReadonlyArray<TestModel.Item> = made.flatMap(({ id, n, name }) => {
+    const chunk = TestModel.chunk(ToolCall(name, r.chance(0.5) ? { n, m: 1 } : { m: 1, n }, { id }))
+    return r.chance(0.5) ? [chunk] : [TestModel.wait(r.int(0, 800)), chunk]
   })
-  if (!breaks) return [...chunks, finish()]
-  const torn = r.chance(0.4) ? [opened("torn", "save", "{\"n\":")] : []
+  if (!breaks) return [...items, TestModel.finish("tool-calls")]
+  const torn = r.chance(0.4)
+    ? [TestModel.chunk(TestModel.call(ToolCall("save", {}, { id: "torn" }), { open: true, chunks: ["{\"n\":"] }))]
+    : []
   // It may break behind its own end mark, too.
-  const ended = r.chance(0.1) ? [finish()] : []
-  return [...chunks, ...torn, ...ended, { after: Duration.millis(r.int(0, 500)), parts: [] }, { fail: aiError }]
+  const ended = r.chance(0.1) ? [TestModel.finish("tool-calls")] : []
+  return [...items, ...torn, ...ended, TestModel.wait(r.int(0, 500)), TestModel.fail(aiError)]
 }
 
 // ---- what is seen ---------------------------------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ const observe = (seed: number, told: Story) =>
     const parts: Array<AnyPart> = []
     // Where the plan has it, the last answer comes from the next model.
     const here = told.failover ? told.scripts.slice(0, -1) : told.scripts
-    const failover = ExecutionPlan.make({ provide: recording(...told.scripts.slice(-1), says("done")).layer })
+    const failover = ExecutionPlan.make({ provide: recording(...told.scripts.slice(-1)).layer })
     const retry = retrying(Array.from({ length: told.retries }, (_, n) => n * 100))
     const fiber = yield* Orchestrator.stream({
       prompt: "go",
@@ -145,7 +146,7 @@ const observe = (seed: number, told: Story) =>
     }).pipe(
       Stream.runForEach((part) => Effect.sync(() => parts.push(part as AnyPart))),
       Effect.result,
-      Effect.provide([layer, recording(...here, says("done")).layer, retry.layer]),
+      Effect.provide([layer, recording(...here).layer, retry.layer]),
       Effect.forkChild
     )
     for (const { at, id } of told.cancels) {

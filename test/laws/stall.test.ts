@@ -14,9 +14,9 @@ import { Orchestrator, ToolPolicy } from "../../src/index.ts"
 import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import * as Retry from "../../src/policy/Retry.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
 import { lease, limiterOf } from "../limiter.ts"
-import { call, finish, scripted } from "../model.ts"
-import type { Script } from "../model.ts"
+import { scripted } from "../model.ts"
 import { Steps } from "../policy/steps.ts"
 
 const tools = () => {
@@ -46,9 +46,9 @@ const tools = () => {
   })
 }
 
-const script = (names: ReadonlyArray<string>): Script => [
-  names.flatMap((name, i) => call(`c${i}`, name, { id: `c${i}` })),
-  { after: 2, parts: finish() }
+const script = (names: ReadonlyArray<string>) => [
+  TestModel.chunk(...names.map((name, i) => ToolCall(name, { id: `c${i}` }, { id: `c${i}` }))),
+  TestModel.wait(2)
 ]
 
 const all = ["plain", "capped", "capped", "flaky", "hedged", "raced", "raced"]
@@ -98,9 +98,9 @@ const run = (
   let calls = 0
   const results: Array<string> = []
   const texts = Array.from({ length: words }, () => ({ type: "text-delta", id: "t", delta: "word" }) as const)
-  const opening: Script = words === 0
+  const opening = words === 0
     ? []
-    : [[{ type: "text-start", id: "t" }, ...texts, { type: "text-end", id: "t" }]]
+    : [TestModel.chunk({ type: "text-start", id: "t" }, ...texts, { type: "text-end", id: "t" })]
   const reading = Orchestrator.stream({
     prompt: "go",
     toolkit,
@@ -111,7 +111,7 @@ const run = (
       if (part.type === "tool-result") results.push(part.id)
       return read++ < readerRests ? Effect.sleep(5) : Effect.void
     }),
-    Effect.provide([handlers, scripted([...opening as [], ...script(names) as []])])
+    Effect.provide([handlers, scripted([...opening, ...script(names)])])
   )
   const program = Effect.gen(function*() {
     const context = Context.merge(yield* Layer.build(layer), yield* Layer.build(Orchestrator.layerRuns()))

@@ -23,8 +23,8 @@ import * as Limiter from "../../src/policy/Limiter.ts"
 import { layerMemory, LimiterStore } from "../../src/policy/LimiterStore.ts"
 import type { Limit } from "../../src/policy/LimiterStore.ts"
 import * as Retry from "../../src/policy/Retry.ts"
-import { aiError, call, finish, opened, scripted } from "../model.ts"
-import type { Script } from "../model.ts"
+import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { aiError, scripted } from "../model.ts"
 import { Steps } from "../policy/steps.ts"
 import { random } from "../random.ts"
 
@@ -236,25 +236,28 @@ export const idsAgain: ReadonlyArray<string> = planned.map((_, i) => `d${i}`)
 /** The tool of a call. */
 export const toolOf = (id: string): string => planned[Number(id.slice(1))]![0]
 
-const chunk = (from: number, to: number, named: ReadonlyArray<string>) => ({
-  after: 2,
-  parts: planned.slice(from, to).flatMap(([tool, millis], i) =>
-    call(named[from + i]!, tool, { id: ids[from + i], millis })
+const chunk = (from: number, to: number, named: ReadonlyArray<string>): ReadonlyArray<TestModel.Item> => [
+  TestModel.wait(2),
+  ...planned.slice(from, to).map(([tool, millis], i) =>
+    ToolCall(tool, { id: ids[from + i], millis }, { id: named[from + i]! })
   )
-})
-
-const whole = (named: ReadonlyArray<string>): Script => [
-  chunk(0, 8, named),
-  chunk(8, 14, named),
-  chunk(14, 20, named),
-  { after: 3, parts: finish() }
 ]
 
-const broken: Script = [chunk(0, 8, ids), chunk(8, 14, ids), { after: 4, parts: opened("cut", "slow") }, {
-  fail: aiError
-}]
+const whole = (named: ReadonlyArray<string>): TestModel.Turn => [
+  ...chunk(0, 8, named),
+  ...chunk(8, 14, named),
+  ...chunk(14, 20, named),
+  TestModel.wait(3)
+]
 
-const scriptsOf = ({ breaks }: Pace): ReadonlyArray<Script> =>
+const broken: TestModel.Turn = [
+  ...chunk(0, 8, ids),
+  ...chunk(8, 14, ids),
+  TestModel.call(ToolCall("slow", {}, { id: "cut" }), { after: 4, open: true, chunks: ["{\"id\":"] }),
+  TestModel.fail(aiError)
+]
+
+const scriptsOf = ({ breaks }: Pace): ReadonlyArray<TestModel.Turn> =>
   breaks === true ? [broken, whole(idsAgain)] : [whole(ids)]
 
 /** Whether what becomes of a call depends on the others of its group. */

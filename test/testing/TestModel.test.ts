@@ -227,15 +227,20 @@ describe("TestModel.script", () => {
         assert.deepStrictEqual(yield* finishes(["a", TestModel.unfinished]), [])
       }))
 
-    it.effect("sends what was written before it fails, at its time", () =>
+    it.effect.each([
+      TestModel.fail(broken),
+      TestModel.fail(broken, { after: "3 seconds" })
+    ])("sends what was written before it fails", (failure) =>
       Effect.gen(function*() {
         const seen: Array<string> = []
-        const error = yield* LanguageModel.streamText(asking).pipe(
+        const [error, at] = yield* LanguageModel.streamText(asking).pipe(
           Stream.runForEach((part) => Effect.sync(() => seen.push(short(part)))),
           Effect.flip,
+          Effect.zip(Clock.currentTimeMillis),
           inTime,
-          Effect.provide(TestModel.script([["half", TestModel.fail(broken, { after: "3 seconds" })]]))
+          Effect.provide(TestModel.script([["half", failure]]))
         )
+        assert.strictEqual(at, failure.afterMillis)
         assert.strictEqual(error, broken)
         assert.deepStrictEqual(seen, ["text-start text-1", "text-delta text-1 half", "text-end text-1"])
       }))
@@ -302,6 +307,13 @@ describe("TestModel.script", () => {
         assert.deepStrictEqual(ids, [["call-1", "call-2"], ["call-5", "call-6", "call-7"], ["call-3"], ["call-4"]])
       }))
 
+    it.effect("skip those that are written in a later turn, or beyond the script", () =>
+      Effect.gen(function*() {
+        const later = ToolCall("search", {}, { id: "call-1" })
+        assert.deepStrictEqual(yield* idsOf([ToolCall("read"), later], {}, 2), [["call-2"], ["call-1"]])
+        assert.deepStrictEqual(yield* idsOf([ToolCall("read")], { otherwise: later }, 2), [["call-2"], ["call-1"]])
+      }))
+
     it.effect("are new for each answer beyond the script", () =>
       Effect.gen(function*() {
         const otherwise = [ToolCall("search"), ToolCall("search", {}, { id: "mine" })]
@@ -338,9 +350,11 @@ describe("TestModel.script", () => {
 
     it.effect("begins anew where the layer is built", () =>
       Effect.gen(function*() {
-        const model = TestModel.script(["one"])
-        yield* Effect.provide(asked, model)
-        assert.lengthOf(yield* Effect.provide(asked, Layer.fresh(model)), 1)
+        const model = TestModel.script([() => ToolCall("search")])
+        const one = yield* Effect.provide(asked, model)
+        const again = yield* Effect.provide(asked, Layer.fresh(model))
+        assert.include(one[0]?.parts ?? [], "tool-params-start call-1 search")
+        assert.deepStrictEqual(again, one)
       }))
 
     it.effect("is recorded: prompt, tools, choice and time", () =>

@@ -4,18 +4,19 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as AiError from "effect/ai/AiError"
-import * as LanguageModel from "effect/ai/LanguageModel"
+import type * as LanguageModel from "effect/ai/LanguageModel"
 import type * as Prompt from "effect/ai/Prompt"
 import type * as Response from "effect/ai/Response"
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import { Orchestrator, ToolCall } from "../../src/index.ts"
+import { TestModel } from "../../src/testing/index.ts"
 import { describeData } from "../data.ts"
 import { random } from "../random.ts"
 import { anyObject } from "../replay/engine.ts"
@@ -157,13 +158,6 @@ const sealedIn = (parts: ReadonlyArray<{ readonly type: string }>) =>
     part.type === "tool-call" && part.providerExecuted !== true && typeof part.params !== "string"
   ).length
 
-const doneParts: Parts = [
-  { type: "text-start", id: "done" },
-  { type: "text-delta", id: "done", delta: "done" },
-  { type: "text-end", id: "done" },
-  { type: "finish", reason: "stop", usage: { inputTokens: {}, outputTokens: {} }, response: undefined } as never
-]
-
 describeData("wire", "every recorded stream, cut", (folder) => {
   const { ours } = streamed(folder)
   const whole = ours.filter((exchange) => exchange.whole)
@@ -180,26 +174,11 @@ describeData("wire", "every recorded stream, cut", (folder) => {
         Effect.gen(function*() {
           const { bytes, cuts } = cutsOf(exchange)
           const all = cuts.findLast(({ finished }) => finished)!.parts
-          let asked: ReadonlyArray<{ readonly parts: Parts; readonly finished: boolean }> = []
-          let turn = 0
-          const model = yield* Layer.build(Layer.effect(
-            LanguageModel.LanguageModel,
-            LanguageModel.make({
-              generateText: () => Effect.succeed([]),
-              streamText: () =>
-                Stream.suspend(() => {
-                  const { finished, parts } = asked[turn++] ?? { parts: doneParts, finished: true }
-                  const sent = Stream.fromArray([...parts])
-                  return finished ? sent : Stream.concat(sent, Stream.fail(hungUp))
-                })
-            })
-          ))
           const used = toolsOf(exchange)
           assert.isAbove(cuts.length, 3)
           for (const cut of cuts) {
-            asked = cut.finished ? [cut] : [cut, { parts: all, finished: true }]
-            turn = 0
-            const observed = yield* observe(used, Layer.succeedContext(model))
+            const turns = cut.finished ? [cut.parts] : [[...cut.parts, TestModel.fail(hungUp)], all]
+            const observed = yield* observe(used, TestModel.script(turns, { otherwise: "done" }))
             const faults = faultsOf(exchange, used.ran, observed, cut.finished ? 0 : sealedIn(cut.parts))
             assert.deepStrictEqual(faults, [], `${cut.at} of ${bytes} bytes`)
           }

@@ -88,4 +88,8 @@ const switchLines = (isReplayed: boolean, switches: ReadonlyArray<string> | unde
     ? []
     : switches.length === 0
     ? ["", "It fails in the plain order, too: no switch is needed."]
-    : ["", "The fewest switches found that still make it fail:", ...listed(switches)]
+    : [
+      "",
+      "The fewest switches found that still make it fail (#1 is the program, the others in order of birth):",
+      ...listed(switches)
+    ]

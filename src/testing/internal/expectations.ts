@@ -305,7 +305,7 @@ const noOtherCalls = (all: ReadonlyArray<Expectation>, calls: ReadonlyArray<Reco
   if (others.length === 0) return undefined
   const lines = others.slice(0, maxNotes).map((call) => {
     const alike = named.filter((each) => fits(each, call)).length
-    const near = named.find((each) => each.name === call.name)
+    const near = [...named, ...allowed].find((each) => each.name === call.name)
     return `${titleOf(call)} (${timesOf(call)}; ${endOf(call)}) ${
       alike > 0
         ? `is one more than the ${count(alike, "call")} that the declarations name`

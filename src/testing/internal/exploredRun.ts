@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Scheduler from "effect/Scheduler"
 import type { Schedule } from "./schedule.ts"
-import { Steps } from "./strands.ts"
+import { Strands } from "./strands.ts"
 import type { Told } from "./strands.ts"
 
 /** How a run ended: by itself, or stopped because it could not. */
@@ -31,6 +31,8 @@ export interface RunOptions {
   readonly seed: number
   readonly maxSteps: number
   readonly tells?: boolean | undefined
+  /** It is known already that no promise from outside comes. */
+  readonly isImpatient?: boolean | undefined
 }
 
 /** After so many operations the rest of the process has a turn. */
@@ -42,19 +44,19 @@ const { setImmediate: soon } = new Scheduler.MixedScheduler()
 const turns = { soon: 16, later: 10, laterMillis: 2 }
 
 class Drive<A, E> {
-  private readonly steps: Steps
+  private readonly strands: Strands
   private exit: Exit.Exit<A, E> | undefined
   private ending: Ending | undefined
-  private readonly maxSteps: number
+  private readonly options: RunOptions
   private readonly done: (run: Run<A, E>) => void
   private stillTurns = 0
   private pauseAt = 0
   private waiting: Array<() => void> = []
   private isDone = false
 
-  constructor(steps: Steps, maxSteps: number, done: (run: Run<A, E>) => void) {
-    this.steps = steps
-    this.maxSteps = maxSteps
+  constructor(strands: Strands, options: RunOptions, done: (run: Run<A, E>) => void) {
+    this.strands = strands
+    this.options = options
     this.done = done
   }
 
@@ -77,18 +79,18 @@ class Drive<A, E> {
   })
 
   private readonly go = (): void => {
-    this.pauseAt = this.steps.operations + operationsAtOnce
+    this.pauseAt = this.strands.operations + operationsAtOnce
     while (this.goesOn());
   }
 
   /** Whether the next step follows at once; else somebody calls again, or it is over. */
   private goesOn(): boolean {
-    const { steps } = this
+    const { strands } = this
     if (this.exit !== undefined) this.end({ _tag: "Over" })
-    if (this.exit !== undefined && steps.isQuiet && steps.fibers.size === 0) return this.finish()
-    if (steps.isSpent) return this.endOrLeave("StillRunning")
-    if (steps.operations > this.pauseAt) return this.again()
-    const taken = steps.take()
+    if (this.exit !== undefined && strands.isQuiet && strands.fibers.size === 0) return this.finish()
+    if (strands.isSpent) return this.endOrLeave("StillRunning")
+    if (strands.operations > this.pauseAt) return this.again()
+    const taken = strands.take()
     if (taken === "promises") return this.again()
     if (!taken) return this.standsStill()
     this.stillTurns = 0
@@ -99,12 +101,12 @@ class Drive<A, E> {
   private standsStill(): boolean {
     const turn = this.stillTurns++
     if (turn === 0) return this.again()
-    if (this.steps.sleepOn()) {
+    if (this.strands.sleepOn()) {
       this.stillTurns = 0
       return true
     }
     if (turn < turns.soon) return this.again()
-    if (turn < turns.soon + turns.later) {
+    if (turn < turns.soon + (this.options.isImpatient === true ? 0 : turns.later)) {
       setTimeout(this.go, turns.laterMillis)
       return false
     }
@@ -113,21 +115,21 @@ class Drive<A, E> {
 
   private endOrLeave(_tag: "Deadlock" | "StillRunning"): boolean {
     this.stillTurns = 0
-    const fibers = this.steps.alive()
+    const fibers = this.strands.alive()
     if (this.ending === undefined) {
       this.end({ _tag, fibers })
       return true
     }
     if (this.ending._tag === "Over") this.ending = { _tag: "LeftBehind", fibers }
-    this.steps.abandon()
+    this.strands.abandon()
     return this.finish()
   }
 
   private end(ending: Ending): void {
     if (this.ending !== undefined) return
     this.ending = ending
-    this.steps.limit = this.steps.operations + this.maxSteps
-    this.steps.end((fiber) => fiber.interruptUnsafe())
+    this.strands.limit = this.strands.operations + this.options.maxSteps
+    this.strands.end((fiber) => fiber.interruptUnsafe())
   }
 
   private again(): false {
@@ -137,8 +139,8 @@ class Drive<A, E> {
 
   private finish(): false {
     this.isDone = true
-    const { ending = { _tag: "Over" }, exit, steps } = this
-    this.done({ ending, exit, steps: steps.operations, fingerprint: steps.fingerprint, told: steps.told ?? [] })
+    const { ending = { _tag: "Over" }, exit, strands } = this
+    this.done({ ending, exit, steps: strands.operations, fingerprint: strands.fingerprint, told: strands.told ?? [] })
     for (const resume of this.waiting) resume()
     return false
   }
@@ -148,13 +150,13 @@ class Drive<A, E> {
 export const runUnder = <A, E, R>(
   program: Effect.Effect<A, E, R>,
   schedule: Schedule,
-  { maxSteps, seed, tells }: RunOptions
+  options: RunOptions
 ): Effect.Effect<Run<A, E>, never, R> =>
   Effect.contextWith((outer: Context.Context<R>) =>
     Effect.callback<Run<A, E>>((resume) => {
-      const steps = new Steps(schedule, { maxSteps, tells, outer: Context.get(outer, Clock.Clock) })
-      const drive = new Drive<A, E>(steps, maxSteps, (run) => resume(Effect.succeed(run)))
-      drive.start(program, Context.merge(outer, steps.context(seed)))
+      const strands = new Strands(schedule, { ...options, outer: Context.get(outer, Clock.Clock) })
+      const drive = new Drive<A, E>(strands, options, (run) => resume(Effect.succeed(run)))
+      drive.start(program, Context.merge(outer, strands.context(options.seed)))
       return drive.stop
     })
   )

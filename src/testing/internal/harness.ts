@@ -291,7 +291,7 @@ const waitingSince = (call: RecordedCall): string =>
 const noted = (exit: Exit.Exit<void, RunError | Stuck>): { readonly failure?: unknown } => {
   if (Exit.isSuccess(exit)) return {}
   const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
-  if (error !== undefined) return { failure: error }
+  if (error !== undefined) return { failure: error instanceof Stuck ? "stuck" : error }
   return { failure: Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : Cause.squash(exit.cause) }
 }
 

@@ -246,11 +246,17 @@ const statusOf = ({ isFailure, result }: { readonly isFailure: boolean; readonly
     ? "denied"
     : "failure"
 
+// A typed error by its tags; the names of Effect's classes are long.
 const nameOf = (failure: unknown): string => {
-  const reason = typeof failure === "object" && failure !== null && "reason" in failure ? failure.reason : undefined
-  const tag = typeof reason === "object" && reason !== null && "_tag" in reason ? ` (${String(reason._tag)})` : ""
-  return `${ToolFailure.describe(failure)}${tag}`
+  if (typeof failure === "string") return failure
+  const tag = tagOf(failure)
+  if (tag === undefined || !(failure instanceof Error)) return ToolFailure.describe(failure)
+  const reason = "reason" in failure ? tagOf(failure.reason) : undefined
+  return `${tag}${reason === undefined ? "" : ` (${reason})`}: ${failure.message}`
 }
+
+const tagOf = (value: unknown): string | undefined =>
+  typeof value === "object" && value !== null && "_tag" in value ? String(value._tag) : undefined
 
 const callsOf = (prompt: Prompt.Prompt | undefined): ReadonlyMap<string, Prompt.ToolCallPart> => {
   const calls = new Map<string, Prompt.ToolCallPart>()

@@ -24,6 +24,8 @@ export interface Strand {
   operations: number
   /** How many of its next operations only end a stop. */
   resuming: number
+  /** The decisions that fell at its last operation. */
+  decisions: number
   /** What it has scheduled and brought to life so far. */
   made: number
 }
@@ -162,7 +164,12 @@ const pace = ({ jitter, stall }: { readonly stall: number; readonly jitter: numb
 
 const placeOf = ({ nth, operation, strand }: Place): string => `${strand}:${operation}:${nth}`
 
-/** The plain order (whoever could go on first; nobody is set aside, time and promises come last) but for these decisions. */
+export const isSamePlace = (one: Decision, other: Decision): boolean => placeOf(one.at) === placeOf(other.at)
+
+/**
+ * The plain order (whoever could go on first; nobody is set aside, time and promises come last) but for these decisions. Who is set
+ * aside stays so while anybody else can go on.
+ */
 export const listedSchedule = (decisions: ReadonlyArray<Decision>): Schedule => {
   const byPlace = new Map(decisions.map((decision) => [placeOf(decision.at), decision]))
   const stops = new Set(
@@ -171,15 +178,22 @@ export const listedSchedule = (decisions: ReadonlyArray<Decision>): Schedule => 
     )
   )
   const strands = new Set(decisions.map(({ at }) => at.strand))
+  const aside = new Set<string>()
   const at = (place: Place) => strands.has(place.strand) ? byPlace.get(placeOf(place)) : undefined
   return {
     rank: () => 0,
     wakes: () => {},
-    setsAside: ({ key, operations }) =>
-      strands.has(key) && stops.has(placeOf({ strand: key, operation: operations, nth: 0 })),
+    setsAside: ({ key, operations }) => {
+      const isStop = strands.has(key) && stops.has(placeOf({ strand: key, operation: operations, nth: 0 }))
+      if (isStop) aside.add(key)
+      return isStop
+    },
     next: (ready, place) => {
       const decision = at(place)
-      return decision?._tag === "Switch" ? Math.max(0, ready.findIndex(({ key }) => key === decision.next)) : 0
+      const decided = decision?._tag === "Switch" ? ready.findIndex(({ key }) => key === decision.next) : -1
+      const next = decided >= 0 ? decided : Math.max(0, ready.findIndex(({ key }) => !aside.has(key)))
+      aside.delete(ready[next]!.key)
+      return next
     },
     letsPromisesIn: (place) => at(place)?._tag === "Promises",
     hurries: (place) => {

@@ -5,9 +5,10 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
-import type { TestClock } from "effect/testing"
+import type * as Effect from "effect/Effect"
+import type * as TestClock from "effect/testing/TestClock"
 import { Activity } from "./activity.ts"
+import { during } from "./during.ts"
 
 /** A sleep that is not over. `at`: when it ends, in the clock's milliseconds; may be `Infinity`. */
 export interface Sleep {
@@ -93,32 +94,17 @@ const watch = (sleeps: Sleeps): void => {
   clock.setTime = (timestamp) => moving(activity, setTime(timestamp))
 }
 
-// A fiber may be interrupted between any two operations: what is noted is noted where it is sure to be crossed out.
 const noting = (sleeps: Sleeps, duration: Duration.Duration, slept: Effect.Effect<void>): Effect.Effect<void> =>
-  Effect.suspend(() => {
+  during(() => {
     const millis = Duration.toMillis(duration)
-    if (!(millis > 0)) return slept
+    if (!(millis > 0)) return () => {}
     const sleep: Sleep = { at: sleeps.now + millis }
-    return Effect.ensuring(
-      Effect.suspend(() => {
-        sleeps.add(sleep)
-        return slept
-      }),
-      Effect.sync(() => sleeps.remove(sleep))
-    )
-  })
+    sleeps.add(sleep)
+    return () => sleeps.remove(sleep)
+  }, slept)
 
 const moving = (activity: Activity, moved: Effect.Effect<void>): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    let begun = false
-    return Effect.ensuring(
-      Effect.suspend(() => {
-        begun = true
-        activity.begin()
-        return moved
-      }),
-      Effect.sync(() => {
-        if (begun) activity.end()
-      })
-    )
-  })
+  during(() => {
+    activity.begin()
+    return () => activity.end()
+  }, moved)

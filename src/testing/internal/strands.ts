@@ -12,6 +12,7 @@ import * as Scheduler from "effect/Scheduler"
 import type { Decision, Place, Ready, Schedule, Strand } from "./schedule.ts"
 import { effectRandom } from "./seededRandom.ts"
 import { SteppedClock } from "./steppedClock.ts"
+import { SelfMoving } from "./virtualTime.ts"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
@@ -32,7 +33,7 @@ export interface Told {
   to: string
 }
 
-export interface StepsOptions {
+export interface StrandsOptions {
   readonly maxSteps: number
   readonly tells?: boolean | undefined
   /** The clock of those who want the live one. */
@@ -42,7 +43,7 @@ export interface StepsOptions {
 /** After so many operations of a fiber that is alone, others of the process have a turn. */
 const alone = 4096
 
-export class Steps {
+export class Strands {
   readonly time: SteppedClock
   /** Operations of all fibers. */
   operations = 0
@@ -70,10 +71,11 @@ export class Steps {
   private unnamed: Told | undefined
   private yielding: Strand | undefined
   private isForced = false
-  private nth = 0
+  /** Before any fiber has gone on. */
+  decisions = 0
   private isDead = false
 
-  constructor(schedule: Schedule, options: StepsOptions) {
+  constructor(schedule: Schedule, options: StrandsOptions) {
     this.schedule = schedule
     this.limit = options.maxSteps
     this.told = options.tells === true ? [] : undefined
@@ -84,6 +86,7 @@ export class Steps {
   context(seed: number): Context.Context<never> {
     return Context.empty().pipe(
       Context.add(Clock.Clock, this.time.clock),
+      Context.add(SelfMoving, true),
       Context.add(Random.Random, effectRandom(seed)),
       Context.add(Scheduler.Scheduler, this.scheduler()),
       Context.add(Scheduler.PreventSchedulerYield, false)
@@ -103,13 +106,11 @@ export class Steps {
     if (this.ready.length === 0) return false
     if (this.schedule.letsPromisesIn(this.place)) {
       this.tell({ _tag: "Promises", at: this.place }, "promises")
-      this.nth++
       return "promises"
     }
     const millis = this.time.sleepers === 0 ? 0 : this.schedule.hurries(this.place)
     if (millis > 0) {
       this.tell({ _tag: "Pause", at: this.place, millis }, `${millis.toFixed(0)} ms`)
-      this.nth++
       this.wake(this.time.pass(millis))
     }
     this.perform(this.pick())
@@ -143,7 +144,12 @@ export class Steps {
   }
 
   private get place(): Place {
-    return { strand: this.current?.key ?? "", operation: this.current?.operations ?? 0, nth: this.nth }
+    const { current } = this
+    return {
+      strand: current?.key ?? "",
+      operation: current?.operations ?? 0,
+      nth: (current ?? this).decisions
+    }
   }
 
   /** What comes next was not scheduled by whoever went last. */
@@ -167,10 +173,9 @@ export class Steps {
     const task = eligible[place]!
     const isSwitch = task.strand === undefined || task.strand !== this.current
     if (isSwitch) this.mix(this.current?.number ?? 0, this.current?.operations ?? 0, place)
-    if (isSwitch && (this.isForced || place > 0)) {
+    if (eligible.length > 1) {
       this.tell({ _tag: "Switch", at: this.place, next: task.key, isForced: this.isForced }, task.key)
     }
-    this.nth++
     this.isForced = false
     return task
   }
@@ -243,8 +248,8 @@ export class Steps {
     else {
       strand.resuming = 0
       strand.operations++
+      strand.decisions = 0
     }
-    this.nth = 0
     if (this.unnamed !== undefined) {
       this.unnamed.to = describe(strand, fiber)
       this.unnamed = undefined
@@ -289,6 +294,7 @@ export class Steps {
       under: isStarted && current?.turn === this.turn ? { key: current.key, strand: current, rank: 0 } : undefined,
       operations: 0,
       resuming: 0,
+      decisions: 0,
       made: 0
     }
     if (task !== undefined) task.isClaimed = true
@@ -306,6 +312,8 @@ export class Steps {
   }
 
   private tell(decision: Decision, to: string): void {
+    const decider = this.current ?? this
+    decider.decisions++
     if (this.told === undefined) return
     const from = this.current === undefined ? "the start" : describe(this.current, this.currentFiber)
     const told = { decision, from, to }

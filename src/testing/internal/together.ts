@@ -46,8 +46,8 @@ export const apart = (
   const [before, behind] = [`${titleOf(first)} (${timesOf(first)})`, `${titleOf(last)} (${timesOf(last)})`]
   const isApart = endsAs(first) < last.startedAs!
   const head = isApart
-    ? `they were not all at work at one moment: ${before} ended before ${behind} started`
-    : `they were not all at work at one moment: one of them was between two attempts, or another call stood for it`
+    ? `They were not all at work at one moment: ${before} ended before ${behind} started`
+    : `They were not all at work at one moment: one of them was between two attempts, or another call stood for it`
   const why = isApart ? reasonOf(first, last, timeline, rules) : ""
   return {
     happened: why === "" ? head : `${head}\n${why}`,

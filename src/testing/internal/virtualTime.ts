@@ -14,7 +14,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
-import { TestClock } from "effect/testing"
+import * as TestClock from "effect/testing/TestClock"
 import { isTestClock, sleepsOf } from "./sleeps.ts"
 import type { Sleeps } from "./sleeps.ts"
 
@@ -34,6 +34,7 @@ export class Stuck extends Schema.TaggedError<Stuck>()("Stuck", {
   why: Schema.Literals(["nothing-sleeps", "beyond-the-limit", "moved-too-often"]),
   atMillis: Schema.Finite,
   limitMillis: Schema.Number,
+  moves: Schema.Int,
   sleeps: Schema.Array(Schema.Number)
 }) {
   override get message(): string {
@@ -41,7 +42,7 @@ export class Stuck extends Schema.TaggedError<Stuck>()("Stuck", {
   }
 }
 
-const messageOf = ({ atMillis, limitMillis, sleeps, why }: Stuck): string => {
+const messageOf = ({ atMillis, limitMillis, moves, sleeps, why }: Stuck): string => {
   const at = `at ${atMillis} ms of virtual time`
   const next = sleeps[0]
   switch (why) {
@@ -51,7 +52,7 @@ const messageOf = ({ atMillis, limitMillis, sleeps, why }: Stuck): string => {
     case "beyond-the-limit":
       return `nothing happens any more ${at}: the next sleep is over at ${next} ms, later than the limit of ${limitMillis} ms`
     case "moved-too-often":
-      return `not over ${at}, after ${maxMoves} steps of the clock: something sleeps again and again (next until ${next} ms)`
+      return `not over ${at}, after ${moves} steps of the clock: something sleeps again and again (next until ${next} ms)`
   }
 }
 
@@ -60,6 +61,8 @@ export interface Options {
   readonly limit?: Duration.Input | undefined
   /** How long, in real time, something from outside may still come when nothing else can happen. Default: 1 second. */
   readonly patience?: Duration.Input | undefined
+  /** How often the clock may be moved. Default: 100,000 times. */
+  readonly maxMoves?: number | undefined
 }
 
 /** Runs an effect and moves virtual time until it is over. Interrupting it interrupts the effect, and time moves for its end. */
@@ -105,14 +108,12 @@ const drivers = new WeakMap<Sleeps, Array<Driver>>()
 /** The end of a JavaScript date's range: no clock goes further. */
 const latest = 8.64e15
 
-/** So many sleeps one after the other are no test any more. */
-const maxMoves = 100_000
-
 class Driver {
   stuck: Stuck | undefined = undefined
   private readonly began: number
   private limit: number
   private moves = 0
+  private readonly maxMoves: number
   private mayLead: () => void = () => {}
   private readonly sleeps: Sleeps
   private readonly child: Fiber.Fiber<unknown, unknown>
@@ -126,6 +127,7 @@ class Driver {
     this.began = sleeps.now
     this.limitMillis = Duration.toMillis(options?.limit ?? "1 day")
     this.limit = Math.min(this.began + this.limitMillis, latest)
+    this.maxMoves = options?.maxMoves ?? 100_000
     this.patience = options?.patience ?? "1 second"
     this.beside = drivers.get(sleeps) ?? []
     drivers.set(sleeps, this.beside)
@@ -172,7 +174,7 @@ class Driver {
   private readonly step = (): Effect.Effect<void> => {
     if (!this.leads) return Effect.void
     const { nextAt } = this.sleeps
-    if (nextAt === undefined || nextAt > this.limit || this.moves >= maxMoves) return this.waitOutside
+    if (nextAt === undefined || nextAt > this.limit || this.moves >= this.maxMoves) return this.waitOutside
     this.moves++
     return this.moveTo(nextAt)
   }
@@ -202,7 +204,7 @@ class Driver {
     const { activity } = this.sleeps
     let millis = 1
     return Effect.whileLoop({
-      while: () => isSame() && this.moves < maxMoves && this.sleeps.now < this.limit,
+      while: () => isSame() && this.moves < this.maxMoves && this.sleeps.now < this.limit,
       body: () => Effect.andThen(this.moveTo(Math.min(this.sleeps.now + millis, this.limit)), activity.quiet),
       step: () => {
         millis *= 2
@@ -218,13 +220,14 @@ class Driver {
       return
     }
     this.stuck = new Stuck({
-      why: this.moves >= maxMoves
+      why: this.moves >= this.maxMoves
         ? "moved-too-often"
         : (all[0] ?? Infinity) < Infinity
         ? "beyond-the-limit"
         : "nothing-sleeps",
       atMillis: since - this.began,
       limitMillis: this.limitMillis,
+      moves: this.moves,
       sleeps: all.map((at) => at - this.began)
     })
     this.moves = 0

@@ -1,0 +1,623 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { Prompt, Tool, Toolkit } from "effect/ai"
+import { TestClock } from "effect/testing"
+import { CancelReason, Orchestrator } from "../../src/index.ts"
+import { MockOrchestrator, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
+import { aiError } from "../model.ts"
+import { settle } from "../stage.ts"
+import { harness, messageOf, read, search, toolkit } from "./kit.ts"
+
+const { execute, expectCancelled, expectNoOtherCalls, expectNotCalled, expectOverlap, expectToolCalls } =
+  MockOrchestrator
+const [cats, dogs, birds] = [search("cats"), search("dogs"), search("birds")]
+
+/** Declares, then executes. */
+const run = (...declarations: ReadonlyArray<Effect.Effect<void, unknown, MockOrchestrator.MockOrchestrator>>) =>
+  Effect.andThen(Effect.all(declarations), execute("go"))
+
+/** Declares, executes, and gives the message of the failure. */
+const failing = (
+  ...declarations: ReadonlyArray<
+    Effect.Effect<void, MockOrchestrator.ExpectationError, MockOrchestrator.MockOrchestrator>
+  >
+) => messageOf(Effect.andThen(Effect.all(declarations), execute("go")))
+
+const twoTurns = `What happened:
+20 ms, 2 calls, at most 1 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 search {"query":"cats"}   0-10 ms  [################                ]  succeeded
+turn 2: the model answers 10-10 ms (tool-calls)
+  call-2 search {"query":"dogs"}  10-20 ms  [                ################]  succeeded
+turn 3: the model answers 20-20 ms (stop)`
+
+const oneTurn = `What happened:
+10 ms, 2 calls, at most 2 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 search {"query":"cats"}  0-10 ms  [################################]  succeeded
+  call-2 search {"query":"dogs"}  0-10 ms  [################################]  succeeded
+turn 2: the model answers 10-10 ms (stop)`
+
+describe("MockOrchestrator.expectToolCalls", () => {
+  it.effect("inParallel holds for calls of one decision", () =>
+    Effect.gen(function*() {
+      const execution = yield* run(expectToolCalls([cats, dogs]).inParallel(), expectNoOtherCalls())
+      assert.strictEqual(execution.result.text, "done")
+      assert.strictEqual(execution.maxConcurrentCalls, 2)
+      assert.deepStrictEqual(execution.totalDuration, Duration.millis(10))
+      assert.deepStrictEqual(execution.calls.map(({ id }) => id), ["call-1", "call-2"])
+    }).pipe(Effect.provide(harness([[cats, dogs], "done"]))))
+
+  it.effect("inParallel fails for calls of two turns, and says so", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* failing(expectToolCalls([cats, dogs]).inParallel()),
+        `1 expectation does not hold:
+
+1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("search", {"query":"dogs"})]).inParallel()
+   They were not all at work at one moment: call-1 search {"query":"cats"} (0-10 ms) ended before call-2 search {"query":"dogs"} (10-20 ms) started
+   call-2 was asked for in turn 2, after call-1 of turn 1 was answered: let the model make both in one turn.
+
+${twoTurns}`
+      )
+    }).pipe(Effect.provide(harness([[cats], [dogs], "done"]))))
+
+  it.effect("inParallel asks for a latency where calls took no time", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* failing(expectToolCalls([cats, dogs]).inParallel()),
+        `1 expectation does not hold:
+
+1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("search", {"query":"dogs"})]).inParallel()
+   They were not all at work at one moment: call-1 search {"query":"cats"} (0-0 ms) ended before call-2 search {"query":"dogs"} (0-0 ms) started
+   call-1 took no time, so nothing could run beside it: give it a latency, such as TestTools.succeed(value, { after: "1 millis" }).
+
+What happened:
+0 ms, 2 calls, at most 1 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 search {"query":"cats"}  0-0 ms  [|                               ]  succeeded; took no time
+  call-2 search {"query":"dogs"}  0-0 ms  [|                               ]  succeeded; took no time
+turn 2: the model answers 0-0 ms (stop)`
+      )
+    }).pipe(Effect.provide(harness([[cats, dogs], "done"], { search: TestTools.succeed("found", { after: 0 }) }))))
+
+  it.effect("inParallel names the nearest calls of one that was not made", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* failing(expectToolCalls([cats, birds]).inParallel()),
+        `1 expectation does not hold:
+
+1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("search", {"query":"birds"})]).inParallel()
+   ToolCall("search", {"query":"birds"}) was not called with these parameters; search was called 2 times
+     near: call-1 search {"query":"cats"}: "query" is "cats", not "birds"
+     near: call-2 search {"query":"dogs"}: "query" is "dogs", not "birds"
+
+${oneTurn}`
+      )
+    }).pipe(Effect.provide(harness([[cats, dogs], "done"]))))
+
+  it.effect("inOrder holds for calls of turns one after the other", () =>
+    Effect.asVoid(run(expectToolCalls([cats, dogs]).inOrder())).pipe(
+      Effect.provide(harness([[cats], [dogs], "done"]))
+    ))
+
+  it.effect("inOrder fails for calls that ran together", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* failing(expectToolCalls([cats, dogs]).inOrder()),
+        `1 expectation does not hold:
+
+1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("search", {"query":"dogs"})]).inOrder()
+   ToolCall("search", {"query":"dogs"}) did not start after ToolCall("search", {"query":"cats"}) ended: call-2 search {"query":"dogs"} (0-10 ms) started while call-1 search {"query":"cats"} (0-10 ms) was at work
+   Calls of one turn run in parallel: let the model ask for it in a later turn, or order them by ToolPolicy.Resources.
+
+${oneTurn}`
+      )
+    }).pipe(Effect.provide(harness([[cats, dogs], "done"]))))
+
+  it.effect("inAnyOrder holds for calls as often as they are listed", () =>
+    Effect.asVoid(run(expectToolCalls([dogs, cats, cats]).inAnyOrder())).pipe(
+      Effect.provide(harness([[cats], [dogs, cats], "done"]))
+    ))
+
+  it.effect("inAnyOrder fails on a call too many and one too few", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* failing(expectToolCalls([cats, read("a"), dogs]).inAnyOrder()),
+        `1 expectation does not hold:
+
+1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("read", {"path":"a"}), ToolCall("search", {"query":"dogs"})]).inAnyOrder()
+   ToolCall("read", {"path":"a"}) was not called: no call of read was made, of 3 calls
+   call-3 search {"query":"cats"} was called more often than listed: 2 times (call-1, call-3)
+
+What happened:
+10 ms, 3 calls, at most 3 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 search {"query":"cats"}  0-10 ms  [################################]  succeeded
+  call-2 search {"query":"dogs"}  0-10 ms  [################################]  succeeded
+  call-3 search {"query":"cats"}  0-10 ms  [################################]  succeeded
+turn 2: the model answers 10-10 ms (stop)`
+      )
+    }).pipe(Effect.provide(harness([[cats, dogs, cats], "done"]))))
+
+  it.effect("anyTimes allows calls and asks for none", () =>
+    Effect.gen(function*() {
+      const anySearch = expectToolCalls([ToolCall("search"), ToolCall("read")]).anyTimes()
+      yield* run(anySearch, expectNoOtherCalls())
+    }).pipe(Effect.provide(harness([[cats, dogs], [cats], "done"]))))
+
+  it.effect("leaves the only match of a special expectation to it", () =>
+    Effect.asVoid(run(expectToolCalls([ToolCall("search"), ToolCall("search"), cats]).inParallel())).pipe(
+      Effect.provide(harness([[cats, dogs, birds], "done"]))
+    ))
+
+  it.effect("compares parameters as the handler gets them", () =>
+    Effect.gen(function*() {
+      yield* run(expectToolCalls([ToolCall("read", { lines: "07", path: "a" })]).inAnyOrder())
+    }).pipe(Effect.provide(harness([ToolCall("read", { path: "a", lines: "7", extra: true }), "done"]))))
+
+  it.effect("verifies each execute's own expectations, over several with one history", () =>
+    Effect.gen(function*() {
+      yield* expectToolCalls([cats]).inAnyOrder()
+      const { result } = yield* execute({ prompt: "go", turnsLeft: "allow" })
+      yield* expectToolCalls([dogs]).inAnyOrder()
+      yield* expectNoOtherCalls()
+      const again = yield* execute({ prompt: Prompt.concat(result.prompt, "and dogs?") })
+      assert.deepStrictEqual(again.calls.map(({ id, startedAt }) => [id, startedAt]), [["call-2", 0]])
+      assert.strictEqual(again.result.text, "two")
+    }).pipe(Effect.provide(harness([[cats], "one", [dogs], "two"]))))
+})
+
+describe("MockOrchestrator, further expectations", () => {
+  it.effect("expectNoOtherCalls fails on calls that no declaration names", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* failing(expectToolCalls([birds]).anyTimes(), expectToolCalls([cats]).inAnyOrder(), expectNoOtherCalls()),
+        `1 expectation does not hold:
+
+1. expectNoOtherCalls()
+   call-2 search {"query":"dogs"} (0-10 ms; succeeded) is named by no declaration; nearest is ToolCall("search", {"query":"cats"}): "query" is "dogs", not "cats"
+
+${oneTurn}`
+      )
+    }).pipe(Effect.provide(harness([[cats, dogs], "done"]))))
+
+  it.effect("expectNoOtherCalls counts: two declarations of one call are one call", () =>
+    Effect.gen(function*() {
+      const message = yield* failing(
+        expectToolCalls([cats]).inParallel(),
+        expectToolCalls([cats, dogs]).inOrder(),
+        expectNoOtherCalls()
+      )
+      assert.include(
+        message,
+        `1. expectNoOtherCalls()
+   call-3 search {"query":"cats"} (20-30 ms; succeeded) is one more than the 1 call that the declarations name`
+      )
+    }).pipe(Effect.provide(harness([[cats], [dogs], [cats], "done"]))))
+
+  it.effect("expectNoOtherCalls alone says that nothing is called", () =>
+    Effect.gen(function*() {
+      yield* run(expectNoOtherCalls())
+    }).pipe(Effect.provide(harness(["done"]))))
+
+  it.effect("expectNotCalled holds for a call that awaits approval, and fails for one that ran", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* failing(expectNotCalled([ToolCall("pay")]), expectNotCalled([ToolCall("search")])),
+        `1 expectation does not hold:
+
+1. expectNotCalled([ToolCall("search")])
+   call-1 search {"query":"cats"} was called: 0-10 ms, succeeded
+
+What happened:
+10 ms, 2 calls, at most 1 at work at once; finished (tool-calls), 1 call awaits approval
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 search {"query":"cats"}       0-10 ms  [################################]  succeeded
+  call-2 pay {"query":"x"}        made at 0 ms  [................................]  awaits approval`
+      )
+    }).pipe(Effect.provide(harness([[cats, ToolCall("pay", { query: "x" })]]))))
+
+  it.effect("expectOverlap holds for two calls that were at work at one moment, by id or as ToolCalls", () =>
+    Effect.asVoid(run(expectOverlap("call-1", dogs), expectOverlap(cats, ToolCall("search")))).pipe(
+      Effect.provide(harness([[cats, dogs], "done"]))
+    ))
+
+  it.effect("expectOverlap fails for calls one after the other", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* messageOf(
+          Effect.andThen(expectOverlap("call-1", dogs), execute({ prompt: "go", toolCallConcurrency: 1 }))
+        ),
+        `1 expectation does not hold:
+
+1. expectOverlap("call-1", ToolCall("search", {"query":"dogs"}))
+   They were not all at work at one moment: call-1 search {"query":"cats"} (0-10 ms) ended before call-2 search {"query":"dogs"} (10-20 ms) started
+   call-2 waited from 0 to 10 ms: of all tools at most 1 run at once (toolCallConcurrency).
+
+What happened:
+20 ms, 2 calls, at most 1 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 search {"query":"cats"}   0-10 ms  [################                ]  succeeded
+  call-2 search {"query":"dogs"}  10-20 ms  [................################]  succeeded
+turn 2: the model answers 20-20 ms (stop)`
+      )
+    }).pipe(Effect.provide(harness([[cats, dogs], "done"]))))
+
+  it.effect("expectCancelled holds for any reason, a tag, and the whole reason", () =>
+    Effect.asVoid(run(
+      expectCancelled("call-1"),
+      expectCancelled(cats, "Timeout"),
+      expectCancelled("call-1", CancelReason.timeout("attempt", 5))
+    )).pipe(Effect.provide(harness([[cats], "done"], {}, { timeout: { tool: "5 millis" } }))))
+
+  it.effect("expectCancelled fails for another reason, and for a call that ended by itself", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* failing(
+          expectCancelled(cats, "Shutdown"),
+          expectCancelled("call-1", CancelReason.timeout("attempt", 6)),
+          expectCancelled(dogs)
+        ),
+        `3 expectations do not hold:
+
+1. expectCancelled(ToolCall("search", {"query":"cats"}), "Shutdown")
+   call-1 search {"query":"cats"} was cancelled for another reason: Timeout (timed out: the limit for one attempt is 5 ms), not Shutdown
+
+2. expectCancelled("call-1", {"_tag":"Timeout","clock":"attempt","afterMillis":6})
+   call-1 search {"query":"cats"} was cancelled for another reason: Timeout (timed out: the limit for one attempt is 5 ms), not {"_tag":"Timeout","clock":"attempt","afterMillis":6}
+
+3. expectCancelled(ToolCall("search", {"query":"dogs"}))
+   call-2 search {"query":"dogs"} was not cancelled: it failed with "none" at 2 ms
+
+What happened:
+5 ms, 2 calls, at most 2 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 search {"query":"cats"}  0-5 ms  [################################]  TimedOut: timed out: the limit for one attempt is 5 ms
+  call-2 search {"query":"dogs"}  0-2 ms  [############                    ]  failed with "none"
+turn 2: the model answers 5-5 ms (stop)`
+      )
+    }).pipe(Effect.provide(harness([[cats, dogs], "done"], {
+      search: ({ query }) =>
+        query === "cats"
+          ? TestTools.succeed("x", { after: "10 millis" })
+          : TestTools.fail("none", { after: "2 millis" })
+    }, { timeout: { tool: "5 millis" } }))))
+
+  it.effect("says which turns of the script were left, and lets a later execute play them", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* failing(),
+        `1 expectation does not hold:
+
+1. TestModel.assertComplete
+   1 of 2 turns in the script never played:
+     turn 2: says "more"
+   Take what is too much off the script, or look why the model was not asked again. The requests made:
+     1. at 0 ms, last message user: "go"
+   Where a later execute is to play them: execute({ prompt, turnsLeft: "allow" }).
+
+What happened:
+0 ms, 0 calls; finished (stop)
+turn 1: the model answers 0-0 ms (stop)`
+      )
+    }).pipe(Effect.provide(harness(["done", "more"]))))
+})
+
+describe("MockOrchestrator, what can never hold", () => {
+  const refused = (
+    declaration: Effect.Effect<void, MockOrchestrator.ExpectationError, MockOrchestrator.MockOrchestrator>
+  ) =>
+    Effect.gen(function*() {
+      const message = yield* messageOf(declaration)
+      // It is not declared.
+      yield* execute("go")
+      return message
+    }).pipe(Effect.provide(harness(["done"], {}, { toolCallConcurrency: 3 })))
+
+  it.effect("a tool that is not in the toolkit, with near names", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* refused(expectToolCalls([ToolCall("serch", { query: "cats" })]).inParallel()),
+        `expectToolCalls(...).inParallel() with ToolCall("serch", {"query":"cats"}) can never hold: the toolkit has no tool "serch". Did you mean search? Tools: search, read, single, write, pay.`
+      )
+      assert.strictEqual(
+        yield* refused(expectCancelled(ToolCall("toString"))),
+        `expectCancelled(...) with ToolCall("toString") can never hold: the toolkit has no tool "toString". Tools: search, read, single, write, pay.`
+      )
+    }))
+
+  it.effect("parameters that do not decode, with the path", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* refused(expectToolCalls([ToolCall("search", { query: 1 })]).anyTimes()),
+        `expectToolCalls(...).anyTimes() with ToolCall("search", {"query":1}) can never hold: The arguments of search are not valid: Expected string
+  at ["query"]. Expected keys: query. Received keys: query.`
+      )
+      assert.strictEqual(
+        yield* refused(expectOverlap(ToolCall("search", "cats"), dogs)),
+        `expectOverlap(...) with ToolCall("search", "cats") can never hold: The arguments of search are not valid: they are not one JSON object. Expected keys: query. Received keys: none.`
+      )
+    }))
+
+  it.effect("parameters that a raw JSON Schema does not allow", () =>
+    Effect.gen(function*() {
+      const Raw = Tool.dynamic("raw", {
+        parameters: { type: "object", properties: { n: { type: "integer" } }, required: ["n"] }
+      })
+      const kit = Toolkit.make(Raw)
+      const layer = MockOrchestrator.layer({ toolkit: kit }).pipe(
+        Layer.provideMerge(
+          Layer.mergeAll(
+            TestModel.script([ToolCall("raw", { n: 1 }), "done"]),
+            TestTools.layer(kit, { raw: TestTools.succeed(1) })
+          )
+        )
+      )
+      const message = yield* Effect.gen(function*() {
+        const message = yield* messageOf(expectToolCalls([ToolCall("raw", { n: "1" })]).inOrder())
+        yield* run(expectToolCalls([ToolCall("raw", { n: 1 })]).inOrder())
+        return message
+      }).pipe(Effect.provide(layer))
+      assert.include(
+        message,
+        `expectToolCalls(...).inOrder() with ToolCall("raw", {"n":"1"}) can never hold: The arguments of raw are not valid:`
+      )
+    }))
+
+  it.effect("an empty list, an unknown reason, what is no call", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* refused(expectToolCalls([]).inParallel()),
+        `expectToolCalls([]).inParallel() can never hold: it lists no call. To say that no call is made, use expectNoOtherCalls()`
+      )
+      assert.strictEqual(
+        yield* refused(expectCancelled(cats, "Timedout" as never)),
+        `expectCancelled(ToolCall("search", {"query":"cats"}), "Timedout") can never hold: there is no reason "Timedout". Reasons: Timeout, Superseded, BranchCancelled, CallerGone, Misspeculated, BudgetSpent, Shutdown`
+      )
+      assert.strictEqual(
+        yield* refused(expectToolCalls(["search" as never]).inOrder()),
+        `expectToolCalls(...).inOrder() can never hold: "search" is no ToolCall; write ToolCall("name", parameters)`
+      )
+      assert.strictEqual(
+        yield* refused(expectOverlap(7 as never, cats)),
+        `expectOverlap(...) can never hold: 7 is no ToolCall and no call's id; write ToolCall("name", parameters)`
+      )
+    }))
+
+  it.effect("an id that the script cannot make, or that is listed twice", () =>
+    Effect.gen(function*() {
+      const both = Effect.gen(function*() {
+        const unknown = yield* messageOf(expectCancelled("call-3"))
+        const twice = yield* messageOf(expectToolCalls([search("cats", "call-1"), search("cats", "call-1")]).inOrder())
+        yield* run(expectToolCalls([search("cats", "call-1"), search("dogs", "mine")]).inParallel())
+        return [unknown, twice]
+      })
+      assert.deepStrictEqual(yield* Effect.provide(both, harness([[cats, search("dogs", "mine")], "done"])), [
+        `expectCancelled("call-3") can never hold: the model's script makes no call with the id "call-3". Ids: call-1, mine`,
+        `expectToolCalls([ToolCall("search", {"query":"cats"}, { id: "call-1" }), ToolCall("search", {"query":"cats"}, { id: "call-1" })]).inOrder() can never hold: it lists the id "call-1" twice, and an id is one call`
+      ])
+    }))
+
+  it.effect("an id is not refused where a turn of the script is a function", () =>
+    Effect.gen(function*() {
+      yield* run(expectCancelled("call-1", "Timeout"))
+    }).pipe(Effect.provide(harness([() => cats, "done"], {}, { timeout: { tool: "5 millis" } }))))
+
+  it.effect("more calls in parallel than may run", () =>
+    Effect.gen(function*() {
+      const single = (query: string) => ToolCall("single", { query })
+      const write = (path: string) => ToolCall("write", { path })
+      assert.strictEqual(
+        yield* refused(expectToolCalls([cats, dogs, birds, cats]).inParallel()),
+        `expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("search", {"query":"dogs"}), ToolCall("search", {"query":"birds"}), ToolCall("search", {"query":"cats"})]).inParallel() can never hold: it lists 4 calls, and at most 3 run at once (toolCallConcurrency)`
+      )
+      assert.strictEqual(
+        yield* refused(expectOverlap(single("a"), single("b"))),
+        `expectOverlap(ToolCall("single", {"query":"a"}), ToolCall("single", {"query":"b"})) can never hold: it lists 2 calls of single, and at most 1 of it run at once (ToolPolicy.Concurrency)`
+      )
+      assert.strictEqual(
+        yield* refused(expectToolCalls([write("a"), cats, write("a")]).inParallel()),
+        `expectToolCalls([ToolCall("write", {"path":"a"}), ToolCall("search", {"query":"cats"}), ToolCall("write", {"path":"a"})]).inParallel() can never hold: a call of write and one of write touch the resource "file:a", and one of them writes it, so that they run one after the other (ToolPolicy.Resources)`
+      )
+    }))
+})
+
+describe("MockOrchestrator, failures", () => {
+  const broken = harness([[cats, TestModel.wait("4 millis"), TestModel.fail(aiError)], "more"])
+
+  it.effect("a failed run passes typed, its timeline is there, and verify looks at what was declared", () =>
+    Effect.gen(function*() {
+      yield* expectCancelled("call-1", "BranchCancelled")
+      yield* expectNoOtherCalls()
+      const error = yield* Effect.flip(execute("go"))
+      assert.strictEqual(error._tag === "OrchestratorError" && error.reason._tag, "TurnBroken")
+      const { calls, end } = yield* MockOrchestrator.timeline
+      assert.deepStrictEqual(calls.map(({ endedAt, status }) => [endedAt, status]), [[4, "Cancelled"]])
+      assert.match(end, /^failed: OrchestratorError \(TurnBroken\): The model's answer broke off/)
+      yield* MockOrchestrator.verify
+    }).pipe(Effect.provide(broken)))
+
+  it.effect("verify says what does not hold of a failed run", () =>
+    Effect.gen(function*() {
+      yield* expectToolCalls([cats, dogs]).inAnyOrder()
+      yield* Effect.flip(execute("go"))
+      assert.include(
+        yield* messageOf(MockOrchestrator.verify),
+        `1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("search", {"query":"dogs"})]).inAnyOrder()
+   ToolCall("search", {"query":"dogs"}) was not called with these parameters; search was called 1 time
+     near: call-1 search {"query":"cats"}: "query" is "cats", not "dogs"`
+      )
+    }).pipe(Effect.provide(broken)))
+
+  it.effect("an AiError before any call passes as it is", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(execute("go"))
+      assert.strictEqual(error, aiError as never)
+      assert.deepStrictEqual(yield* MockOrchestrator.calls, [])
+    }).pipe(Effect.provide(harness([TestModel.fail(aiError)]))))
+
+  it.effect("the next execute is refused until a failed run's expectations are verified", () =>
+    Effect.gen(function*() {
+      yield* expectToolCalls([cats]).inAnyOrder()
+      yield* Effect.flip(execute("go"))
+      assert.strictEqual(
+        yield* messageOf(execute("go")),
+        `1 expectation was declared and never verified, since the run failed: AiError (InternalProviderError): ScriptedModel.streamText: Internal provider error: the line went dead. Call verify where a run is meant to fail:
+  expectToolCalls([ToolCall("search", {"query":"cats"})]).inAnyOrder()`
+      )
+      yield* Effect.flip(MockOrchestrator.verify)
+      const { result } = yield* execute("go")
+      assert.strictEqual(result.text, "more")
+    }).pipe(Effect.provide(harness([TestModel.fail(aiError), "more"]))))
+
+  it.effect("an interrupted execute leaves its timeline", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(execute("go"))
+      yield* settle
+      yield* TestClock.adjust("5 millis")
+      yield* Fiber.interrupt(fiber)
+      const { calls, end, totalMillis } = yield* MockOrchestrator.timeline
+      assert.deepStrictEqual(calls.map(({ startedAt, status }) => [startedAt, status]), [[0, "pending"]])
+      assert.deepStrictEqual([end, totalMillis], ["failed: interrupted", 0])
+    }).pipe(Effect.provide(harness([[cats], "done"], {}, { clock: "manual" }))))
+
+  it.effect("a run that waits for what no clock moves is stuck, and it is said who waits", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* messageOf(execute("go")),
+        `The run is stuck: nothing happens any more at 10 ms of virtual time: what is not over waits for something that no clock moves. Not answered:
+  call-2 search {"query":"dogs"}: at work since 0 ms
+
+What happened:
+10 ms, 2 calls, at most 2 at work at once; failed: stuck
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 read {"path":"a"}        0-10 ms  [################################]  succeeded
+  call-2 search {"query":"dogs"}   0-? ms  [################################]  not answered`
+      )
+    }).pipe(Effect.provide(harness([[read("a"), dogs], "done"], { search: TestTools.never }))))
+
+  it.effect("what was declared and never verified fails when the layer closes", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(Effect.provide(expectToolCalls([cats]).inOrder(), harness(["done"])))
+      assert.isTrue(Exit.isFailure(exit) && exit.cause.reasons.length === 1)
+      const [reason] = Exit.isFailure(exit) ? exit.cause.reasons : []
+      assert.strictEqual(
+        reason?._tag === "Die" && reason.defect instanceof Error && reason.defect.message,
+        `1 expectation was declared and never verified. Call execute after declaring them:
+  expectToolCalls([ToolCall("search", {"query":"cats"})]).inOrder()`
+      )
+    }))
+
+  it.effect("turns that no later execute played fail when the layer closes", () =>
+    Effect.gen(function*() {
+      const once = Effect.asVoid(execute({ prompt: "go", turnsLeft: "allow" }))
+      const exit = yield* Effect.exit(Effect.provide(once, harness(["done", "more"])))
+      const [reason] = Exit.isFailure(exit) ? exit.cause.reasons : []
+      assert.include(
+        reason?._tag === "Die" && reason.defect instanceof Error ? reason.defect.message : "",
+        "turn 2: says \"more\""
+      )
+    }))
+
+  it.effect("closing never hides what failed first", () =>
+    Effect.gen(function*() {
+      const failed = Effect.andThen(expectToolCalls([cats]).inOrder(), Effect.fail("first"))
+      assert.deepStrictEqual(yield* Effect.exit(Effect.provide(failed, harness(["done"]))), Exit.fail("first"))
+    }))
+
+  it.effect("nothing is told of a run before the first", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(
+        yield* messageOf(MockOrchestrator.maxConcurrentCalls),
+        "maxConcurrentCalls tells of a run, and there was none yet. Call execute first."
+      )
+      yield* execute("go")
+      assert.strictEqual(yield* MockOrchestrator.maxConcurrentCalls, 0)
+      assert.deepStrictEqual(yield* MockOrchestrator.totalDuration, Duration.zero)
+    }).pipe(Effect.provide(harness(["done"]))))
+})
+
+describe("MockOrchestrator, runs", () => {
+  it.effect("beside each other are refused where something is declared, and apart where nothing is", () =>
+    Effect.gen(function*() {
+      const both = Effect.all([execute("a"), execute("b")], { concurrency: 2 })
+      const [a, b] = yield* both
+      assert.deepStrictEqual([a, b].map(({ calls }) => calls.length), [1, 1])
+      yield* expectToolCalls([cats]).inAnyOrder()
+      const first = yield* Effect.forkChild(execute("c"), { startImmediately: true })
+      assert.strictEqual(
+        yield* messageOf(execute("d")),
+        `A run was started while another of the same MockOrchestrator is under way, and it cannot be told which of them is to do what was declared. Execute one after the other, or give each a MockOrchestrator of its own. Declared:
+  expectToolCalls([ToolCall("search", {"query":"cats"})]).inAnyOrder()`
+      )
+      yield* Fiber.join(first)
+    }).pipe(Effect.provide(Layer.provideMerge(
+      MockOrchestrator.layer({ toolkit }),
+      Layer.mergeAll(
+        TestModel.script([], { otherwise: ({ prompt }) => prompt.content.at(-1)!.role === "tool" ? "done" : cats }),
+        TestTools.layer(toolkit, { search: TestTools.succeed("x", { after: "5 millis" }) })
+      )
+    ))))
+
+  it.effect("go through an approval: asked for, then approved, then run", () =>
+    Effect.gen(function*() {
+      const pay = ToolCall("pay", { query: "x" })
+      yield* expectNotCalled([pay])
+      const { calls, result } = yield* execute({ prompt: "go", turnsLeft: "allow" })
+      assert.deepStrictEqual(calls.map(({ status }) => status), ["awaits-approval"])
+      const [pending] = result.pendingApprovals
+      const yes = Prompt.toolApprovalResponsePart({ approvalId: pending!.approvalId, approved: true })
+      yield* expectToolCalls([pay]).inAnyOrder()
+      yield* expectNoOtherCalls()
+      const approved = yield* execute({
+        prompt: Prompt.concat(result.prompt, Prompt.fromMessages([Prompt.toolMessage({ content: [yes] })]))
+      })
+      assert.deepStrictEqual(approved.calls.map(({ id, params, step }) => [id, params, step]), [
+        ["call-1", { query: "x" }, 0]
+      ])
+    }).pipe(Effect.provide(harness([ToolCall("pay", { query: "x" }), "paid"]))))
+
+  it.effect("with a manual clock take the time that the test gives them", () =>
+    Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(execute("go"))
+      yield* TestClock.adjust("9 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      yield* settle
+      assert.deepStrictEqual((yield* Fiber.join(fiber)).totalDuration, Duration.millis(10))
+    }).pipe(Effect.provide(harness([[cats], "done"], {}, { clock: "manual" }))))
+
+  it.effect("with a live clock go on while the test's clock stands", () =>
+    Effect.gen(function*() {
+      const { calls, totalDuration } = yield* execute("go")
+      assert.isAtLeast(Duration.toMillis(totalDuration), 9)
+      assert.isAtLeast(calls[0]!.endedAt! - calls[0]!.startedAt!, 9)
+    }).pipe(Effect.provide(harness([[cats], "done"], {}, { clock: "live" }))))
+
+  it.effect("give what Orchestrator.run gives", () =>
+    Effect.gen(function*() {
+      const scripts = [
+        [["Look: ", cats, dogs], [ToolCall("nothing"), ToolCall("search", { query: 1 })], ["a", "b"]],
+        [[cats, ToolCall("pay", { query: "x" })]],
+        [[cats, cats], [TestModel.call(dogs, { open: true })], "done"],
+        ["just text"]
+      ]
+      for (const turns of scripts) {
+        const options = { prompt: "go", runId: "r" }
+        const ours = yield* Effect.provide(execute(options), harness(turns))
+        const fiber = yield* Effect.forkChild(
+          Effect.provide(Orchestrator.run({ ...options, toolkit }), Layer.fresh(harness(turns)))
+        )
+        yield* TestClock.adjust("1 minute")
+        yield* settle
+        assert.deepStrictEqual(ours.result, (yield* Fiber.join(fiber)) as never)
+      }
+    }))
+})
+
+it("has a schema, as errors of ours have", () => {
+  const error = new MockOrchestrator.ExpectationError({ reason: { _tag: "NothingExecuted", asked: "calls" } })
+  const json = Schema.encodeSync(MockOrchestrator.ExpectationError)(error)
+  assert.deepStrictEqual(Schema.decodeUnknownSync(MockOrchestrator.ExpectationError)(json).reason, error.reason)
+})
