@@ -215,7 +215,7 @@ export const requests: Effect.Effect<ReadonlyArray<Request>, never, TestModel> =
  * Succeeds when each turn was asked for and nothing beyond them.
  *
  * **Errors** `TestModelError`: `TurnsLeft` names each turn that never played and what it would have said, `BeyondScript` the first
- * asking that found none. Both list the requests made.
+ * asking that found none. Of a recording `ExchangesLeft` and `RequestRefused`. All list the requests made.
  *
  * **Example** (A turn too much)
  *
