@@ -233,6 +233,16 @@ describe("advancing beside others", () => {
       assert.deepStrictEqual(times, [3000, 30_000])
     }))
 
+  it.effect("leaves the clock where the effect ended", () =>
+    Effect.gen(function*() {
+      const stop = yield* Deferred.make<void>()
+      const sleeper = Effect.andThen(Effect.sleep("3 seconds"), Deferred.succeed(stop, undefined))
+      yield* Effect.forkChild(sleeper, { startImmediately: true })
+      yield* advancing(Effect.andThen(Effect.forkDetach(Effect.sleep("30 seconds")), Deferred.await(stop)))
+      yield* TestClock.adjust(0)
+      assert.strictEqual(yield* now, 3000)
+    }))
+
   it.effect("finds a sleep that began before it, where nothing else sleeps", () =>
     Effect.gen(function*() {
       const stop = yield* Deferred.make<void>()
