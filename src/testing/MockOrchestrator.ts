@@ -68,10 +68,12 @@ export class MockOrchestrator extends Context.Service<MockOrchestrator, {
  * **Errors** Where nothing else failed, closing it dies with an `ExpectationError` (`NotVerified`) when expectations were declared
  * that no `execute` and no {@link verify} looked at.
  *
+ * **Gotchas** Build one for each test: in a harness that tests share, what a test declares before it fails is left to the next one.
+ *
  * **Example** (Two calls of one decision run in parallel)
  *
  * ```ts
- * import { Effect, Layer, Schema } from "effect"
+ * import { Duration, Effect, Layer, Schema } from "effect"
  * import { Tool, Toolkit } from "effect/ai"
  * import { MockOrchestrator, TestModel, TestTools, ToolCall } from "effect-toolformer/Testing"
  *
@@ -83,13 +85,13 @@ export class MockOrchestrator extends Context.Service<MockOrchestrator, {
  *   yield* MockOrchestrator.expectToolCalls([cats, dogs]).inParallel()
  *   yield* MockOrchestrator.expectNoOtherCalls()
  *   const { maxConcurrentCalls, result, totalDuration } = yield* MockOrchestrator.execute("Cats or dogs?")
- *   return [result.text, maxConcurrentCalls, String(totalDuration)]
+ *   return [result.text, maxConcurrentCalls, Duration.toSeconds(totalDuration)]
  * })
  * const test = MockOrchestrator.layer({ toolkit }).pipe(Layer.provideMerge([
  *   TestModel.script([[cats, dogs], "Both."]),
  *   TestTools.layer(toolkit, { search: TestTools.succeed("found", { after: "10 seconds" }) })
  * ]))
- * await Effect.runPromise(Effect.provide(program, test)) // => ["Both.", 2, "10s"]
+ * await Effect.runPromise(Effect.provide(program, test)) // => ["Both.", 2, 10]
  * ```
  *
  * @category layers

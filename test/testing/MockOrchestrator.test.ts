@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { Prompt, Tool, Toolkit } from "effect/ai"
 import { TestClock } from "effect/testing"
-import { CancelReason, Orchestrator } from "../../src/index.ts"
-import { MockOrchestrator, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
+import { CancelReason, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
+import { MockOrchestrator, TestLimiter, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { aiError } from "../model.ts"
 import { settle } from "../stage.ts"
 import { harness, messageOf, read, search, toolkit } from "./kit.ts"
@@ -404,6 +404,18 @@ describe("MockOrchestrator, what can never hold", () => {
       yield* run(expectCancelled("call-1", "Timeout"))
     }).pipe(Effect.provide(harness([() => cats, "done"], {}, { timeout: { tool: "5 millis" } }))))
 
+  it.effect("what may just be is not refused", () =>
+    Effect.asVoid(run(
+      expectToolCalls([read("a"), read("a")]).inParallel(),
+      expectToolCalls([ToolCall("single", { query: "x" })]).inParallel(),
+      expectToolCalls([read("a"), ToolCall("single"), read("a")]).inParallel(),
+      expectToolCalls([ToolCall("single"), ToolCall("single")]).inOrder()
+    )).pipe(Effect.provide(harness(
+      [[read("a"), ToolCall("single", { query: "x" }), read("a")], ToolCall("single", { query: "y" }), "done"],
+      {},
+      { toolCallConcurrency: 3 }
+    ))))
+
   it.effect("more calls in parallel than may run", () =>
     Effect.gen(function*() {
       const single = (query: string) => ToolCall("single", { query })
@@ -453,7 +465,7 @@ describe("MockOrchestrator, failures", () => {
   it.effect("an AiError before any call passes as it is", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(execute("go"))
-      assert.strictEqual(error, aiError as never)
+      assert.strictEqual<unknown>(error, aiError)
       assert.deepStrictEqual(yield* MockOrchestrator.calls, [])
     }).pipe(Effect.provide(harness([TestModel.fail(aiError)]))))
 
@@ -538,6 +550,10 @@ turn 1: the model answers 0-0 ms (tool-calls)
     }).pipe(Effect.provide(harness(["done"]))))
 })
 
+const Web = Tool.make("web", { parameters: Schema.Struct({ query: Schema.String }), success: Schema.String })
+  .annotate(ToolPolicy.Service, "google")
+const webKit = Toolkit.make(Web)
+
 describe("MockOrchestrator, runs", () => {
   it.effect("beside each other are refused where something is declared, and apart where nothing is", () =>
     Effect.gen(function*() {
@@ -578,6 +594,40 @@ describe("MockOrchestrator, runs", () => {
       ])
     }).pipe(Effect.provide(harness([ToolCall("pay", { query: "x" }), "paid"]))))
 
+  it.effect("know the work of an answer that broke off under the id that adopted it, once", () =>
+    Effect.gen(function*() {
+      yield* expectToolCalls([cats, dogs]).inParallel()
+      yield* expectToolCalls([cats, dogs]).inAnyOrder()
+      yield* expectNoOtherCalls()
+      const { calls, timeline } = yield* execute("go")
+      assert.deepStrictEqual(
+        calls.map(({ adoptedFrom, attempts, id }) => [id, adoptedFrom, attempts]),
+        [["call-2", ["call-1"], 1], ["call-3", [], 1]]
+      )
+      assert.deepStrictEqual([calls[0]!.startedAt, calls[0]!.endedAt], [0, 10])
+      assert.strictEqual(timeline.turns[0]!.asked, 2)
+    }).pipe(Effect.provide(
+      harness([[cats, TestModel.wait("4 millis"), TestModel.fail(aiError)], [cats, dogs], "done"]).pipe(
+        Layer.provide(Retry.layer({ base: "1 nanos" }))
+      )
+    )))
+
+  it.effect("say that a limit kept calls apart", () =>
+    Effect.gen(function*() {
+      const web = (query: string) => ToolCall("web", { query })
+      const message = yield* failing(expectToolCalls([web("a"), web("b")]).inParallel())
+      assert.include(
+        message,
+        "call-2 waited from 0 to 7 ms: a limit held it for 7 ms (Limiter)."
+      )
+    }).pipe(Effect.provide(
+      MockOrchestrator.layer({ toolkit: webKit }).pipe(Layer.provideMerge(Layer.mergeAll(
+        TestModel.script([[ToolCall("web", { query: "a" }), ToolCall("web", { query: "b" })], "done"]),
+        TestTools.layer(webKit, { web: TestTools.succeed("x", { after: "7 millis" }) }),
+        TestLimiter.layer({ permits: { google: 1 } })
+      )))
+    )))
+
   it.effect("with a manual clock take the time that the test gives them", () =>
     Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(execute("go"))
@@ -614,6 +664,63 @@ describe("MockOrchestrator, runs", () => {
         assert.deepStrictEqual(ours.result, (yield* Fiber.join(fiber)) as never)
       }
     }))
+})
+
+describe("MockOrchestrator.assertNoOrphans", () => {
+  const Work = Tool.make("work", { success: Schema.String }).annotate(ToolPolicy.Grace, "20 millis")
+  const kit = Toolkit.make(Work)
+  const working = (handler: Effect.Effect<string>, options: Partial<MockOrchestrator.Options<typeof kit.tools>> = {}) =>
+    MockOrchestrator.layer({ toolkit: kit, ...options }).pipe(
+      Layer.provideMerge(
+        Layer.merge(TestModel.script([ToolCall("work"), "done"]), kit.toLayer({ work: () => handler }))
+      )
+    )
+
+  it.effect("holds where everything has ended, of an execution and of the last one", () =>
+    Effect.gen(function*() {
+      const { assertNoOrphans } = yield* execute("go")
+      yield* assertNoOrphans()
+      yield* MockOrchestrator.assertNoOrphans()
+    }).pipe(Effect.provide(working(Effect.as(Effect.sleep("1 seconds"), "ok")))))
+
+  it.effect("fails on a fiber that a handler left behind", () =>
+    Effect.gen(function*() {
+      const { assertNoOrphans } = yield* execute("go")
+      const message = `1 orphan, still alive after the run:
+  a sleep of call call-1 (work) that ends at 60005 ms, in a fiber started at 5 ms
+
+What happened:
+5 ms, 1 call, at most 1 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 work {}  0-5 ms  [################################]  succeeded
+turn 2: the model answers 5-5 ms (stop)`
+      assert.strictEqual(yield* messageOf(assertNoOrphans()), message)
+      assert.strictEqual(yield* messageOf(MockOrchestrator.assertNoOrphans({ abandoned: "allow" })), message)
+    }).pipe(Effect.provide(working(
+      Effect.andThen(Effect.sleep("5 millis"), Effect.as(Effect.forkDetach(Effect.sleep("1 minute")), "ok"))
+    ))))
+
+  it.effect("fails on an abandoned handler, unless those are allowed", () =>
+    Effect.gen(function*() {
+      const { assertNoOrphans } = yield* execute("go")
+      assert.strictEqual(
+        yield* messageOf(assertNoOrphans()),
+        `2 orphans, still alive after the run:
+  a sleep of call call-1 (work) that ends at 60000 ms, in a fiber started at 0 ms (abandoned)
+  1 handler of work that did not stop when told to, abandoned and still at work (abandoned)
+Where handlers that do not stop are meant to be abandoned: assertNoOrphans({ abandoned: "allow" }).
+
+What happened:
+50 ms, 1 call, at most 1 at work at once; finished (stop)
+turn 1: the model answers 0-0 ms (tool-calls)
+  call-1 work {}  0-50 ms  [################################]  TimedOut: timed out: the limit for one attempt is 30 ms; its handler did not stop and was abandoned
+turn 2: the model answers 50-50 ms (stop)`
+      )
+      yield* assertNoOrphans({ abandoned: "allow" })
+    }).pipe(Effect.provide(working(
+      Effect.uninterruptible(Effect.as(Effect.sleep("1 minute"), "ok")),
+      { timeout: { tool: "30 millis" } }
+    ))))
 })
 
 it("has a schema, as errors of ours have", () => {

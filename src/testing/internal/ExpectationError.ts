@@ -1,5 +1,6 @@
 /** What a test expected of a run and did not get: one error, many reasons, and a message that a stranger can act on. */
 import * as Schema from "effect/Schema"
+import { count } from "./waterfallText.ts"
 
 /** A tool that the toolkit does not have. @category errors @since 0.1.0 */
 export const UnknownTool = Schema.TaggedStruct("UnknownTool", {
@@ -47,13 +48,19 @@ export const NotVerified = Schema.TaggedStruct("NotVerified", {
 /** A run was started beside another, and it cannot be told for which of them something is expected. @category errors @since 0.1.0 */
 export const Ambiguous = Schema.TaggedStruct("Ambiguous", { expected: Schema.Array(Schema.String) })
 
-/** Something of the run is still alive after it. @category errors @since 0.1.0 */
+/**
+ * Something of the run is still alive after it. `abandoned`: it belongs to a handler that did not stop when it was told to.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
 export const Orphans = Schema.TaggedStruct("Orphans", {
   orphans: Schema.Array(Schema.Struct({
-    kind: Schema.String,
-    callId: Schema.optionalKey(Schema.String),
-    name: Schema.optionalKey(Schema.String),
-    detail: Schema.String
+    kind: Schema.Literals(["fiber", "sleep", "lease", "permit", "handler"]),
+    callId: Schema.UndefinedOr(Schema.String),
+    name: Schema.UndefinedOr(Schema.String),
+    detail: Schema.String,
+    abandoned: Schema.Boolean
   })),
   timeline: Schema.String
 })
@@ -107,11 +114,9 @@ const messageOf = (reason: Reason): string => {
     case "Impossible":
       return `${reason.expectation} can never hold: ${reason.issue}`
     case "Unmet":
-      return `${
-        reason.failures.length === 1
-          ? "1 expectation does not hold:"
-          : `${reason.failures.length} expectations do not hold:`
-      }\n\n${reason.failures.map(numbered).join("\n\n")}\n\nWhat happened:\n${reason.timeline}`
+      return `${count(reason.failures.length, "expectation")} ${
+        reason.failures.length === 1 ? "does" : "do"
+      } not hold:\n\n${reason.failures.map(numbered).join("\n\n")}\n\nWhat happened:\n${reason.timeline}`
     case "NothingExecuted":
       return `${reason.asked} tells of a run, and there was none yet. Call execute first.`
     case "NotVerified":
@@ -125,8 +130,13 @@ const messageOf = (reason: Reason): string => {
         reason.expected.map((line) => `  ${line}`).join("\n")
       }`
     case "Orphans":
-      return `${reason.orphans.length} of the run still alive after it:\n${
-        reason.orphans.map((orphan) => `  ${orphanLine(orphan)}`).join("\n")
+      return `${count(reason.orphans.length, "orphan")}, still alive after the run:\n${
+        reason.orphans.slice(0, 32).map(({ abandoned, detail }) => `  ${detail}${abandoned ? " (abandoned)" : ""}`)
+          .join("\n")
+      }${reason.orphans.length > 32 ? `\n  … ${reason.orphans.length - 32} more` : ""}${
+        reason.orphans.some(({ abandoned }) => abandoned)
+          ? "\nWhere handlers that do not stop are meant to be abandoned: assertNoOrphans({ abandoned: \"allow\" })."
+          : ""
       }\n\nWhat happened:\n${reason.timeline}`
     case "Stuck":
       return `The run is stuck: ${reason.issue}. ${
@@ -138,18 +148,7 @@ const messageOf = (reason: Reason): string => {
 }
 
 const expectations = ({ length }: ReadonlyArray<string>): string =>
-  length === 1 ? "1 expectation was" : `${length} expectations were`
+  `${count(length, "expectation")} ${length === 1 ? "was" : "were"}`
 
 const numbered = ({ expected, happened }: { readonly expected: string; readonly happened: string }, index: number) =>
   `${index + 1}. ${expected}\n${happened.split("\n").map((line) => `   ${line}`).join("\n")}`
-
-interface Orphan {
-  readonly kind: string
-  readonly callId?: string
-  readonly name?: string
-  readonly detail: string
-}
-
-const orphanLine = ({ callId, detail, kind, name }: Orphan): string =>
-  [`a ${kind}`, callId === undefined ? "" : `of ${callId}`, name ?? ""].filter((word) => word !== "").join(" ") +
-  `: ${detail}`

@@ -94,13 +94,22 @@ const verdict = (
 
 const hasStarted = (call: RecordedCall): boolean => call.startedAs !== undefined
 
-// Calls that fit, of those that count, by their places in `calls`.
+// Calls that fit, of those that count, by their places in `calls`. Those that want the same share one list.
 const candidatesOf = (
   wanted: ReadonlyArray<Wanted>,
   calls: ReadonlyArray<RecordedCall>,
   counts: (call: RecordedCall) => boolean
-): ReadonlyArray<ReadonlyArray<number>> =>
-  wanted.map((each) => calls.flatMap((call, index) => counts(call) && fits(each, call) ? [index] : []))
+): ReadonlyArray<ReadonlyArray<number>> => {
+  const lists = new Map<string, ReadonlyArray<number>>()
+  return wanted.map((each) => {
+    const key = keyOf(each)
+    const known = lists.get(key)
+    if (known !== undefined) return known
+    const list = calls.flatMap((call, index) => counts(call) && fits(each, call) ? [index] : [])
+    lists.set(key, list)
+    return list
+  })
+}
 
 // ---- each happens ------------------------------------------------------------------------------------------------------
 
@@ -201,10 +210,11 @@ const inParallel = (wanted: ReadonlyArray<Wanted>, timeline: Timeline, rules: Ru
 // The earliest end leaves the most room for those behind it, so taking it is never wrong.
 const inOrder = (wanted: ReadonlyArray<Wanted>, calls: ReadonlyArray<RecordedCall>): Verdict => {
   let before: { readonly wanted: Wanted; readonly call: RecordedCall } | undefined
-  for (const each of wanted) {
+  const candidates = candidatesOf(wanted, calls, hasStarted)
+  for (const [index, each] of wanted.entries()) {
     const last: RecordedCall | undefined = before?.call
-    const found = calls
-      .filter((call) => hasStarted(call) && fits(each, call) && startsAfter(call, last))
+    const found = candidates[index]!.map((place) => calls[place]!)
+      .filter((call) => startsAfter(call, last))
       .reduce<RecordedCall | undefined>((first, call) => endsAs(call) < endsAs(first) ? call : first ?? call, undefined)
     if (found === undefined) return missingOf(wanted, calls) ?? outOfOrder(each, before!, calls)
     before = { wanted: each, call: found }
@@ -300,8 +310,8 @@ const noOtherCalls = (all: ReadonlyArray<Expectation>, calls: ReadonlyArray<Reco
   const allowed = all.flatMap((each) => each._tag === "Calls" && each.how === "anyTimes" ? each.wanted : [])
   const named = slotsOf(all.map(namedBy))
   const open = calls.filter((call) => !allowed.some((each) => fits(each, call)))
-  const matching = match(open.map((call) => named.flatMap((each, index) => fits(each, call) ? [index] : [])))
-  const others = open.filter((_, index) => matching[index] === undefined)
+  const taken = new Set(match(candidatesOf(named, open, () => true)))
+  const others = open.filter((_, index) => !taken.has(index))
   if (others.length === 0) return undefined
   const lines = others.slice(0, maxNotes).map((call) => {
     const alike = named.filter((each) => fits(each, call)).length

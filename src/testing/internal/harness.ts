@@ -1,5 +1,5 @@
 /** One harness: what is expected of its next run, its runs, and what the last of them did. */
-import * as AiError from "effect/ai/AiError"
+import type * as AiError from "effect/ai/AiError"
 import * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
 import * as Cause from "effect/Cause"
@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
 import * as ToolPolicy from "../../domain/ToolPolicy.ts"
@@ -16,6 +17,7 @@ import * as Executor from "../../engine/Executor.ts"
 import * as Orchestrator from "../../engine/Orchestrator.ts"
 import { TestModel } from "../TestModel.ts"
 import { format, fromParts } from "../Timeline.ts"
+import * as Census from "./census.ts"
 import { declare } from "./declare.ts"
 import type { Declared, Possible } from "./declare.ts"
 import type { AnyTools, ClockMode, ExecuteOptions, Execution, Options, OrphanOptions } from "./execution.ts"
@@ -36,6 +38,7 @@ interface Ran {
   readonly parts: ReadonlyArray<AnyPart>
   readonly timeline: Timeline
   readonly rules: Rules
+  readonly census: Census.Census
   readonly exit: Exit.Exit<void, RunError | Stuck>
 }
 
@@ -103,8 +106,7 @@ export class Harness {
     input: Prompt.RawInput | ExecuteOptions
   ): Effect.fn.Return<Execution, ExpectationError | RunError> {
     const { turnsLeft, ...own }: ExecuteOptions = isOptions(input) ? input : { prompt: input }
-    const expectations = yield* this.claim()
-    const ran = yield* this.run({ ...this.options, ...own }, expectations)
+    const { expectations, ran } = yield* this.run({ ...this.options, ...own })
     this.turnsLeft = turnsLeft === "allow"
     if (Exit.isFailure(ran.exit)) return yield* this.failed(ran, ran.exit)
     yield* this.judge(ran, expectations, turnsLeft !== "allow")
@@ -122,48 +124,38 @@ export class Harness {
       if (this.underWay > 0 && all.length > 0) return fail({ _tag: "Ambiguous", expected: all.map(declaration) })
       this.claimed = this.pending
       this.pending = []
+      this.underWay++
       return Effect.succeed(this.claimed)
     })
   }
 
   private run(
-    { clock = "auto", ...options }: Options<AnyTools> & ExecuteOptions,
-    expectations: ReadonlyArray<Expectation>
-  ): Effect.Effect<Ran> {
-    const parts: Array<AnyPart> = []
-    const times: Array<number> = []
-    const collect = Effect.flatMap(
-      Clock.Clock,
-      (clock) =>
-        Stream.runForEachArray(Orchestrator.stream(options), (batch) =>
-          Effect.sync(() => {
-            for (const part of batch as ReadonlyArray<AnyPart>) {
-              parts.push(part)
-              times.push(clock.currentTimeMillisUnsafe())
-            }
-          }))
-    ) as Effect.Effect<void, RunError>
-    const note = Effect.fnUntraced(function*(this: Harness, exit: Exit.Exit<void, RunError | Stuck>) {
-      const timeline = fromParts(parts, { times, ...noted(exit), prompt: Prompt.make(options.prompt) })
-      const rules = this.rules(options, yield* Effect.context<never>())
-      const ran = { parts, timeline: yield* this.decoded(timeline), rules, exit }
-      this.last = ran
-      if (Exit.isFailure(exit)) this.unverified = expectations
-      return ran
-    })
+    { clock = "auto", ...options }: Options<AnyTools> & ExecuteOptions
+  ): Effect.Effect<{ readonly ran: Ran; readonly expectations: ReadonlyArray<Expectation> }, ExpectationError> {
     const over = Effect.sync(() => {
       this.underWay--
       if (this.underWay === 0) this.claimed = []
     })
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.suspend(() => {
-        this.underWay++
-        return Effect.exit(restore(moving(clock, collect)))
-      }).pipe(
-        Effect.flatMap((exit) => note.call(this, exit)),
-        Effect.ensuring(over)
+    return this.within(
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(this.claim(), (expectations) =>
+          Effect.gen({ self: this }, function*() {
+            const seen: Seen = { parts: [], times: [] }
+            const census = yield* Census.make({ tools: Object.values(options.toolkit.tools) })
+            const exit = yield* Effect.exit(restore(moving(clock, census.around(collect(options, seen)))))
+            const timeline = fromParts(seen.parts, {
+              times: seen.times,
+              prompt: historyOf(options.prompt),
+              ...noted(exit)
+            })
+            const rules = this.rules(options, yield* Effect.context())
+            const ran = { parts: seen.parts, timeline: yield* this.decoded(timeline), rules, census, exit }
+            this.last = ran
+            if (Exit.isFailure(exit)) this.unverified = expectations
+            return { ran, expectations }
+          }).pipe(Effect.ensuring(over)))
       )
-    ).pipe((effect) => this.within(effect))
+    )
   }
 
   private decoded(timeline: Timeline): Effect.Effect<Timeline> {
@@ -250,8 +242,17 @@ export class Harness {
     }
   }
 
-  private assertNoOrphans(_ran: Ran, _options?: OrphanOptions): Effect.Effect<void, ExpectationError> {
-    return Effect.void
+  private assertNoOrphans(
+    { census, timeline }: Ran,
+    options: OrphanOptions = {}
+  ): Effect.Effect<void, ExpectationError> {
+    return Effect.flatMap(census.alive, (alive) => {
+      const orphans = alive.filter(({ abandoned }) => !(abandoned && options.abandoned === "allow"))
+      const focus = orphans.flatMap(({ callId }) => callId ?? [])
+      return orphans.length === 0
+        ? Effect.void
+        : fail({ _tag: "Orphans", orphans, timeline: format(timeline, { focus }) })
+    })
   }
 
   /** Something of the last run, failed ones included. */
@@ -281,6 +282,31 @@ export class Harness {
       return this.turnsLeft && this.last !== undefined ? Effect.orDie(this.judge(this.last, [], true)) : Effect.void
     })
 }
+
+interface Seen {
+  readonly parts: Array<AnyPart>
+  readonly times: Array<number>
+}
+
+// The clock is that of the run, which may not be the caller's.
+const collect = (options: Orchestrator.Options<AnyTools>, { parts, times }: Seen): Effect.Effect<void, RunError> =>
+  Effect.flatMap(
+    Clock.Clock,
+    (clock) =>
+      Stream.runForEachArray(Orchestrator.stream(options), (batch) =>
+        Effect.sync(() => {
+          for (const part of batch as ReadonlyArray<AnyPart>) {
+            parts.push(part)
+            times.push(clock.currentTimeMillisUnsafe())
+          }
+        }))
+  ) as Effect.Effect<void, RunError>
+
+// What is no prompt, the run itself refuses; what can be read only once is left to it.
+const historyOf = (prompt: Prompt.RawInput): Prompt.Prompt | undefined =>
+  Prompt.isPrompt(prompt) || Array.isArray(prompt)
+    ? Result.getOrElse(Result.try(() => Prompt.make(prompt)), () => undefined)
+    : undefined
 
 const isOptions = (input: Prompt.RawInput | ExecuteOptions): input is ExecuteOptions =>
   typeof input === "object" && !Prompt.isPrompt(input) && "prompt" in input

@@ -38,7 +38,7 @@ export const resultOf = (parts: ReadonlyArray<AnyPart>): RunResult<Tools> | unde
 const resultsOf = (parts: ReadonlyArray<AnyPart>): ReadonlyMap<string, Response.AnyPart & { readonly id: string }> =>
   new Map(
     parts.flatMap((part) =>
-      part.type === "tool-result" && part.providerExecuted !== true && part.preliminary !== true
+      part.type === "tool-result" && !part.providerExecuted && !part.preliminary
         ? [[part.id, part as never]]
         : []
     )

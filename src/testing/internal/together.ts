@@ -19,7 +19,9 @@ export const together = (
   candidates: ReadonlyArray<ReadonlyArray<number>>,
   calls: ReadonlyArray<RecordedCall>
 ): boolean => {
-  const relevant = [...new Set(candidates.flat())]
+  // Those that want the same share one list, and one set.
+  const sets = new Map([...new Set(candidates)].map((list) => [list, new Set(list)]))
+  const relevant = [...new Set([...sets.keys()].flat())]
   const begins = relevant.flatMap((index) => calls[index]!.spans.map((span) => ({ index, span })))
     .sort((a, b) => a.span.startedAs - b.span.startedAs)
   let working: Array<{ readonly index: number; readonly span: Span }> = []
@@ -27,8 +29,10 @@ export const together = (
     working = working.filter(({ span }) => (span.endedAs ?? Infinity) > begin.span.startedAs)
     working.push(begin)
     if (working.length < candidates.length) continue
-    const there = new Set(working.map(({ index }) => index))
-    if (isComplete(match(candidates.map((each) => each.filter((index) => there.has(index)))))) return true
+    const there = new Map(
+      [...sets].map(([list, set]) => [list, working.map(({ index }) => index).filter((index) => set.has(index))])
+    )
+    if (isComplete(match(candidates.map((list) => there.get(list)!)))) return true
   }
   return false
 }
@@ -45,17 +49,26 @@ export const apart = (
   const last = matched.reduce((a, b) => b.startedAs! > a.startedAs! ? b : a)
   const [before, behind] = [`${titleOf(first)} (${timesOf(first)})`, `${titleOf(last)} (${timesOf(last)})`]
   const isApart = endsAs(first) < last.startedAs!
-  const head = isApart
-    ? `They were not all at work at one moment: ${before} ended before ${behind} started`
-    : `They were not all at work at one moment: one of them was between two attempts, or another call stood for it`
-  const why = isApart ? reasonOf(first, last, timeline, rules) : ""
+  const why = isApart
+    ? `${before} ended before ${behind} started\n${reasonOf(first, last, timeline, rules)}`
+    : betweenAttempts(matched)
   return {
-    happened: why === "" ? head : `${head}\n${why}`,
+    happened: `They were not all at work at one moment: ${why}`,
     calls: matched.slice(0, 16).map(({ id }) => id)
   }
 }
 
 const endsAs = (call: RecordedCall): number => call.endedAs ?? Infinity
+
+// From their starts to their ends they overlap, so one of them rested meanwhile.
+const betweenAttempts = (calls: ReadonlyArray<RecordedCall>): string =>
+  calls.filter(({ spans }) => spans.length > 1).slice(0, 3).map((call) =>
+    `${titleOf(call)} was at work ${
+      call.spans.slice(0, 6).map(({ endedAt, startedAt }) =>
+        `${millis(startedAt)}-${endedAt === undefined ? "?" : millis(endedAt)} ms`
+      ).join(" and ")
+    }, and waited between its attempts`
+  ).join("; ")
 
 const reasonOf = (first: RecordedCall, last: RecordedCall, timeline: Timeline, rules: Rules): string => {
   if (last.step > first.step) {
