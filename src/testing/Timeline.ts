@@ -14,8 +14,8 @@ export type { RecordedCall, RecordedTurn, Span, Timeline } from "./internal/reco
 /**
  * What a run's parts do not say.
  *
- * - `times`: when each part was received, milliseconds since 1970 on the run's clock, for the parts without a `time` of their own.
- *   Without it an answer's time is taken from the run's report, else from the part before.
+ * - `times`: when each part was received, milliseconds since 1970 on the run's clock, for the parts without a `time` of their own;
+ *   without it they have that of the part before. When a call was answered is taken from the run's report where there is one.
  * - `failure`: what the run failed with.
  * - `prompt`: what the run was asked with, where it holds calls that were approved.
  *
@@ -58,7 +58,7 @@ export const fromParts = (parts: Iterable<AnyPart>, options: Options = {}): Time
   const reader = new Reader(prompt)
   let index = 0
   for (const part of parts) reader.take(part, times?.[index++])
-  return reader.timeline(failure, times !== undefined)
+  return reader.timeline(failure)
 }
 
 /**

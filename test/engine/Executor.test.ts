@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as LanguageModel from "effect/ai/LanguageModel"
+import * as Tool from "effect/ai/Tool"
+import * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -32,6 +34,33 @@ const setUp = () => {
     })
   }
 }
+
+describe("Executor.decode", () => {
+  const Wait = Tool.make("wait", { parameters: Schema.Struct({ seconds: Schema.NumberFromString }) })
+  const Raw = Tool.dynamic("raw", {
+    parameters: { type: "object", properties: { n: { type: "integer" } }, required: ["n"], additionalProperties: false }
+  })
+
+  it.effect("gives what a handler would get", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* Executor.decode(Wait, { seconds: "3", more: true }), { seconds: 3 })
+      assert.deepStrictEqual(yield* Executor.decode(Raw, { n: 1 }), { n: 1 })
+    }))
+
+  it.effect("answers as a call would where the arguments do not fit", () =>
+    Effect.gen(function*() {
+      for (const [tool, params] of [[Wait, { seconds: 3 }], [Wait, "3"], [Wait, []], [Raw, { n: "1" }]] as const) {
+        const { callId: _, ...failure } = yield* Effect.flip(Executor.decode(tool, params))
+        const toolkit = Toolkit.make(tool)
+        const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit }).pipe(
+          Effect.provide([TestModel.script([ToolCall(tool.name, params), "done"]), toolkit.toLayer({} as never)])
+        )
+        const { callId, ...answer } = toolResults[0]!.result as typeof failure & { readonly callId: string }
+        assert.deepStrictEqual(answer, failure)
+        assert.deepStrictEqual([failure._tag, callId], ["InvalidInput", "call-1"])
+      }
+    }))
+})
 
 describe("Executor.call", () => {
   it.effect("gives the tool's success, its own failure, or a ToolFailure", () => {

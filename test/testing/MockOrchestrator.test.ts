@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { Prompt, Tool, Toolkit } from "effect/ai"
 import { TestClock } from "effect/testing"
-import { CancelReason, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { MockOrchestrator, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
+import { CancelReason, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
+import { MockOrchestrator, TestLimiter, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { aiError } from "../model.ts"
 import { settle } from "../stage.ts"
 import { harness, messageOf, read, search, toolkit } from "./kit.ts"
@@ -404,6 +404,18 @@ describe("MockOrchestrator, what can never hold", () => {
       yield* run(expectCancelled("call-1", "Timeout"))
     }).pipe(Effect.provide(harness([() => cats, "done"], {}, { timeout: { tool: "5 millis" } }))))
 
+  it.effect("what may just be is not refused", () =>
+    Effect.asVoid(run(
+      expectToolCalls([read("a"), read("a")]).inParallel(),
+      expectToolCalls([ToolCall("single", { query: "x" })]).inParallel(),
+      expectToolCalls([read("a"), ToolCall("single"), read("a")]).inParallel(),
+      expectToolCalls([ToolCall("single"), ToolCall("single")]).inOrder()
+    )).pipe(Effect.provide(harness(
+      [[read("a"), ToolCall("single", { query: "x" }), read("a")], ToolCall("single", { query: "y" }), "done"],
+      {},
+      { toolCallConcurrency: 3 }
+    ))))
+
   it.effect("more calls in parallel than may run", () =>
     Effect.gen(function*() {
       const single = (query: string) => ToolCall("single", { query })
@@ -538,6 +550,10 @@ turn 1: the model answers 0-0 ms (tool-calls)
     }).pipe(Effect.provide(harness(["done"]))))
 })
 
+const Web = Tool.make("web", { parameters: Schema.Struct({ query: Schema.String }), success: Schema.String })
+  .annotate(ToolPolicy.Service, "google")
+const webKit = Toolkit.make(Web)
+
 describe("MockOrchestrator, runs", () => {
   it.effect("beside each other are refused where something is declared, and apart where nothing is", () =>
     Effect.gen(function*() {
@@ -577,6 +593,40 @@ describe("MockOrchestrator, runs", () => {
         ["call-1", { query: "x" }, 0]
       ])
     }).pipe(Effect.provide(harness([ToolCall("pay", { query: "x" }), "paid"]))))
+
+  it.effect("know the work of an answer that broke off under the id that adopted it, once", () =>
+    Effect.gen(function*() {
+      yield* expectToolCalls([cats, dogs]).inParallel()
+      yield* expectToolCalls([cats, dogs]).inAnyOrder()
+      yield* expectNoOtherCalls()
+      const { calls, timeline } = yield* execute("go")
+      assert.deepStrictEqual(
+        calls.map(({ adoptedFrom, attempts, id }) => [id, adoptedFrom, attempts]),
+        [["call-2", ["call-1"], 1], ["call-3", [], 1]]
+      )
+      assert.deepStrictEqual([calls[0]!.startedAt, calls[0]!.endedAt], [0, 10])
+      assert.strictEqual(timeline.turns[0]!.asked, 2)
+    }).pipe(Effect.provide(
+      harness([[cats, TestModel.wait("4 millis"), TestModel.fail(aiError)], [cats, dogs], "done"]).pipe(
+        Layer.provide(Retry.layer({ base: "1 nanos" }))
+      )
+    )))
+
+  it.effect("say that a limit kept calls apart", () =>
+    Effect.gen(function*() {
+      const web = (query: string) => ToolCall("web", { query })
+      const message = yield* failing(expectToolCalls([web("a"), web("b")]).inParallel())
+      assert.include(
+        message,
+        "call-2 waited from 0 to 7 ms: a limit held it for 7 ms (Limiter)."
+      )
+    }).pipe(Effect.provide(
+      MockOrchestrator.layer({ toolkit: webKit }).pipe(Layer.provideMerge(Layer.mergeAll(
+        TestModel.script([[ToolCall("web", { query: "a" }), ToolCall("web", { query: "b" })], "done"]),
+        TestTools.layer(webKit, { web: TestTools.succeed("x", { after: "7 millis" }) }),
+        TestLimiter.layer({ permits: { google: 1 } })
+      )))
+    )))
 
   it.effect("with a manual clock take the time that the test gives them", () =>
     Effect.gen(function*() {

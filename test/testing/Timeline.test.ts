@@ -1,9 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Stream } from "effect"
 import { Prompt, Response } from "effect/ai"
 import type { ToolEvent } from "../../src/index.ts"
-import { CancelReason, ToolFailure } from "../../src/index.ts"
-import { Timeline } from "../../src/testing/index.ts"
+import { CancelReason, Orchestrator, ToolFailure } from "../../src/index.ts"
+import { TestModel, TestTools, Timeline } from "../../src/testing/index.ts"
+import { advancing } from "../../src/testing/internal/virtualTime.ts"
 import { random } from "../random.ts"
+import { read, search, toolkit } from "./kit.ts"
 
 type Part = ToolEvent.AnyPart
 
@@ -92,6 +95,52 @@ describe("Timeline.fromParts", () => {
     assert.deepStrictEqual(summary(Timeline.fromParts(parts)), [["a", 1, 9, "success", 1]])
   })
 
+  it("never goes back in time, where a part was received late", () => {
+    const timeline = at(
+      [1000, start],
+      [1000, queued("a", "x", 1000)],
+      [1000, started("a", "x", 1000)],
+      [1009, answered("a", "x")],
+      [1010, queued("b", "x", 1005)],
+      [1010, started("b", "x", 1006)]
+    )
+    assert.deepStrictEqual(summary(timeline), [["a", 0, 9, "success", 1], ["b", 9, undefined, "pending", 1]])
+  })
+
+  it.effect("knows from the run's report when calls were answered, without any times", () =>
+    Effect.gen(function*() {
+      const parts: Array<Part> = []
+      const times: Array<number> = []
+      const clock = yield* Clock.Clock
+      const note = (part: Part) =>
+        Effect.sync(() => {
+          parts.push(part)
+          times.push(clock.currentTimeMillisUnsafe())
+        })
+      const options = { prompt: "go", toolkit, toolCallConcurrency: 3, timeout: { tool: "50 millis" } } as const
+      yield* advancing(Stream.runForEach(Orchestrator.stream(options), note))
+      const [timed, untimed] = [Timeline.fromParts(parts, { times }), Timeline.fromParts(parts)]
+      const unfinished = Timeline.fromParts(parts.slice(0, -1), { times })
+      assert.deepStrictEqual(untimed.calls, timed.calls)
+      assert.deepStrictEqual(summary(unfinished), summary(timed))
+      assert.deepStrictEqual(summary(timed), [
+        ["call-1", 0, 30, "success", 1],
+        ["call-2", 0, 7, "failure", 1],
+        ["call-3", 0, 50, "TimedOut", 1],
+        ["call-4", 7, 37, "success", 1],
+        ["call-5", 50, 80, "success", 1]
+      ])
+    }).pipe(
+      Effect.provide([
+        TestModel.script([[read("a"), search("a"), search("never"), read("b")], read("c"), "done"]),
+        TestTools.layer(toolkit, {
+          read: TestTools.succeed("x", { after: "30 millis" }),
+          search: ({ query }) => query === "never" ? TestTools.never : TestTools.fail("no", { after: "7 millis" })
+        })
+      ]),
+      Effect.scoped
+    ))
+
   it("keeps the wait between two attempts out of a call's work", () => {
     const timeline = at(
       [1000, start],
@@ -123,12 +172,16 @@ describe("Timeline.fromParts", () => {
       [1003, { type: "step-retry", step: 1, attempt: 1, delayMillis: 0, message: "gone", time: 1003 }],
       [1004, made("b", "x", { n: 1 })],
       [1004, { type: "tool-adopted", callId: "b", name: "x", from: "a", time: 1004 }],
+      [1005, { type: "step-retry", step: 1, attempt: 2, delayMillis: 0, message: "gone", time: 1005 }],
+      [1006, made("c", "x", { n: 1 })],
+      [1006, { type: "tool-adopted", callId: "c", name: "x", from: "b", time: 1006 }],
       [1009, answered("a", "x")],
-      [1010, answered("b", "x")]
+      [1010, answered("b", "x")],
+      [1011, answered("c", "x")]
     )
-    assert.deepStrictEqual(summary(timeline), [["b", 1, 9, "success", 1]])
-    assert.deepStrictEqual(timeline.calls[0]!.adoptedFrom, ["a"])
-    assert.strictEqual(timeline.turns[0]!.asked, 2)
+    assert.deepStrictEqual(summary(timeline), [["c", 1, 9, "success", 1]])
+    assert.deepStrictEqual(timeline.calls[0]!.adoptedFrom, ["a", "b"])
+    assert.strictEqual(timeline.turns[0]!.asked, 3)
   })
 
   it("says why a call was stopped, and that its handler was abandoned", () => {

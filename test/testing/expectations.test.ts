@@ -170,7 +170,7 @@ describe("expectations, why calls did not run together", () => {
     const b = happened("b", { at: [[4, 7]] })
     assert.isFalse(together([[0], [1]], [a, b]))
     assert.deepStrictEqual(judged({ _tag: "Overlap", wanted: [the("a"), the("b")] }, [a, b]), [
-      "They were not all at work at one moment: one of them was between two attempts, or another call stood for it"
+      "They were not all at work at one moment: a search {\"query\":\"a\"} was at work 1-3 ms and 8-9 ms, and waited between its attempts"
     ])
   })
 })

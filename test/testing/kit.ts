@@ -12,6 +12,7 @@ export const Read = Tool.make("read", {
   parameters: Schema.Struct({ path: Schema.String, lines: Schema.optionalKey(Schema.NumberFromString) }),
   success: Schema.String
 }).annotate(Tool.Readonly, true)
+  .annotate(ToolPolicy.Resources, (params: { readonly path: string }) => [{ read: `file:${params.path}` }])
 export const Single = Tool.make("single", { parameters: Query, success: Schema.String })
   .annotate(ToolPolicy.Concurrency, 1)
 export const Write = Tool.make("write", { parameters: Schema.Struct({ path: Schema.String }), success: Schema.String })

@@ -201,11 +201,9 @@ describe("advancing beside others", () => {
 
   it.effect("blames the inner one first, and goes on with the outer", () =>
     Effect.gen(function*() {
-      const inner = Effect.as(
-        Effect.catchTag(advancing(Effect.never, impatient), "Stuck", () => Effect.void),
-        "went on"
-      )
-      for (let run = 0; run < 2; run++) assert.strictEqual(yield* advancing(inner, { patience: 0 }), "went on")
+      const inner = Effect.catchTag(advancing(Effect.never, impatient), "Stuck", () => Effect.void)
+      const outer = Effect.andThen(inner, Effect.as(Effect.sleep("1 second"), "went on"))
+      for (let run = 0; run < 2; run++) assert.strictEqual(yield* advancing(outer, { patience: 0 }), "went on")
     }))
 
   it.effect("does not jump over sleeps of fibers outside", () =>

@@ -156,7 +156,6 @@ export class Reader {
 
   private started(call: Call): void {
     call.attempts++
-    if (call.endedAs !== undefined) return
     call.startedAt ??= this.now
     call.startedAs ??= this.as
     const last = call.spans.at(-1)
@@ -205,12 +204,12 @@ export class Reader {
     call.endedAs = this.as
   }
 
-  timeline(failure: unknown, isTimed: boolean): Timeline {
+  timeline(failure: unknown): Timeline {
     for (const { adoptedFrom: _, callId, ...report } of this.report?.calls ?? []) {
       this.of(callId, (call) => {
         call.limiterMillis = report.limiterMillis
-        // Where nobody noted when the answer came, the run's own report knows.
-        if (!isTimed && call.adoptedFrom.length === 0) endAfter(call, report.runMillis)
+        // The run's own report knows better than its reader when the answer came; of adopted work it knows the last part.
+        if (call.adoptedFrom.length === 0) endAfter(call, report.runMillis)
       })
     }
     return {

@@ -49,17 +49,26 @@ export const apart = (
   const last = matched.reduce((a, b) => b.startedAs! > a.startedAs! ? b : a)
   const [before, behind] = [`${titleOf(first)} (${timesOf(first)})`, `${titleOf(last)} (${timesOf(last)})`]
   const isApart = endsAs(first) < last.startedAs!
-  const head = isApart
-    ? `They were not all at work at one moment: ${before} ended before ${behind} started`
-    : `They were not all at work at one moment: one of them was between two attempts, or another call stood for it`
-  const why = isApart ? reasonOf(first, last, timeline, rules) : ""
+  const why = isApart
+    ? `${before} ended before ${behind} started\n${reasonOf(first, last, timeline, rules)}`
+    : betweenAttempts(matched)
   return {
-    happened: why === "" ? head : `${head}\n${why}`,
+    happened: `They were not all at work at one moment: ${why}`,
     calls: matched.slice(0, 16).map(({ id }) => id)
   }
 }
 
 const endsAs = (call: RecordedCall): number => call.endedAs ?? Infinity
+
+// From their starts to their ends they overlap, so one of them rested meanwhile.
+const betweenAttempts = (calls: ReadonlyArray<RecordedCall>): string =>
+  calls.filter(({ spans }) => spans.length > 1).slice(0, 3).map((call) =>
+    `${titleOf(call)} was at work ${
+      call.spans.slice(0, 6).map(({ endedAt, startedAt }) =>
+        `${millis(startedAt)}-${endedAt === undefined ? "?" : millis(endedAt)} ms`
+      ).join(" and ")
+    }, and waited between its attempts`
+  ).join("; ")
 
 const reasonOf = (first: RecordedCall, last: RecordedCall, timeline: Timeline, rules: Rules): string => {
   if (last.step > first.step) {

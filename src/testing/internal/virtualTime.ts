@@ -236,6 +236,8 @@ class Driver {
     })
     this.moves = 0
     this.limit = Math.min(now + this.limitMillis, latest)
+    // The time that was spent on the search is nobody else's.
+    for (const other of this.beside) if (other !== this) other.limit += now - since
     this.child?.interruptUnsafe()
   }
 }
