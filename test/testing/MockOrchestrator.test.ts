@@ -196,6 +196,13 @@ ${oneTurn}`
       )
     }).pipe(Effect.provide(harness([[cats], [dogs], [cats], "done"]))))
 
+  it.effect("expectNoOtherCalls allows a call as often as the declaration that lists it most often", () =>
+    Effect.asVoid(run(
+      expectToolCalls([cats, cats]).inAnyOrder(),
+      expectToolCalls([cats]).inParallel(),
+      expectNoOtherCalls()
+    )).pipe(Effect.provide(harness([[cats, cats], "done"]))))
+
   it.effect("expectNoOtherCalls alone says that nothing is called", () =>
     Effect.gen(function*() {
       yield* run(expectNoOtherCalls())
@@ -575,6 +582,22 @@ describe("MockOrchestrator, runs", () => {
         TestTools.layer(toolkit, { search: TestTools.succeed("x", { after: "5 millis" }) })
       )
     ))))
+
+  it.effect("take what the caller has in its context before what the layer was built with", () =>
+    Effect.gen(function*() {
+      const config = yield* Orchestrator.Config
+      const { maxConcurrentCalls } = yield* execute({ prompt: "go", turnsLeft: "allow" }).pipe(
+        Effect.provideService(Orchestrator.Config, { ...config, toolCallConcurrency: 1 })
+      )
+      assert.deepStrictEqual([maxConcurrentCalls, (yield* execute("go")).maxConcurrentCalls], [1, 2])
+    }).pipe(
+      Effect.provide(harness([[cats, dogs], "one", [cats, dogs], "two"])),
+      (effect) =>
+        Effect.flatMap(
+          Orchestrator.Config,
+          (config) => Effect.provideService(effect, Orchestrator.Config, { ...config, toolCallConcurrency: 7 })
+        )
+    ))
 
   it.effect("go through an approval: asked for, then approved, then run", () =>
     Effect.gen(function*() {
