@@ -62,7 +62,7 @@ describe("architecture", () => {
         "src/adapter/OpenAi.ts": "import \"./internal/openAiWire.ts\"\nimport OpenAI from \"openai/azure\"",
         "src/adapter/LocalModel.ts": "import \"@energetic-ai/core\"\nimport \"node:fs\"",
         "src/testing/Vitest.ts": "import type { Matchers } from \"vitest\"",
-        "src/testing/Recording.ts": "const load = () => import(\"../adapter/OpenAi.ts\")",
+        "src/testing/Recording.ts": "const adapter = () => import(\"../adapter/OpenAi.ts\")",
         "src/cli/main.ts": "import \"../adapter/OpenAi.ts\"\nimport \"node:process\"\nimport \"../index.ts\"",
         "src/index.ts": "export * as D from \"./engine/D.ts\""
       }),
@@ -112,24 +112,24 @@ describe("architecture", () => {
   })
 
   it("fails on an optional peer outside its adapter", () => {
-    bites({ "src/engine/A.ts": "import type OpenAI from \"openai\"" }, /only the module OpenAi may/)
-    bites({ "src/adapter/LocalModel.ts": "import \"openai/resources\"" }, /only the module OpenAi may/)
-    bites({ "src/cli/main.ts": "import \"@energetic-ai/core\"" }, /only the module LocalModel may/)
+    bites({ "src/engine/A.ts": "import type OpenAI from \"openai\"" }, /only src\/adapter\/OpenAi\.ts may/)
+    bites({ "src/adapter/LocalModel.ts": "import \"openai/resources\"" }, /only src\/adapter\/OpenAi\.ts may/)
+    bites({ "src/cli/main.ts": "import \"@energetic-ai/core\"" }, /only src\/adapter\/LocalModel\.ts may/)
     bites(
       {
         "src/adapter/internal/shared.ts": "import \"ioredis\"",
         "src/adapter/IoRedis.ts": "import \"./internal/shared.ts\"",
         "src/adapter/Anthropic.ts": "import \"./internal/shared.ts\""
       },
-      /shared\.ts imports ioredis: only the module IoRedis may/
+      /shared\.ts imports ioredis: only src\/adapter\/IoRedis\.ts may/
     )
     bites(
       { "src/adapter/OpenAi.ts": "import \"openai\"", "src/testing/Recording.ts": "import \"../adapter/OpenAi.ts\"" },
-      /OpenAi\.ts imports openai: only the module OpenAi may/
+      /OpenAi\.ts imports openai: only src\/adapter\/OpenAi\.ts may/
     )
     bites(
       { "src/adapter/OpenAi.ts": "", "src/testing/Recording.ts": "const load = () => import(\"openai\")" },
-      /Recording\.ts imports openai: only the module OpenAi may/
+      /Recording\.ts imports openai: only src\/adapter\/OpenAi\.ts may/
     )
   })
 
@@ -137,12 +137,13 @@ describe("architecture", () => {
     bites({
       "src/testing/internal/verdicts.ts": "import \"vitest\"",
       "src/testing/TestModel.ts": "import \"./internal/verdicts.ts\""
-    }, /verdicts\.ts imports vitest: only the module Vitest may/)
+    }, /verdicts\.ts imports vitest: only src\/testing\/Vitest\.ts may/)
     bites({
       "src/testing/index.ts": "export * from \"./Vitest.ts\"",
       "src/testing/Vitest.ts": "import type { M } from \"vitest\""
-    }, /Vitest\.ts imports vitest: only the module Vitest may/)
-    bites({ "src/cli/main.ts": "import type { M } from \"vitest\"" }, /only the module Vitest may/)
+    }, /Vitest\.ts imports vitest: only src\/testing\/Vitest\.ts may/)
+    bites({ "src/testing/TestModel.ts": "import \"openai\"" }, /only src\/adapter\/OpenAi\.ts may/)
+    bites({ "src/cli/main.ts": "import type { M } from \"vitest\"" }, /only src\/testing\/Vitest\.ts may/)
   })
 
   it("fails on adapters that import each other", () => {

@@ -17,15 +17,15 @@ const floors: ReadonlyArray<readonly [prefix: string, floor: number]> = [
   ["src/index.ts", 5]
 ]
 
-/** Packages a user may leave out, and the one module of `adapter` or `testing` that may import each. */
+/** Packages a user may leave out, and the one module that may import each, with what it keeps in `internal/`. */
 export const optionalPeers: ReadonlyArray<readonly [name: string, module: string]> = [
-  ["openai", "OpenAi"],
-  ["@anthropic-ai/sdk", "Anthropic"],
-  ["@energetic-ai/", "LocalModel"],
-  ["ioredis", "IoRedis"],
-  ["vitest", "Vitest"],
-  ["@opentelemetry/", "Telemetry"],
-  ["@effect/opentelemetry", "Telemetry"]
+  ["openai", "src/adapter/OpenAi.ts"],
+  ["@anthropic-ai/sdk", "src/adapter/Anthropic.ts"],
+  ["@energetic-ai/", "src/adapter/LocalModel.ts"],
+  ["ioredis", "src/adapter/IoRedis.ts"],
+  ["vitest", "src/testing/Vitest.ts"],
+  ["@opentelemetry/", "src/adapter/Telemetry.ts"],
+  ["@effect/opentelemetry", "src/adapter/Telemetry.ts"]
 ]
 
 /**
@@ -59,8 +59,8 @@ const isNodeOnly = (specifier: string): boolean =>
 // `src/adapter/OpenAi.ts` is the module of the adapter OpenAi.
 const adapterModule = (path: string): string | undefined => /^src\/adapter\/(\w+)\.ts$/.exec(path)?.[1]
 
-// Modules outside of `internal/` on the floors that may have optional peers.
-const peerModule = (path: string): string | undefined => /^src\/(?:adapter|testing)\/(\w+)\.ts$/.exec(path)?.[1]
+// The folder of a module that may have optional peers; none for what is in its `internal/`.
+const folderOf = (path: string): string | undefined => /^(src\/(?:adapter|testing)\/)\w+\.ts$/.exec(path)?.[1]
 
 const localFaults = (path: string, specifier: string, paths: ReadonlySet<string>): ReadonlyArray<string> => {
   const target = posix.normalize(posix.join(posix.dirname(path), specifier))
@@ -84,9 +84,8 @@ const packageFaults = (path: string, specifier: string, users: ReadonlyArray<str
   if (/^effect(\/[a-z-]+)?$/.test(specifier)) fault("src imports Effect per module (effect/Effect, effect/ai/Tool)")
   if ((floorOf(path) ?? 0) <= 3 && isNodeOnly(specifier)) fault("floors 1 to 3 run where Node does not")
   const peer = optionalPeers.find(([name]) => specifier === name || specifier.startsWith(name.replace(/\/?$/, "/")))
-  const mayHavePeers = /^src\/(adapter|testing)\//.test(path)
-  if (peer !== undefined && !(mayHavePeers && users.every((user) => user === peer[1]))) {
-    fault(`only the module ${peer[1]} may`)
+  if (peer !== undefined && !(path.startsWith(folderOf(peer[1])!) && users.every((user) => user === peer[1]))) {
+    fault(`only ${peer[1]} may`)
   }
   return faults
 }
@@ -96,12 +95,13 @@ export const faultsOf = (sources: ReadonlyMap<string, string>): ReadonlyArray<st
   const paths = new Set(sources.keys())
   const imports = new Map([...sources].map(([path, source]) => [path, importsOf(path, source)]))
   const graph = new Map([...imports].map(([path, specifiers]) => [path, locals(path, specifiers)]))
-  const modules = [...paths].filter((path) => peerModule(path) !== undefined)
   // A module loads a peer when it is needed through the module whose peer it is: the testing kit plays recordings that way.
   const loaded = new Map([...sources].map(([path, source]) => [path, locals(path, importsOf(path, source, "static"))]))
-  const reached = modules.map((path) => [peerModule(path)!, reach(loaded, path)] as const)
+  const reached = [...paths].filter((path) => folderOf(path) !== undefined).map((path) =>
+    [path, reach(loaded, path)] as const
+  )
   const faults = [...imports].flatMap(([path, specifiers]) => {
-    const users = reached.filter(([, files]) => files.has(path)).map(([module]) => module)
+    const users = reached.filter(([, files]) => files.has(path)).map(([user]) => user)
     const own = floorOf(path) === undefined ? [`${path} stands on no floor`] : []
     return [
       ...own,

@@ -87,6 +87,10 @@ describe("the package", () => {
     assert.isAbove(kit("effect-toolformer/Testing").length, 3)
   })
 
+  it.each(portable)("loads no adapter and no command for %s", (entry) => {
+    assert.deepStrictEqual(loads(entry).filter(({ url }) => /\/dist\/(adapter|cli)\//.test(url)), [])
+  })
+
   it("would be caught if it did", () => {
     const found = loads(pathToFileURL(join(root, "node_modules", "openai", "index.mjs")).href)
     assert.isTrue(found.some(({ url }) => url.includes("/node_modules/openai/")))

@@ -79,6 +79,7 @@ export interface Options {
  * `after` and `chunks` begin another, and {@link chunk} makes one that stands alone. A call without an id gets the next of `call-1`,
  * `call-2` ... that stands nowhere in the script: those of known turns first, those of functions when they are asked. Each text item
  * is a text block of its own. `generateText` plays the same turns, with the same times, as one answer; a call left open is not in it.
+ * `generateObject` reads the text as JSON.
  *
  * The script begins anew wherever the layer is built. One model may serve several runs at once: turns are taken in the order of
  * asking. Calls of tools that were not offered, repeated ids and encoded parts that make no sense are sent as they are: models do so.
@@ -214,7 +215,7 @@ export const requests: Effect.Effect<ReadonlyArray<Request>, never, TestModel> =
  * Succeeds when each turn was asked for and nothing beyond them.
  *
  * **Errors** `TestModelError`: `TurnsLeft` names each turn that never played and what it would have said, `BeyondScript` the first
- * asking that found none. Both list the requests made.
+ * asking that found none. Of a recording `ExchangesLeft` and `RequestRefused`. All list the requests made.
  *
  * **Example** (A turn too much)
  *
@@ -281,7 +282,7 @@ const canonical = (sent: string): string | undefined => {
 }
 
 /**
- * Is silent for a duration of the run's Clock, or until an effect has ended.
+ * Is silent for a duration of the run's Clock, or until an effect has ended; for good with `wait(Effect.never)`.
  *
  * **Example** (A pause of a minute takes no time)
  *

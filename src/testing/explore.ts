@@ -4,7 +4,7 @@
  *
  * A race needs no luck to be found, and no sleep to be provoked: the seed decides who goes on, and where a fiber stands still.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -202,7 +202,7 @@ const errorOf = <A, E, R>(
       seed,
       schedules,
       replay: `Testing.explore(program, { seeds: [${seed}]${replayOptions} })`,
-      reason: reason as ExploreReason<unknown>,
+      reason,
       isReplayed,
       switches: least?.map(switchText),
       cause: causeOf(reason)

@@ -62,7 +62,7 @@ describe("OpenAi.layer", () => {
       const { layer, seen } = mount({}, done("chat"))
       const asked: Array<string> = []
       const noting: typeof fetch = (input, init) => {
-        asked.push(`${init?.method} ${String(input)}`)
+        asked.push(`${init?.method} ${typeof input === "string" ? input : "no text"}`)
         return fetch(input, init)
       }
       yield* Effect.provide(streamed, layer.pipe(Layer.provide(Layer.succeed(FetchHttpClient.Fetch, noting))))

@@ -1,13 +1,12 @@
 /**
- * A scheduler that takes one task at a time, and a clock that moves when told: a program can be run up to any step, and
- * something done there. No promises, no host timers.
+ * A program taken apart by hand: one task at a time, in order, up to any step, and something done there. Time moves when told. No
+ * promises, no host timers. Where a seed is to decide, see `explore`; its clock is this one's.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Scheduler from "effect/Scheduler"
+import { SteppedClock } from "../../src/testing/internal/steppedClock.ts"
 
 /** How finely a program is taken apart. */
 export interface StepOptions {
@@ -24,8 +23,7 @@ const stallMillis = 60
 
 export class Steps {
   private tasks: Array<() => void> = []
-  private sleeps: Array<{ readonly at: number; readonly wake: () => void }> = []
-  private now = 0
+  private readonly time = new SteppedClock(undefined)
   taken = 0
   /** Fibers that have begun and not ended. */
   fibers = 0
@@ -58,7 +56,7 @@ export class Steps {
       makeDispatcher: () => options.singly === true ? this.dispatcher() : mixed.makeDispatcher()
     }
     this.context = Context.empty().pipe(
-      Context.add(Clock.Clock, this.clock()),
+      Context.add(Clock.Clock, this.time.clock),
       Context.add(Metric.FiberRuntimeMetrics, {
         recordFiberStart: () => void this.fibers++,
         recordFiberEnd: () => void this.fibers--
@@ -77,17 +75,15 @@ export class Steps {
       stalled()
       return true
     }
-    const task = this.sleeps.length > 0 && this.hurries(this.untilNext) ? undefined : this.tasks.shift()
+    const task = this.sleepers > 0 && this.hurries(this.time.untilNext) ? undefined : this.tasks.shift()
     if (task !== undefined) {
       this.taken++
       task()
       return true
     }
-    this.sleeps.sort((a, b) => a.at - b.at)
-    const sleep = this.sleeps.shift()
+    const sleep = this.time.takeOne()
     if (sleep === undefined) return false
     this.taken++
-    this.now = Math.max(this.now, sleep.at)
     sleep.wake()
     return true
   }
@@ -103,12 +99,8 @@ export class Steps {
     while (this.tasks.length > 0) this.take()
   }
 
-  private get untilNext(): number {
-    return Math.min(...this.sleeps.map(({ at }) => at)) - this.now
-  }
-
   get sleepers(): number {
-    return this.sleeps.length
+    return this.time.sleepers
   }
 
   /** Whether the fiber that is to stand still does so now. */
@@ -117,7 +109,7 @@ export class Steps {
   }
 
   private get isQuiet(): boolean {
-    return this.tasks.length === 0 && (this.sleeps.length === 0 || this.now + this.untilNext > this.stallEnds)
+    return this.tasks.length === 0 && (this.sleepers === 0 || this.time.now + this.time.untilNext > this.stallEnds)
   }
 
   // In order of scheduling over all dispatchers; within one the lower priority goes first.
@@ -129,7 +121,7 @@ export class Steps {
         if (this.stallNext) {
           this.stallNext = false
           this.stalled = task
-          this.stallEnds = this.now + stallMillis
+          this.stallEnds = this.time.now + stallMillis
           return
         }
         const at = own.findIndex((each) => each.priority > priority)
@@ -139,27 +131,6 @@ export class Steps {
       flush: () => {
         while (own.length > 0) next()
       }
-    }
-  }
-
-  private clock(): Clock.Clock {
-    const millis = () => this.now
-    const nanos = () => BigInt(Math.round(this.now * 1e6))
-    return {
-      currentTimeMillisUnsafe: millis,
-      currentTimeMillis: Effect.sync(millis),
-      currentTimeNanosUnsafe: nanos,
-      currentTimeNanos: Effect.sync(nanos),
-      monotonicTimeNanosUnsafe: nanos,
-      monotonicTimeNanos: Effect.sync(nanos),
-      sleep: (duration) =>
-        Effect.callback<void>((resume) => {
-          const sleep = { at: this.now + Duration.toMillis(duration), wake: () => resume(Effect.void) }
-          this.sleeps.push(sleep)
-          return Effect.sync(() => {
-            this.sleeps = this.sleeps.filter((each) => each !== sleep)
-          })
-        })
     }
   }
 }

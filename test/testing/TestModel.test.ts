@@ -534,6 +534,15 @@ Take what is too much off the script, or look why the model was not asked again.
         assert.strictEqual(at, 2_000)
       }))
 
+    it.effect("serves generateObject: a text is its JSON", () =>
+      Effect.gen(function*() {
+        const schema = Schema.Struct({ city: Schema.String })
+        const { value } = yield* LanguageModel.generateObject({ prompt: "go", schema })
+        assert.deepStrictEqual(value, { city: "Paris" })
+        const error = yield* Effect.flip(LanguageModel.generateObject({ prompt: "go", schema }))
+        assert.strictEqual(error.reason._tag, "StructuredOutputError")
+      }).pipe(Effect.provide(TestModel.script(["{\"city\":\"Paris\"}", "Paris"]))))
+
     it.effect("fails where the turn fails, and on an error part", () =>
       Effect.gen(function*() {
         assert.strictEqual(yield* Effect.flip(ask), broken)

@@ -1,6 +1,6 @@
 /** What is left of a run is found, kind by kind, and said so that a stranger understands it. */
 import { assert, describe, it } from "@effect/vitest"
-import { type Context, Deferred, Effect, Fiber, Layer, Schema } from "effect"
+import { Clock, type Context, Deferred, Effect, Fiber, Layer, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { TestModel, ToolCall } from "../../src/testing/index.ts"
@@ -150,6 +150,30 @@ describe("the census of a run", () => {
       const waiting = yield* Effect.forkChild(call, { startImmediately: true })
       assert.deepStrictEqual(details(yield* census.alive), ["permit: 1 call of work, waiting for a permit"])
       yield* Fiber.interrupt(waiting)
+      assert.deepStrictEqual(yield* census.alive, [])
+    }))
+
+  it.effect("counts the watched effect's own fiber until it leaves the effect", () =>
+    Effect.gen(function*() {
+      const census = yield* Census.make({ tools: [] })
+      const gate = yield* Deferred.make<void>()
+      const fiber = yield* Effect.forkChild(Effect.andThen(census.around(Deferred.await(gate)), Effect.never))
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(details(yield* census.alive), ["fiber: a fiber of the run itself, started at 0 ms"])
+      yield* Deferred.succeed(gate, undefined)
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(yield* census.alive, [])
+      assert.isUndefined(fiber.pollUnsafe())
+    }))
+
+  it.effect("keeps the time of a run inside a run", () =>
+    Effect.gen(function*() {
+      const now = Effect.andThen(Effect.sleep("1 second"), Clock.currentTimeMillis)
+      const census = yield* Census.make({ tools: [] })
+      const stuck = Effect.catchTag(advancing(Effect.never, { patience: "20 millis" }), "Stuck", () => Effect.void)
+      const inner = Effect.andThen(census.around(Effect.andThen(stuck, advancing(now))), now)
+      const times = yield* advancing(census.around(inner), { patience: 0 })
+      assert.strictEqual(times - (yield* Clock.currentTimeMillis), 0)
       assert.deepStrictEqual(yield* census.alive, [])
     }))
 

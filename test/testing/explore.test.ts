@@ -38,7 +38,7 @@ const traced = (trace: Array<string>) =>
     const own: Array<string> = []
     const fiber = (name: string) =>
       Effect.gen(function*() {
-        for (let i = 0; i < 3; i++) own.push(`${name}${i}`) && (yield* Effect.void)
+        for (let i = 0; i < 3; i++) yield* Effect.sync(() => own.push(`${name}${i}`))
         yield* Effect.promise(() => Promise.resolve().then(() => undefined))
         own.push(`${name} promised`)
         yield* Effect.sleep(10)
@@ -130,7 +130,7 @@ describe("explore", () => {
 describe("explore: planted races", () => {
   it.effect.each(Object.entries(races))(
     "finds the race and prints the seed that replays it: %s",
-    ([, program]) =>
+    ([name, program]) =>
       Effect.gen(function*() {
         const error = yield* failureOf(program, { seeds: 1500 })
         assert.include(error.message, `Testing.explore(program, { seeds: [${error.seed}] })`)
@@ -371,7 +371,7 @@ describe("explore: what runs in it", () => {
             })), { concurrency: 4 }),
           Stream.runCollect
         )
-        assert.deepStrictEqual([...seen].toSorted(), [1, 2, 3, 4, 5, 6])
+        assert.deepStrictEqual(seen.toSorted((a, b) => a - b), [1, 2, 3, 4, 5, 6])
       })
       yield* explore(program)
     }))

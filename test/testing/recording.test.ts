@@ -7,6 +7,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
@@ -77,9 +79,8 @@ describe("TestModel.record and TestModel.fromRecording", () => {
     it.effect(`plays ${api}, streamed: the live parts, at the recorded times, none of them real`, () =>
       Effect.gen(function*() {
         const { layer, seen } = mount({ api }, { ...events(decision(api, call, 3)), everyMillis: 7 })
-        const live = yield* TestClock.withLive(
-          Effect.provide(hear(true), layer.pipe(record(recordings.of(`${api}.json`))))
-        )
+        // Under the TestClock: what is recorded is real time all the same.
+        const live = yield* Effect.provide(hear(true), layer.pipe(record(recordings.of(`${api}.json`))))
         const [exchange] = recordings.json(`${api}.json`).exchanges
         assert.deepStrictEqual(exchange!.request.bodyJson, seen[0]!.body)
         assert.isAtLeast(exchange!.response.chunks!.length, 3, "the pieces of the network are kept")
@@ -509,6 +510,25 @@ describe("the file", () => {
       const defect = defectOf(exit)
       assert.instanceOf(defect, RecordingError)
       assert.strictEqual(defect.reason._tag, "Unwritable")
+    }))
+
+  it.effect("holds requests to a model only, and not the one that fetched its token", () =>
+    Effect.gen(function*() {
+      const { baseURL, layer, seen } = mount({}, done("chat"))
+      const withToken = Layer.unwrap(Effect.gen(function*() {
+        const fetch = yield* FetchHttpClient.Fetch
+        const body = "{\"grant_type\":\"client_credentials\"}"
+        yield* Effect.promise(() =>
+          fetch(`${baseURL}/oauth/token`, { method: "POST", body }).then((answer) => answer.text())
+        )
+        return layer
+      }))
+      const file = recordings.of("token.json")
+      yield* Effect.provide(hear(true), withToken.pipe(record(file)))
+      assert.strictEqual(seen.length, 2)
+      assert.deepStrictEqual(recordings.json("token.json").exchanges.map(({ request }) => request.url), [
+        `${baseURL}/chat/completions`
+      ])
     }))
 
   it.effect("records a layer that was built before without recording", () =>

@@ -201,11 +201,9 @@ describe("advancing beside others", () => {
 
   it.effect("blames the inner one first, and goes on with the outer", () =>
     Effect.gen(function*() {
-      const inner = Effect.as(
-        Effect.catchTag(advancing(Effect.never, impatient), "Stuck", () => Effect.void),
-        "went on"
-      )
-      assert.strictEqual(yield* advancing(inner, impatient), "went on")
+      const inner = Effect.catchTag(advancing(Effect.never, impatient), "Stuck", () => Effect.void)
+      const outer = Effect.andThen(inner, Effect.as(Effect.sleep("1 second"), "went on"))
+      for (let run = 0; run < 2; run++) assert.strictEqual(yield* advancing(outer, { patience: 0 }), "went on")
     }))
 
   it.effect("does not jump over sleeps of fibers outside", () =>
@@ -219,21 +217,45 @@ describe("advancing beside others", () => {
       assert.strictEqual(yield* now, 3000)
     }))
 
-  it.effect("finds sleeps that began before it", () =>
+  it.effect("stops on the way where a sleep that began before it goes off", () =>
     Effect.gen(function*() {
       const stop = yield* Deferred.make<void>()
       yield* Effect.forkChild(Effect.andThen(Effect.sleep("3 seconds"), Deferred.succeed(stop, undefined)), {
         startImmediately: true
       })
-      const stopped = Effect.andThen(Deferred.await(stop), now)
-      assert.deepStrictEqual(
-        yield* advancing(Effect.all([stopped, after("30 seconds")], { concurrency: 2 })),
-        [3000, 30_000]
+      const stopped = Deferred.await(stop).pipe(
+        Effect.andThen(Effect.promise(() => Promise.resolve())),
+        Effect.andThen(Effect.repeat(Effect.yieldNow, { times: 20 })),
+        Effect.andThen(now)
       )
-      const later = yield* Deferred.make<void>()
-      const sleeper = Effect.andThen(Effect.sleep("3 seconds"), Deferred.succeed(later, undefined))
+      const times = yield* advancing(Effect.all([stopped, after("30 seconds")], { concurrency: 2 }))
+      assert.deepStrictEqual(times, [3000, 30_000])
+    }))
+
+  it.effect("finds a sleep that began before it, where nothing else sleeps", () =>
+    Effect.gen(function*() {
+      const stop = yield* Deferred.make<void>()
+      const sleeper = Effect.andThen(Effect.sleep("3 seconds"), Deferred.succeed(stop, undefined))
       yield* Effect.forkChild(sleeper, { startImmediately: true })
-      assert.strictEqual(yield* advancing(Effect.andThen(Deferred.await(later), now), impatient), 33_000)
+      assert.strictEqual(yield* advancing(Effect.andThen(Deferred.await(stop), now), impatient), 3000)
+    }))
+
+  it.effect("waits while somebody else moves the clock", () =>
+    Effect.gen(function*() {
+      yield* advancing(Effect.void)
+      const seen: Array<number> = []
+      const look = Effect.repeat(Effect.andThen(Effect.yieldNow, Effect.map(now, (at) => seen.push(at))), {
+        times: 200
+      })
+      const ticks = Effect.repeat(Effect.sleep("5 minutes"), { times: 23 })
+      yield* Effect.all([
+        look,
+        Effect.andThen(Effect.sleep(1), ticks),
+        advancing(Effect.andThen(Effect.sleep("30 seconds"), Effect.sleep("2 hours"))),
+        TestClock.adjust("1 hour")
+      ], { concurrency: "unbounded" })
+      assert.deepStrictEqual(seen, seen.toSorted((one, other) => one - other))
+      assert.strictEqual(seen.at(-1), 7_230_000)
     }))
 
   it.effect("leaves a clock alone that moves by itself", () =>

@@ -54,14 +54,15 @@ export const make = (options: { readonly tools: ReadonlyArray<Tool.Any> }): Effe
   Effect.map(takenOf(options.tools), (before) => {
     const watched = new Watched()
     const activity = new Activity()
-    const own = new Set<Fiber.Fiber<unknown, unknown>>()
+    // Fibers that came from outside, and have gone on.
+    const own = new WeakSet<Fiber.Fiber<unknown, unknown>>()
     let origin: number | undefined
     return {
       around: (effect) =>
         Effect.withFiber((fiber) => {
-          own.add(fiber)
           origin ??= fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
-          return Effect.provideContext(effect, services(fiber.context, watched, activity))
+          const watchedEffect = Effect.provideContext(effect, services(fiber.context, watched, activity))
+          return Effect.ensuring(watchedEffect, Effect.sync(() => own.add(fiber)))
         }),
       alive: Effect.gen(function*() {
         yield* Effect.provideService(

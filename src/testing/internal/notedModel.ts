@@ -36,7 +36,7 @@ export const noted = (model: Model): { readonly model: Model; readonly testModel
       ...model,
       generateText: before("generateText") as never,
       generateObject: before("generateObject") as never,
-      streamText: streamText as never
+      streamText
     },
     testModel: {
       requests: Effect.sync(() => [...requests]),

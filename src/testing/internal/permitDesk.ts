@@ -104,6 +104,13 @@ export class PermitDesk {
   }
 
   private line(waiter: Waiter): Admitted {
+    const waiting: Admitted = Effect.withFiber((fiber) =>
+      mayYield(fiber) ? Effect.andThen(Effect.yieldNow, waiting) : this.lineUp(waiter)
+    )
+    return waiting
+  }
+
+  private lineUp(waiter: Waiter): Admitted {
     return Effect.callback<unknown, unknown, unknown>((resume) => {
       waiter.resume = resume
       if (this.isClosed) return this.reject(waiter, closed)
@@ -234,6 +241,12 @@ export class PermitDesk {
     this.isClosed = true
     for (const waiter of this.waiting) this.reject(waiter, closed)
   }
+}
+
+// The next steps of a fiber near the end of its budget would come a scheduler's turn after the grant.
+const mayYield = (fiber: Fiber.Fiber<unknown, unknown>): boolean => {
+  const budget = fiber.cache.maxOpsBeforeYield
+  return fiber.currentOpCount + 8 >= budget && budget > 32 && !fiber.cache.preventYield
 }
 
 const settle = (ledger: Ledger, entry: Entry, tokens: number): Effect.Effect<void> =>

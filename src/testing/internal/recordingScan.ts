@@ -18,11 +18,13 @@ interface Place {
 export const placesOf = (file: File, secrets: ReadonlySet<string>): ReadonlyArray<string> => {
   const wanted = [...secrets].map((secret) => ({ secret, bytes: latin(secret) }))
   const found = new Set<string>()
+  const clean = new Set<string>()
   for (const { name, text } of places(file)) {
+    if (clean.has(text)) continue
     const views = viewsOf(text.replace(/\[redacted-\d+\]/g, "\0"))
     if (wanted.some(({ bytes, secret }) => views.some((view) => view.includes(secret) || view.includes(bytes)))) {
       found.add(name)
-    }
+    } else clean.add(text)
   }
   return [...found]
 }
@@ -61,6 +63,7 @@ const bodies = (name: string, body: string): ReadonlyArray<Place> => [
 const viewsOf = (text: string): ReadonlyArray<string> => [
   text,
   text.includes("%") ? percentDecoded(text) : "",
+  text.includes("%") && text.includes("+") ? percentDecoded(text.replaceAll("+", " ")) : "",
   text.includes("\\") ? unescaped(text) : "",
   ...(text.match(/[A-Za-z0-9+/_-]{10,}/g) ?? []).flatMap(base64Decoded)
 ]

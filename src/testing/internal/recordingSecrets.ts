@@ -44,6 +44,8 @@ export class Secrets {
   private readonly forms = new Map<string, string>()
   private readonly patterns: ReadonlyArray<RegExp>
   private readonly numbers = new Map<string, number>()
+  // Short texts in which nothing was found: a stream says the same names and ids in every event.
+  private readonly clean = new Set<string>()
   /** Every secret so far. */
   readonly known = new Set<string>()
 
@@ -59,6 +61,7 @@ export class Secrets {
   add(secret: string): void {
     if (this.known.has(secret)) return
     this.known.add(secret)
+    this.clean.clear()
     for (const form of formsOf(secret)) if (!this.forms.has(form)) this.forms.set(form, secret)
   }
 
@@ -69,6 +72,7 @@ export class Secrets {
 
   /** The secret places of a text, in order and without overlap. */
   readonly find = (text: string): ReadonlyArray<Span> => {
+    if (this.clean.has(text)) return []
     const spans: Array<Span> = []
     for (const [form, secret] of this.forms) {
       for (let at = text.indexOf(form); at >= 0; at = text.indexOf(form, at + 1)) {
@@ -87,6 +91,7 @@ export class Secrets {
         })
       }
     }
+    if (spans.length === 0 && text.length <= 100) this.clean.add(text)
     return merged(spans)
   }
 
@@ -106,6 +111,7 @@ export class Secrets {
 
 // How much of a secret stands at the end of a text that was cut off within it.
 const beginningAtEnd = (text: string, form: string): number => {
+  if (text.length < shortestRead || !form.includes(text.slice(-shortestRead))) return 0
   for (let length = Math.min(form.length - 1, text.length); length >= shortestRead; length--) {
     if (text.endsWith(form.slice(0, length))) return length
   }

@@ -129,7 +129,8 @@ export class Strands {
     this.onLate = tell
     this.late = new Set(this.ready)
     this.forget()
-    for (const fiber of [...this.fibers.keys()]) tell(fiber)
+    // Not those that finalizers fork meanwhile.
+    for (const fiber of Array.from(this.fibers.keys())) tell(fiber)
   }
 
   /** Nothing is performed any more. */

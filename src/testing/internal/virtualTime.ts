@@ -88,14 +88,16 @@ const drive = <A, E, R>(
       if (drivers.get(sleeps) === undefined) yield* sleeps.clock.adjust(0)
       const scheduler = sleeps.activity.counting(yield* Scheduler.Scheduler)
       const counted = Effect.provideService(restore(effect), Scheduler.Scheduler, scheduler)
+      // Before the effect begins: what it does inside comes after.
+      const driver = new Driver(sleeps, options)
       // Detached, since one that does not stop must not keep its parent; it is interrupted and awaited here.
       const child = yield* Effect.forkDetach(counted, { startImmediately: true, uninterruptible: "inherit" })
-      const driver = new Driver(sleeps, child, options)
-      yield* restore(driver.drive).pipe(
+      yield* restore(driver.drive(child)).pipe(
         Effect.onInterrupt(() => {
           child.interruptUnsafe()
-          return driver.drive
-        })
+          return driver.drive(child)
+        }),
+        Effect.ensuring(Effect.sync(() => driver.leave()))
       )
       if (driver.stuck !== undefined) return yield* driver.stuck
       return yield* yield* Fiber.await(child)
@@ -108,22 +110,24 @@ const drivers = new WeakMap<Sleeps, Array<Driver>>()
 /** The end of a JavaScript date's range: no clock goes further. */
 const latest = 8.64e15
 
+type AnyFiber = Fiber.Fiber<unknown, unknown>
+
 class Driver {
   stuck: Stuck | undefined = undefined
   private readonly began: number
   private limit: number
   private moves = 0
   private readonly maxMoves: number
+  private child: AnyFiber | undefined
+  private gaveUp = false
   private mayLead: () => void = () => {}
   private readonly sleeps: Sleeps
-  private readonly child: Fiber.Fiber<unknown, unknown>
   private readonly limitMillis: number
   private readonly patience: Duration.Input
   private readonly beside: Array<Driver>
 
-  constructor(sleeps: Sleeps, child: Fiber.Fiber<unknown, unknown>, options: Options | undefined) {
+  constructor(sleeps: Sleeps, options: Options | undefined) {
     this.sleeps = sleeps
-    this.child = child
     this.began = sleeps.now
     this.limitMillis = Duration.toMillis(options?.limit ?? "1 day")
     this.limit = Math.min(this.began + this.limitMillis, latest)
@@ -131,36 +135,36 @@ class Driver {
     this.patience = options?.patience ?? "1 second"
     this.beside = drivers.get(sleeps) ?? []
     drivers.set(sleeps, this.beside)
+    this.beside.push(this)
+  }
+
+  leave(): void {
+    this.beside.splice(this.beside.indexOf(this), 1)
+    this.beside.at(-1)?.mayLead()
   }
 
   // On the live clock and a scheduler of its own: what it does is nothing that the effect does.
-  readonly drive: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.child.pollUnsafe() !== undefined) return Effect.void
-    this.beside.push(this)
-    const fiber = Effect.runFork(this.loop)
-    const forget = this.child.addObserver(() => fiber.interruptUnsafe())
-    return Effect.ensuring(
-      Effect.onInterrupt(
-        Effect.flatMap(Fiber.await(fiber), (exit) => Exit.hasDies(exit) ? exit : Effect.void),
-        () => Fiber.interrupt(fiber)
-      ),
-      Effect.sync(() => {
-        forget()
-        this.beside.splice(this.beside.indexOf(this), 1)
-        this.beside.at(-1)?.mayLead()
-      })
-    )
-  })
+  drive(child: AnyFiber): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (child.pollUnsafe() !== undefined) return Effect.void
+      this.child = child
+      const fiber = Effect.runFork(this.loop(child))
+      const forget = child.addObserver(() => fiber.interruptUnsafe())
+      return Effect.flatMap(Fiber.await(fiber), (exit) => Exit.hasDies(exit) ? exit : Effect.void).pipe(
+        Effect.onInterrupt(() => Fiber.interrupt(fiber)),
+        Effect.ensuring(Effect.sync(forget))
+      )
+    })
+  }
 
-  private readonly loop: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.whileLoop({
-      while: () => this.child.pollUnsafe() === undefined && !this.gaveUp,
-      body: () => Effect.andThen(this.leading, Effect.andThen(this.sleeps.activity.quiet, Effect.suspend(this.step))),
+  private loop(child: AnyFiber): Effect.Effect<void> {
+    const step = Effect.andThen(this.leading, Effect.andThen(this.sleeps.activity.quiet, Effect.suspend(this.step)))
+    return Effect.whileLoop({
+      while: () => child.pollUnsafe() === undefined && !this.gaveUp,
+      body: () => step,
       step: () => {}
     })
-  )
-
-  private gaveUp = false
+  }
 
   private readonly leading: Effect.Effect<void> = Effect.callback<void>((resume) => {
     if (this.leads) return resume(Effect.void)
@@ -232,6 +236,8 @@ class Driver {
     })
     this.moves = 0
     this.limit = Math.min(now + this.limitMillis, latest)
-    this.child.interruptUnsafe()
+    // The time that was spent on the search is nobody else's.
+    for (const other of this.beside) if (other !== this) other.limit += now - since
+    this.child?.interruptUnsafe()
   }
 }
