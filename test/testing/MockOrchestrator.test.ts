@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { Duration, Effect, Exit, Fiber, Layer, Schedule, Schema } from "effect"
 import { Prompt, Tool, Toolkit } from "effect/ai"
 import { TestClock } from "effect/testing"
 import { CancelReason, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
@@ -661,6 +661,19 @@ describe("MockOrchestrator, runs", () => {
       assert.deepStrictEqual((yield* Fiber.join(fiber)).totalDuration, Duration.millis(10))
     }).pipe(Effect.provide(harness([[cats], "done"], {}, { clock: "manual" }))))
 
+  it.effect("are told in their own times where the test moves the clock far at once", () =>
+    Effect.gen(function*() {
+      yield* expectCancelled("call-1", "BranchCancelled")
+      const fiber = yield* Effect.forkChild(execute("go"))
+      yield* TestClock.adjust("3 minutes")
+      yield* Orchestrator.cancel({ runId: "moved", callId: "call-1" }, CancelReason.branchCancelled("enough"))
+      const { calls, totalDuration } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual([calls[0]!.startedAt, calls[0]!.endedAt], [0, 180_000])
+      assert.deepStrictEqual(totalDuration, Duration.minutes(3))
+    }).pipe(Effect.provide(
+      harness([[cats], "done"], { search: TestTools.never }, { clock: "manual", runId: "moved" })
+    )))
+
   it.effect("with a live clock go on while the test's clock stands", () =>
     Effect.gen(function*() {
       const { calls, totalDuration } = yield* execute("go")
@@ -674,13 +687,15 @@ describe("MockOrchestrator, runs", () => {
         [["Look: ", cats, dogs], [ToolCall("nothing"), ToolCall("search", { query: 1 })], ["a", "b"]],
         [[cats, ToolCall("pay", { query: "x" })]],
         [[cats, cats], [TestModel.call(dogs, { open: true })], "done"],
+        [["Half an ", cats, TestModel.wait("4 millis"), TestModel.fail(aiError)], ["Whole", cats], "done"],
         ["just text"]
       ]
       for (const turns of scripts) {
         const options = { prompt: "go", runId: "r" }
-        const ours = yield* Effect.provide(execute(options), harness(turns))
+        const retried = Layer.provideMerge(harness(turns), Retry.layer({ schedule: Schedule.spaced("2 millis") }))
+        const ours = yield* Effect.provide(execute(options), retried)
         const fiber = yield* Effect.forkChild(
-          Effect.provide(Orchestrator.run({ ...options, toolkit }), Layer.fresh(harness(turns)))
+          Effect.provide(Orchestrator.run({ ...options, toolkit }), Layer.fresh(retried))
         )
         yield* TestClock.adjust("1 minute")
         yield* settle
