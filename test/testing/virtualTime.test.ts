@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Deferred, Duration, Effect, Exit, Fiber, Logger, Ref } from "effect"
 import { TestClock } from "effect/testing"
+import { explore } from "../../src/testing/index.ts"
 import { advancing, SelfMoving, Stuck } from "../../src/testing/internal/virtualTime.ts"
 
 const now = Clock.currentTimeMillis
@@ -268,6 +269,15 @@ describe("advancing beside others", () => {
       assert.isUndefined(fiber.pollUnsafe())
       yield* TestClock.adjust(5)
       assert.strictEqual(yield* Fiber.join(fiber), 5)
+    }))
+
+  it.effect("leaves the clock to a schedule that is explored", () =>
+    Effect.gen(function*() {
+      const program = Effect.gen(function*() {
+        const times = yield* advancing(Effect.all([after(20), after(10)], { concurrency: 2 }))
+        assert.deepStrictEqual(times, [20, 10])
+      })
+      assert.strictEqual((yield* explore(program, { seeds: 20 })).schedules, 20)
     }))
 
   it.effect("logs nothing", () =>

@@ -96,31 +96,29 @@ export class Activity {
     })
   })
 
-  private readonly rest: Effect.Effect<void> = Effect.callback<void>((resume) =>
-    listening(this.onRest, () => {
-      if (this.busy > 0) return false
+  private readonly rest: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    const listener = () => {
+      // Another one that was told before may have begun something.
+      if (this.busy > 0) return
+      this.onRest.delete(listener)
       resume(Effect.void)
-      return true
+    }
+    this.onRest.add(listener)
+    return Effect.sync(() => this.onRest.delete(listener))
+  })
+
+  /** Calls back at every change, until what it gives is called. */
+  listen(listener: () => void): () => void {
+    this.onChange.add(listener)
+    return () => this.onChange.delete(listener)
+  }
+
+  /** Ends at the next change. */
+  readonly next: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    const forget = this.listen(() => {
+      forget()
+      resume(Effect.void)
     })
-  )
-
-  /** Ends at the next change for which `counts` says yes. */
-  next(counts: () => boolean = () => true): Effect.Effect<void> {
-    return Effect.callback<void>((resume) =>
-      listening(this.onChange, () => {
-        if (!counts()) return false
-        resume(Effect.void)
-        return true
-      })
-    )
-  }
-}
-
-// Listens until it says that it has heard what it waited for.
-const listening = (listeners: Set<() => void>, heard: () => boolean): Effect.Effect<void> => {
-  const listener = () => {
-    if (heard()) listeners.delete(listener)
-  }
-  listeners.add(listener)
-  return Effect.sync(() => listeners.delete(listener))
+    return Effect.sync(forget)
+  })
 }

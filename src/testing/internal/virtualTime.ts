@@ -187,7 +187,17 @@ class Driver {
   private moveTo(at: number): Effect.Effect<void> {
     const { activity, clock } = this.sleeps
     const to = Math.max(at, this.sleeps.now)
-    return Effect.raceFirst(clock.setTime(to), activity.next(() => this.sleeps.now < to))
+    return Effect.callback<void>((resume) => {
+      const fiber = Effect.runFork(clock.setTime(to))
+      const forget = activity.listen(() => {
+        if (this.sleeps.now < to) fiber.interruptUnsafe()
+      })
+      fiber.addObserver(() => {
+        forget()
+        resume(Effect.void)
+      })
+      return Fiber.interrupt(fiber)
+    })
   }
 
   // Nothing is known to sleep: something real may come. Then sleeps that began before anybody looked are searched for, by going
@@ -196,7 +206,7 @@ class Driver {
     const { activity, now } = this.sleeps
     const seen = activity.changes
     const isSame = () => this.leads && activity.changes === seen
-    return Effect.timeoutOption(activity.next(), this.patience).pipe(
+    return Effect.timeoutOption(activity.next, this.patience).pipe(
       Effect.andThen(this.search(isSame)),
       Effect.andThen(Effect.sync(() => {
         if (isSame()) this.giveUp(now)

@@ -2,13 +2,12 @@
  * A test as the testing kit's users write it: a scripted model asks for all calls, scripted handlers take their virtual time,
  * and the clock moves by itself.
  */
-import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { Orchestrator, ToolPolicy } from "../../../src/index.ts"
-import { TestModel, TestTools, ToolCall } from "../../../src/testing/index.ts"
-import { advancing } from "../../../src/testing/internal/virtualTime.ts"
+import { ToolPolicy } from "../../../src/index.ts"
+import { MockOrchestrator, TestModel, TestTools, ToolCall } from "../../../src/testing/index.ts"
 
 const callsPerTurn = 20
 const turnSeconds = 60
@@ -36,25 +35,16 @@ const turnsOf = (calls: number): ReadonlyArray<TestModel.Turn> => [
   "done"
 ]
 
-const run = Effect.gen(function*() {
-  const { toolResults } = yield* Orchestrator.run({
-    prompt: "search",
-    toolkit,
-    maxSteps: 100,
-    timeout: { tool: "2 minutes", total: "1 hour" }
-  })
-  return { results: toolResults.length, minutes: (yield* Clock.currentTimeMillis) / 60_000 }
-})
-
 /** One test of so many calls, one virtual minute for every twenty of them. */
 export const test = (calls: number): Effect.Effect<number> => {
-  const layer = Layer.merge(TestModel.script(turnsOf(calls)), tools)
-  return advancing(Effect.provide(run, layer)).pipe(
-    Effect.orDie,
-    Effect.flatMap(({ minutes, results }) =>
-      minutes === calls / callsPerTurn
-        ? Effect.succeed(results)
-        : Effect.die(new Error(`${minutes} virtual minutes instead of ${calls / callsPerTurn}`))
-    )
-  )
+  const program = Effect.gen(function*() {
+    const { result, totalDuration } = yield* MockOrchestrator.execute("search")
+    yield* MockOrchestrator.assertNoOrphans()
+    const minutes = Duration.toMinutes(totalDuration)
+    if (minutes !== calls / callsPerTurn) return yield* Effect.die(new Error(`it took ${minutes} virtual minutes`))
+    return result.toolResults.length
+  })
+  const harness = MockOrchestrator.layer({ toolkit, maxSteps: 100, timeout: { tool: "2 minutes", total: "1 hour" } })
+  const parts = Layer.merge(TestModel.script(turnsOf(calls)), tools)
+  return Effect.orDie(Effect.provide(program, Layer.provideMerge(harness, parts)))
 }
