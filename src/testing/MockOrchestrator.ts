@@ -241,6 +241,36 @@ export const execute = (
 /**
  * Verifies what was declared for a run that failed or was interrupted, and what was declared since, against that run.
  *
+ * **Example** (A run that is meant to fail)
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { AiError, Tool, Toolkit } from "effect/ai"
+ * import { MockOrchestrator, TestModel, TestTools, ToolCall } from "effect-toolformer/Testing"
+ *
+ * const Search = Tool.make("search", { parameters: Schema.Struct({ query: Schema.String }), success: Schema.String })
+ *   .annotate(Tool.Readonly, true)
+ * const toolkit = Toolkit.make(Search)
+ * const cats = ToolCall("search", { query: "cats" })
+ * const dead = AiError.make({
+ *   module: "Test",
+ *   method: "streamText",
+ *   reason: new AiError.InternalProviderError({ description: "the line went dead" })
+ * })
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* MockOrchestrator.expectCancelled(cats, "BranchCancelled")
+ *   const error = yield* Effect.flip(MockOrchestrator.execute("Cats?"))
+ *   yield* MockOrchestrator.verify
+ *   return error._tag
+ * })
+ * const test = MockOrchestrator.layer({ toolkit }).pipe(Layer.provideMerge([
+ *   TestModel.script([[cats, TestModel.wait("1 seconds"), TestModel.fail(dead)]]),
+ *   TestTools.layer(toolkit, { search: TestTools.never })
+ * ]))
+ * await Effect.runPromise(Effect.provide(program, test)) // => "OrchestratorError"
+ * ```
+ *
  * @category running
  * @since 0.1.0
  */

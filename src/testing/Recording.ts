@@ -27,7 +27,7 @@ import { Secrets, shortestNamed } from "./internal/recordingSecrets.ts"
 import * as Tape from "./internal/recordingTape.ts"
 import { TestModel } from "./internal/service.ts"
 
-export { type Reason, RecordingError } from "./internal/recordingError.ts"
+export { RecordingError } from "./internal/recordingError.ts"
 
 // ---- playing ----
 

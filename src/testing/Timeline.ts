@@ -5,7 +5,7 @@
  */
 import type * as Prompt from "effect/ai/Prompt"
 import type { AnyPart } from "../domain/ToolEvent.ts"
-import { Reader } from "./internal/readParts.ts"
+import { Reader, timesOf } from "./internal/readParts.ts"
 import type { Timeline } from "./internal/recorded.ts"
 import { draw } from "./internal/waterfallText.ts"
 
@@ -14,8 +14,8 @@ export type { RecordedCall, RecordedTurn, Span, Timeline } from "./internal/reco
 /**
  * What a run's parts do not say.
  *
- * - `times`: when each part was received, milliseconds since 1970 on the run's clock, for the parts without a `time` of their own;
- *   without it they have that of the part before. When a call was answered is taken from the run's report where there is one.
+ * - `times`: when each part was received, milliseconds since 1970 on the run's clock, for the parts without a `time` of their own
+ *   (it is no later than that of the next part that has one); without it they have that of the part before. When a call was answered is taken from the run's report where there is one.
  * - `failure`: what the run failed with.
  * - `prompt`: what the run was asked with, where it holds calls that were approved.
  *
@@ -54,11 +54,11 @@ export interface Options {
  * @since 0.1.0
  */
 export const fromParts = (parts: Iterable<AnyPart>, options: Options = {}): Timeline => {
-  const { failure, prompt, times } = options
-  const reader = new Reader(prompt)
-  let index = 0
-  for (const part of parts) reader.take(part, times?.[index++])
-  return reader.timeline(failure)
+  const all = [...parts]
+  const times = timesOf(all, options.times)
+  const reader = new Reader(options.prompt)
+  all.forEach((part, index) => reader.take(part, times[index]))
+  return reader.timeline(options.failure)
 }
 
 /**

@@ -19,6 +19,8 @@ import type { ToolCall } from "./ToolCall.ts"
  * **Shape** A call is named by its id, or by a `ToolCall`: without parameters any call of the tool, without id any id. The matchers
  * know no toolkit: parameters are compared as the model sent them.
  *
+ * What is judged is the execution's `timeline`; of a run that failed give `{ timeline: yield* MockOrchestrator.timeline }`.
+ *
  * **Gotchas** Under `.not` the calls named have to be there all the same, so that a name spelled wrongly does not pass. That cannot be
  * for `.not.toHaveCalled`; `MockOrchestrator.expectNotCalled` knows the toolkit, and refuses a name that no tool has.
  *

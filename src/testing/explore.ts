@@ -182,8 +182,8 @@ const reasonOf = <A, E>({ ending, exit, steps }: Run<A, E>): ExploreReason<E> | 
   return exit?._tag === "Failure" ? { _tag: "Failed", failure: exit.cause } : undefined
 }
 
-/** What a simplification may take: operations and runs in all; decisions to begin with, alone, in pairs. */
-const effort = { steps: 4_000_000, runs: 1500, decisions: 4000, singles: 800, pairsOf: 16 }
+/** What a simplification may take: operations and runs in all; decisions to begin with, alone, in pairs, at last. */
+const effort = { steps: 1_200_000, runs: 900, decisions: 4000, singles: 300, pairsOf: 16, worthTelling: 20 }
 
 const errorOf = <A, E, R>(
   program: Effect.Effect<A, E, R>,
@@ -211,7 +211,7 @@ const errorOf = <A, E, R>(
 
 type Tolds = ReadonlyArray<Told>
 
-/** The fewest decisions found with which it fails; `undefined` where there are too many to begin with. */
+/** The fewest decisions found with which it fails; `undefined` where there are too many to begin with, or to be of use. */
 const fewest = <A, E, R>(
   told: Tolds,
   attempt: (schedule: Schedule) => Effect.Effect<Run<A, E>, never, R>,
@@ -234,6 +234,7 @@ const fewest = <A, E, R>(
     const run = yield* listed(decisions)
     if (run === undefined) return undefined
     const least = yield* simplify({ decisions, run }, listed, { ...effort, mayGoOn, isStop })
+    if (least.decisions.length > effort.worthTelling) return undefined
     return least.run.filter(({ decision }) => least.decisions.some((one) => isSamePlace(one, decision)))
   })
 }

@@ -184,26 +184,26 @@ const bytes = (text: string): ReadonlyArray<string> => [...text]
 // The server makes no progress in far more than any of the limits, so that a slow machine changes nothing.
 const patient = { firstByte: "1 minute", idle: "1 minute", total: "1 minute" } as const
 const stalls: ReadonlyArray<readonly [string, Answer, object, string]> = [
-  ["sends not even headers", { ...stalling(), chunks: [] }, { firstByte: 150 }, "model-first-byte"],
-  ["sends headers and nothing more", stalling(":\n\n"), { firstByte: 150 }, "model-first-byte"],
-  ["sends comments only", { ...streams(...pings(4000)), everyMillis: 15 }, { firstByte: 150 }, "model-first-byte"],
+  ["sends not even headers", { ...stalling(), chunks: [] }, { firstByte: 400 }, "model-first-byte"],
+  ["sends headers and nothing more", stalling(":\n\n"), { firstByte: 400 }, "model-first-byte"],
+  ["sends comments only", { ...streams(...pings(4000)), everyMillis: 15 }, { firstByte: 400 }, "model-first-byte"],
   [
     "sends comments only, after a part",
     { ...streams(saying("x"), ...pings(4000)), everyMillis: 15 },
-    { idle: 150 },
+    { idle: 400 },
     "model-idle"
   ],
   [
     "sends an event byte by byte",
     { ...streams(saying("x"), ...bytes(saying("y".repeat(4000)))), everyMillis: 15 },
-    { idle: 150 },
+    { idle: 400 },
     "model-idle"
   ],
-  ["falls silent inside a call's arguments", stalling(callOf("a"), "data: {\"choi"), { idle: 150 }, "model-idle"],
+  ["falls silent inside a call's arguments", stalling(callOf("a"), "data: {\"choi"), { idle: 400 }, "model-idle"],
   [
     "talks on and on",
     { ...streams(...Array.from({ length: 4000 }, () => saying("x"))), everyMillis: 15 },
-    { total: 300 },
+    { total: 800 },
     "model"
   ]
 ]
@@ -215,7 +215,8 @@ describe("P6: a server that stalls", () => {
       const used = tools()
       const { error } = yield* observe({ timeout: { model: { ...patient, ...limits } } }, used, at.model)
       assert.deepInclude(reasonOf(error), { _tag: "TimedOut", clock })
-      assert.lengthOf(at.seen, 1)
+      // None where a slow machine had not sent it in that time.
+      assert.isAtMost(at.seen.length, 1)
       assert.deepStrictEqual(used.ran, [])
     }).pipe(Effect.scoped))
 
@@ -224,17 +225,24 @@ describe("P6: a server that stalls", () => {
     ([, answer, limits]) =>
       Effect.gen(function*() {
         const whole = streams(callOf("w"), ends("tool_calls"))
-        const at = mount(yield* server, answer, whole, streams(saying("done"), ends("stop")))
+        const done = streams(saying("done"), ends("stop"))
+        // By what it is asked, not by how often: on a slow machine a good answer may be late too, and is asked for again.
+        const at = mount(
+          yield* server,
+          answer,
+          ({ body }) => JSON.stringify(body["messages"]).includes("\"tool\"") ? done : whole
+        )
         const used = tools()
         const { error, parts } = yield* observe(
           { timeout: { model: { ...patient, ...limits } } },
           used,
-          Layer.merge(at.model, Retry.layer({ base: 1 }))
+          Layer.merge(at.model, Retry.layer({ base: 1, attempts: 10 }))
         )
         assert.isUndefined(error)
-        assert.lengthOf(at.seen, 3)
         assert.deepStrictEqual(used.ran, ["w"])
-        assert.lengthOf(parts.filter(({ type }) => type === "step-retry"), 1)
+        const again = parts.filter(({ type }) => type === "step-retry").length
+        assert.isAtLeast(again, 1)
+        assert.lengthOf(at.seen, 2 + again)
       }).pipe(Effect.scoped)
   )
 
@@ -257,12 +265,12 @@ describe("P6: a server that stalls", () => {
           parameters: tools().toolkit.tools.save.parametersSchema,
           handler: () =>
             Effect.sync(() => {
-              const until = performance.now() + 400
+              const until = performance.now() + 3000
               while (performance.now() < until);
             })
         })
       })
-      const { error } = yield* observe({ timeout: { model: { idle: 200 } } }, busy as never, at.model)
+      const { error } = yield* observe({ timeout: { model: { idle: 1500 } } }, busy as never, at.model)
       assert.isUndefined(error)
     }).pipe(Effect.scoped))
 })

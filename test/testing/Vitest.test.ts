@@ -15,15 +15,18 @@ const toolkit = Toolkit.make(search, book)
 const cats = ToolCall("search", { query: "cats" })
 const dogs = ToolCall("search", { query: "dogs" })
 
-// Two searches beside each other, a third after them, and a booking that is too slow.
-const execution = MockOrchestrator.execute("Cats or dogs?").pipe(
-  Effect.provide(
-    MockOrchestrator.layer({ toolkit }).pipe(Layer.provideMerge([
-      TestModel.script([[cats, dogs], [ToolCall("search", { query: "both" }), ToolCall("book")], "Both."]),
-      TestTools.layer(toolkit, { search: TestTools.succeed("found", { after: "1 second" }), book: TestTools.never })
-    ]))
+const executed = (turns: Parameters<typeof TestModel.script>[0]) =>
+  MockOrchestrator.execute("Cats or dogs?").pipe(
+    Effect.provide(
+      MockOrchestrator.layer({ toolkit, toolCallConcurrency: 200 }).pipe(Layer.provideMerge([
+        TestModel.script(turns),
+        TestTools.layer(toolkit, { search: TestTools.succeed("found", { after: "1 second" }), book: TestTools.never })
+      ]))
+    )
   )
-)
+
+// Two searches beside each other, a third after them, and a booking that is too slow.
+const execution = executed([[cats, dogs], [ToolCall("search", { query: "both" }), ToolCall("book")], "Both."])
 
 const messageOf = (assertion: () => void): string => {
   try {
@@ -72,6 +75,19 @@ describe("matchers", () => {
 
   it.effect("judge a promise of an execution", () =>
     Effect.promise(() => expect(Effect.runPromise(execution)).resolves.toHaveRunInParallel([cats, dogs])))
+
+  it.effect("take the timeline of a run that failed", () =>
+    Effect.gen(function*() {
+      yield* Effect.flip(
+        MockOrchestrator.execute({ prompt: "Cats?", timeout: { total: "500 millis" } })
+      )
+      expect({ timeline: yield* MockOrchestrator.timeline }).toHaveCancelled(cats, "Timeout")
+    }).pipe(Effect.provide(
+      MockOrchestrator.layer({ toolkit }).pipe(Layer.provideMerge([
+        TestModel.script([cats]),
+        TestTools.layer(toolkit, { search: TestTools.never })
+      ]))
+    )))
 
   it.effect("take a run that made no call", () =>
     Effect.map(
@@ -205,6 +221,42 @@ describe("a matcher that fails", () => {
       assert.match(message, /call-4 book \{\} +1000-6000 ms/)
     }
   )
+
+  it.effect("speaks of the call with the id that was asked for", () =>
+    Effect.map(execution, (run) => {
+      const third = ToolCall("search", undefined, { id: "call-3" })
+      expect(run).toHaveRunInOrder([cats, third])
+      expect(run).not.toHaveRunInParallel([cats, third])
+      assert.include(
+        messageOf(() => expect(run).toHaveRunInParallel([cats, third])),
+        "expect(execution).toHaveRunInParallel([ToolCall(\"search\", {\"query\":\"cats\"}), ToolCall(\"search\", undefined, { id: \"call-3\" })])"
+      )
+    }))
+
+  it.effect("shows the calls it speaks of, however many there are", () => {
+    const calls = Array.from({ length: 200 }, (_, index) => ToolCall("search", { query: `query ${index}` }))
+    return Effect.map(
+      executed([calls.slice(0, 199), calls[199]!, "Done."]),
+      (run) => {
+        const message = messageOf(() => expect(run).toHaveRunInParallel([calls[99]!, calls[199]!]))
+        assert.isBelow(message.split("\n").length, 80)
+        assert.match(message, /^  call-100 search \{"query":"query 99"\}/m)
+        assert.match(message, /^  call-200 search \{"query":"query 199"\}/m)
+        assert.notMatch(message, /^  call-102 /m)
+      }
+    )
+  })
+
+  it.effect("fails behind .not on a call that was made and did not run, unless its end was asked about", () =>
+    Effect.map(executed([[cats, ToolCall("search", { quary: "dogs" })], "Cats."]), (run) => {
+      const wrong = ToolCall("search", { quary: "dogs" })
+      expect(run).not.toHaveCancelled(wrong)
+      expect(run).not.toHaveCalled(wrong)
+      assert.include(
+        messageOf(() => expect(run).not.toHaveRunInParallel([cats, wrong])),
+        "Behind .not the calls still have to be there:\nToolCall(\"search\", {\"quary\":\"dogs\"}) did not run"
+      )
+    }))
 
   it.effect("fails behind .not, too, on calls that are not there", () =>
     Effect.map(execution, (run) => {

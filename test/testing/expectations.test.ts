@@ -414,6 +414,30 @@ const subsets = <A>(items: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
     []
   ])
 
+describe("parameters are compared as decoded", () => {
+  const fit = (one: unknown, other: unknown, sent: readonly [unknown, unknown] = ["a", "b"]) =>
+    judged(calls("inOrder", { name: "search", params: sent[0], decoded: one, id: undefined }), [
+      happened("a", { at: [[1, 2]], params: sent[1], call: { decoded: other } })
+    ]).length === 0
+
+  it.each<readonly [string, unknown, unknown, boolean]>([
+    ["in any order of keys", { a: 1, b: [2] }, { b: [2], a: 1 }, true],
+    ["dates", { at: new Date(1) }, { at: new Date(1) }, true],
+    ["other dates", { at: new Date(1) }, { at: new Date(2) }, false],
+    ["a date and its text", { at: new Date(0) }, { at: new Date(0).toISOString() }, false],
+    ["a date and no keys", { at: new Date(0) }, { at: {} }, false],
+    ["sets", new Set([1]), new Set([1]), true],
+    ["big numbers", { n: 1n }, { n: "1n" }, false],
+    ["no number and null", { n: NaN }, { n: null }, false],
+    ["an absent value and an absent key", { n: undefined }, {}, false],
+    ["what is not decoded", { n: 1 }, undefined, false]
+  ])("%s", (_, one, other, expected) => assert.strictEqual(fit(one, other), expected))
+
+  it("what was sent alike is alike, whatever it decodes to", () => {
+    assert.isTrue(fit({ f: () => 1 }, { f: () => 2 }, [{ x: 1, y: 2 }, { y: 2, x: 1 }]))
+  })
+})
+
 it("ten thousand alike calls are matched at once", () => {
   const made = Array.from({ length: 10_000 }, (_, n) => happened(`c${n}`, { params: { q: 1 }, at: [[n, 20_000]] }))
   const list = Array.from({ length: 200 }, () => wanted("search", { q: 1 }))

@@ -4,6 +4,7 @@ import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Model from "effect/ai/Model"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -16,7 +17,7 @@ import { spawnSync } from "node:child_process"
 import { resolve } from "node:path"
 import * as OpenAi from "../../src/adapter/OpenAi.ts"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { TestModel } from "../../src/testing/index.ts"
+import { MockOrchestrator, TestModel, ToolCall } from "../../src/testing/index.ts"
 import { advancing } from "../../src/testing/internal/virtualTime.ts"
 import { RecordingError } from "../../src/testing/Recording.ts"
 import { provider } from "../adapter/openAiServer.ts"
@@ -247,6 +248,57 @@ describe("TestModel.record and TestModel.fromRecording", () => {
       const { parts, times } = yield* Effect.provide(program, play(file))
       assert.strictEqual(textOf(parts), "late")
       assert.strictEqual(times.at(-1), 3_600_000)
+    }))
+})
+
+describe("a recording in the harness", () => {
+  it.effect("starts calls as their arguments arrive, runs them together, and leaves nothing alive", () =>
+    Effect.gen(function*() {
+      const sum = ToolPolicy.tool({
+        parameters: Schema.Struct({ a: Schema.Int }),
+        success: Schema.Int,
+        handler: ({ a }) => Effect.delay(Effect.succeed(a), "5 seconds")
+      })
+      const { layer: tools, toolkit } = ToolPolicy.define({ sum })
+      const exchange = (answer: ReadonlyArray<Uint8Array>, roles: ReadonlyArray<string>) => ({
+        request: {
+          url: "http://localhost:9/v1/chat/completions",
+          bodyJson: {
+            model: "m",
+            stream: true,
+            messages: roles.map((role) => ({ role })),
+            tools: [{ function: { name: "sum" } }]
+          }
+        },
+        response: {
+          afterMillis: 500,
+          status: 200,
+          headers: { "content-type": "text/event-stream" },
+          chunks: answer.map((bytes) => ({ afterMillis: 1000, text: Buffer.from(bytes).toString() }))
+        }
+      })
+      const calls = [1, 2].map((a) => ({ id: `c${a}`, name: "sum", arguments: `{"a":${a}}` }))
+      const file = recordings.write("harness.json", {
+        ...written([]),
+        exchanges: [
+          exchange(decision("chat", calls), ["user"]),
+          exchange(done("chat").chunks, ["user", "assistant", "tool", "tool"])
+        ]
+      })
+      const program = Effect.gen(function*() {
+        yield* MockOrchestrator.expectToolCalls([ToolCall("sum", { a: 1 }), ToolCall("sum", { a: 2 })]).inParallel()
+        const execution = yield* MockOrchestrator.execute("go")
+        yield* execution.assertNoOrphans()
+        return execution
+      })
+      const layer = MockOrchestrator.layer({ toolkit }).pipe(Layer.provideMerge([play(file), tools]))
+      const { calls: made, totalDuration } = yield* Effect.provide(program, layer)
+      // The first call is whole when the second one opens, the second with the end mark.
+      assert.deepStrictEqual(made.map(({ endedAt, id, startedAt }) => [id, startedAt, endedAt]), [
+        ["c1", 3500, 8500],
+        ["c2", 5500, 10_500]
+      ])
+      assert.strictEqual(Duration.toMillis(totalDuration), 12_000)
     }))
 })
 

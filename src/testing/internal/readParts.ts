@@ -18,6 +18,18 @@ export interface Options {
   readonly prompt?: Prompt.Prompt | undefined
 }
 
+/** When each part happened: as it says itself; else when it was received, which is late where the reader was. */
+export const timesOf = (
+  parts: ReadonlyArray<AnyPart>,
+  received: ReadonlyArray<number> | undefined
+): ReadonlyArray<number | undefined> => {
+  let next = Infinity
+  return parts.map((part, index) => ({ part, received: received?.[index] })).reverse().map(({ part, received }) => {
+    if ("time" in part) return next = part.time
+    return received === undefined ? undefined : Math.min(received, next)
+  }).reverse()
+}
+
 /** A run that is read: `take` each part, then `timeline`. */
 export class Reader {
   private readonly byId = new Map<string, Call>()
@@ -37,11 +49,10 @@ export class Reader {
     this.earlier = callsOf(prompt)
   }
 
-  /** Takes the next part; `received`: when it came, for parts that do not say. */
-  take(part: AnyPart, received: number | undefined): void {
-    const time = "time" in part ? part.time : received
+  /** Takes the next part; `time`: when it came, where that is known. */
+  take(part: AnyPart, time: number | undefined): void {
     this.startedAt ??= time
-    // What came before in the order of events did not happen later.
+    // What came before in the order of events did not happen later, even where a clock was set back.
     if (time !== undefined) this.now = Math.max(this.now, time - this.startedAt!)
     this.read(part)
     this.as++

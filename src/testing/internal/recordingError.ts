@@ -1,34 +1,34 @@
 /** Why a recording cannot be played or written, each reason with what to try. */
 import * as Schema from "effect/Schema"
 
-/** There is no such file, or it cannot be read. @category errors @since 0.1.0 */
-export const Unreadable = Schema.TaggedStruct("Unreadable", { issue: Schema.String })
+/** There is no such file, or it cannot be read. */
+const Unreadable = Schema.TaggedStruct("Unreadable", { issue: Schema.String })
 
-/** The file is no JSON, or not of a recording's form; `issue` names the place. @category errors @since 0.1.0 */
-export const Malformed = Schema.TaggedStruct("Malformed", { issue: Schema.String })
+/** The file is no JSON, or not of a recording's form; `issue` names the place. */
+const Malformed = Schema.TaggedStruct("Malformed", { issue: Schema.String })
 
-/** The file is of another version of the form. @category errors @since 0.1.0 */
-export const WrongVersion = Schema.TaggedStruct("WrongVersion", { found: Schema.String, supported: Schema.Int })
+/** The file is of another version of the form. */
+const WrongVersion = Schema.TaggedStruct("WrongVersion", { found: Schema.String, supported: Schema.Int })
 
-/** The recording holds no exchange. @category errors @since 0.1.0 */
-export const Empty = Schema.TaggedStruct("Empty", {})
+/** The recording holds no exchange. */
+const Empty = Schema.TaggedStruct("Empty", {})
 
-/** Exchanges that no adapter plays: each with its number and what it is. @category errors @since 0.1.0 */
-export const Unplayable = Schema.TaggedStruct("Unplayable", {
+/** Exchanges that no adapter plays: each with its number and what it is. */
+const Unplayable = Schema.TaggedStruct("Unplayable", {
   exchanges: Schema.Array(Schema.Struct({ exchange: Schema.Int, is: Schema.String }))
 })
 
-/** The package that speaks the provider's wire is not installed, or does not load. @category errors @since 0.1.0 */
-export const PeerMissing = Schema.TaggedStruct("PeerMissing", { name: Schema.String, issue: Schema.String })
+/** The package that speaks the provider's wire is not installed, or does not load. */
+const PeerMissing = Schema.TaggedStruct("PeerMissing", { name: Schema.String, issue: Schema.String })
 
-/** An entry of `redact` that would take everything away, or nothing. @category errors @since 0.1.0 */
-export const InvalidRedact = Schema.TaggedStruct("InvalidRedact", { index: Schema.Int, issue: Schema.String })
+/** An entry of `redact` that would take everything away, or nothing. */
+const InvalidRedact = Schema.TaggedStruct("InvalidRedact", { index: Schema.Int, issue: Schema.String })
 
-/** A secret could not be removed, at these places; nothing was written. @category errors @since 0.1.0 */
-export const SecretLeft = Schema.TaggedStruct("SecretLeft", { places: Schema.Array(Schema.String) })
+/** A secret could not be removed, at these places; nothing was written. */
+const SecretLeft = Schema.TaggedStruct("SecretLeft", { places: Schema.Array(Schema.String) })
 
-/** The file cannot be written. @category errors @since 0.1.0 */
-export const Unwritable = Schema.TaggedStruct("Unwritable", { issue: Schema.String })
+/** The file cannot be written. */
+const Unwritable = Schema.TaggedStruct("Unwritable", { issue: Schema.String })
 
 const Reason = Schema.Union([
   Unreadable,
@@ -42,7 +42,7 @@ const Reason = Schema.Union([
   Unwritable
 ])
 
-/** @category errors @since 0.1.0 */
+/** What is wrong with a recording. */
 export type Reason = typeof Reason.Type
 
 /**

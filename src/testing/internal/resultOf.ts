@@ -20,7 +20,7 @@ export const resultOf = (parts: ReadonlyArray<AnyPart>): RunResult<Tools> | unde
   const results = resultsOf(parts)
   const history = callsOf(end.prompt)
   const stepOf = new Map(end.report.calls.map(({ callId, step }) => [callId, step]))
-  const answers = history.flatMap(({ id }) => stepOf.has(id) && results.has(id) ? [results.get(id)!] : [])
+  const answers = history.flatMap(({ id }) => results.has(id) ? [results.get(id)!] : [])
   return {
     ...rest,
     steps: stepsOf(parts).map(({ finish, step, text }): StepResult<Tools> => ({

@@ -27,15 +27,42 @@ export const fitsId = ({ id }: Wanted, call: RecordedCall): boolean =>
 
 const fitsParams = (wanted: Wanted, call: RecordedCall): boolean =>
   wanted.params === undefined ||
-  (call.decoded !== undefined && Equal.equals(wanted.decoded, call.decoded)) ||
-  jsonOf(wanted) === jsonOf(call)
+  sameText(wanted, call) ||
+  (call.decoded !== undefined && !isPlain(wanted, call) && Equal.equals(wanted.decoded, call.decoded))
 
-const texts = new WeakMap<object, string>()
+/** A call's parameters as texts that can be compared at once: as sent, and as decoded where that is plain data. */
+interface Texts {
+  readonly sent: string
+  readonly decoded: string | undefined
+}
 
-const jsonOf = (of: Wanted | RecordedCall): string => {
-  let text = texts.get(of)
-  if (text === undefined) texts.set(of, text = canonical(of.params))
-  return text
+const known = new WeakMap<object, Texts>()
+
+const textsOf = (of: Wanted | RecordedCall): Texts => {
+  let texts = known.get(of)
+  if (texts === undefined) {
+    texts = { sent: canonical(of.params), decoded: isData(of.decoded, 64) ? canonical(of.decoded) : undefined }
+    known.set(of, texts)
+  }
+  return texts
+}
+
+const sameText = (wanted: Wanted, call: RecordedCall): boolean => {
+  const [one, other] = [textsOf(wanted), textsOf(call)]
+  return one.sent === other.sent || (one.decoded !== undefined && one.decoded === other.decoded)
+}
+
+const isPlain = (wanted: Wanted, call: RecordedCall): boolean =>
+  textsOf(wanted).decoded !== undefined && textsOf(call).decoded !== undefined
+
+// What has a canonical text of its own. No number that JSON cannot say, and no key without a value.
+const isData = (value: unknown, depth: number): boolean => {
+  if (value === null || typeof value === "string" || typeof value === "boolean") return true
+  if (typeof value === "number") return Number.isFinite(value)
+  if (typeof value !== "object" || depth === 0) return false
+  if (Array.isArray(value)) return value.every((item) => isData(item, depth - 1))
+  return Object.getPrototypeOf(value) === Object.prototype &&
+    Object.values(value).every((item) => isData(item, depth - 1))
 }
 
 /** The same text for two that want the same. */
@@ -94,8 +121,8 @@ const at = (value: object, key: string): unknown =>
   Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : missing
 
 const shown = (value: unknown): string =>
-  value === missing ? "missing" : isPlain(value) ? shortValue(value) : cutTo(clean(describe(value)), 80)
+  value === missing ? "missing" : isJson(value) ? shortValue(value) : cutTo(clean(describe(value)), 80)
 
-const isPlain = (value: unknown): boolean =>
+const isJson = (value: unknown): boolean =>
   typeof value !== "object" || value === null || Array.isArray(value) ||
   Object.getPrototypeOf(value) === Object.prototype
