@@ -3,8 +3,8 @@
  *
  * Two tools spend from one budget. Each is right alone: it looks what is left, asks for the price, and writes down the rest. Called
  * by one decision they run at the same time, and one forgets what the other has spent. Nobody sees it in a test that runs once.
- * `explore` runs the program in up to 200 orders, finds one that fails, prints the seed that replays it, and the one switch that
- * matters. With the reading and the writing in one step, all 200 pass.
+ * `explore` runs the program in up to 200 orders, finds one that fails, prints the seed that replays it, and the few switches
+ * that matter. With the reading and the writing in one step, all 200 pass.
  *
  * Run: npx node examples/10-find-a-race.ts
  * No key, no network; in virtual time. In a program of your own write "effect-toolformer" for "../src/index.ts", and

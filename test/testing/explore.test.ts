@@ -342,6 +342,12 @@ describe("explore: what runs in it", () => {
       assert.deepStrictEqual(events, ["open", "close", "open", "close", "open", "close"])
     }))
 
+  it.effect("fibers that were still to begin when the program ended, ended as well", () =>
+    Effect.map(
+      explore(Effect.forkDetach(Effect.forever(Effect.sleep(1))), { maxSteps: 5000 }),
+      ({ schedules }) => assert.strictEqual(schedules, 200)
+    ))
+
   it.effect("finalizers that take time, of fibers left running", () =>
     Effect.gen(function*() {
       let ended = 0
