@@ -494,8 +494,11 @@ describe("MockOrchestrator, failures", () => {
     Effect.gen(function*() {
       yield* expectToolCalls([cats, dogs]).inAnyOrder()
       yield* Effect.flip(execute("go"))
+      yield* expectNotCalled([cats])
+      const message = yield* messageOf(MockOrchestrator.verify)
+      assert.include(message, "2. expectNotCalled([ToolCall(\"search\", {\"query\":\"cats\"})])")
       assert.include(
-        yield* messageOf(MockOrchestrator.verify),
+        message,
         `1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("search", {"query":"dogs"})]).inAnyOrder()
    ToolCall("search", {"query":"dogs"}) was not called with these parameters; search was called 1 time
      near: call-1 search {"query":"cats"}: "query" is "cats", not "dogs"`

@@ -55,6 +55,7 @@ export class Harness {
   /** Expectations of a run that failed. */
   private unverified: ReadonlyArray<Expectation> = []
   private underWay = 0
+  /** Those of the run under way. */
   private claimed: ReadonlyArray<Expectation> = []
   private turnsLeft = false
   private last: Ran | undefined
@@ -140,7 +141,6 @@ export class Harness {
   ): Effect.Effect<{ readonly ran: Ran; readonly expectations: ReadonlyArray<Expectation> }, ExpectationError> {
     const over = Effect.sync(() => {
       this.underWay--
-      if (this.underWay === 0) this.claimed = []
     })
     return this.within(
       Effect.uninterruptibleMask((restore) =>
