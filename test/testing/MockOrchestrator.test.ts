@@ -543,7 +543,7 @@ describe("MockOrchestrator, failures", () => {
         yield* messageOf(execute("go")),
         `The run is stuck: nothing happens any more at 10 ms of virtual time: what is not over waits for something that no clock moves. Not answered:
   call-2 search {"query":"dogs"}: at work since 0 ms
-What it waits for has to come from elsewhere: open its gate (TestTools.open), complete its Deferred; for real I/O use clock: "live".
+What it waits for has to come from elsewhere: open its gate (TestTools.open), complete its Deferred. Where the test acts while it runs: clock: "manual". For real I/O: clock: "live".
 
 What happened:
 10 ms, 2 calls, at most 2 at work at once; failed: stuck

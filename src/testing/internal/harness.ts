@@ -352,8 +352,8 @@ const otherTime =
   "Provide TestClock.layer() to the whole test, its layers too (it.effect does)."
 
 const whatToOpen =
-  "What it waits for has to come from elsewhere: open its gate (TestTools.open), complete its Deferred; " +
-  "for real I/O use clock: \"live\"."
+  "What it waits for has to come from elsewhere: open its gate (TestTools.open), complete its Deferred. " +
+  "Where the test acts while it runs: clock: \"manual\". For real I/O: clock: \"live\"."
 
 const waitingSince = (call: RecordedCall): string =>
   call.startedAt === undefined ? endOf(call) : `at work since ${millis(call.startedAt)} ms`
