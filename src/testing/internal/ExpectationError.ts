@@ -35,14 +35,16 @@ export const Unmet = Schema.TaggedStruct("Unmet", {
 export const NothingExecuted = Schema.TaggedStruct("NothingExecuted", { asked: Schema.String })
 
 /**
- * Expectations that nobody verified. `ending`: how the run that they were declared for failed, where there was one.
+ * Expectations that nobody verified. `ending`: how the run that they were declared for failed, where there was one. `isLate`: the
+ * last run was over before they were declared.
  *
  * @category errors
  * @since 0.1.0
  */
 export const NotVerified = Schema.TaggedStruct("NotVerified", {
   expected: Schema.Array(Schema.String),
-  ending: Schema.optionalKey(Schema.String)
+  ending: Schema.optionalKey(Schema.String),
+  isLate: Schema.optionalKey(Schema.Boolean)
 })
 
 /** A run was started beside another, and it cannot be told for which of them something is expected. @category errors @since 0.1.0 */
@@ -65,10 +67,16 @@ export const Orphans = Schema.TaggedStruct("Orphans", {
   timeline: Schema.String
 })
 
-/** The run waits for something that no clock moves. `waiting`: who waits. @category errors @since 0.1.0 */
+/**
+ * The run waits for something that no clock moves. `waiting`: who waits. `hint`: what to try.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
 export const Stuck = Schema.TaggedStruct("Stuck", {
   issue: Schema.String,
   waiting: Schema.Array(Schema.String),
+  hint: Schema.String,
   timeline: Schema.String
 })
 
@@ -110,7 +118,9 @@ const messageOf = (reason: Reason): string => {
         (reason.near.length === 0 ? "" : ` Did you mean ${reason.near.join(" or ")}?`) +
         ` Tools: ${reason.available.length === 0 ? "none" : reason.available.join(", ")}.`
     case "InvalidParameters":
-      return `${reason.expectation} can never hold: ${reason.issue}`
+      return `${reason.expectation} can never hold: ${reason.issue}\nParameters are given whole and as the model sends them (JSON, not decoded); ToolCall(${
+        JSON.stringify(reason.tool)
+      }) alone stands for any call of the tool.`
     case "Impossible":
       return `${reason.expectation} can never hold: ${reason.issue}`
     case "Unmet":
@@ -122,7 +132,9 @@ const messageOf = (reason: Reason): string => {
     case "NotVerified":
       return `${expectations(reason.expected)} declared and never verified${
         reason.ending === undefined
-          ? ". Call execute after declaring them"
+          ? reason.isLate === true
+            ? ". What is declared after the last execute comes too late: declare first, then execute"
+            : ". Call execute after declaring them"
           : `, since the run ${reason.ending}. Call verify where a run is meant to fail`
       }:\n${reason.expected.map((line) => `  ${line}`).join("\n")}`
     case "Ambiguous":
@@ -143,7 +155,7 @@ const messageOf = (reason: Reason): string => {
         reason.waiting.length === 0
           ? "No call waits: look at the model."
           : `Not answered:\n${reason.waiting.map((line) => `  ${line}`).join("\n")}`
-      }\n\nWhat happened:\n${reason.timeline}`
+      }\n${reason.hint}\n\nWhat happened:\n${reason.timeline}`
   }
 }
 
