@@ -26,7 +26,7 @@ import type { Owner } from "./Dispatcher.ts"
 import { hold, letGo, stop } from "./internal/Attempt.ts"
 import { Call, CurrentBranch, CurrentCall, fault } from "./internal/Call.ts"
 import type { BoundTool, Environment, Listener, Outcome } from "./internal/Call.ts"
-import { compile } from "./internal/CompiledTool.ts"
+import { compile, forget as forgetCompiled } from "./internal/CompiledTool.ts"
 import * as Limits from "./internal/Limits.ts"
 import { Config } from "./internal/options.ts"
 import { bind, bindAll, decode as decodeParams } from "./internal/Pipeline.ts"
@@ -284,6 +284,17 @@ export const occupancy = (tool: Tool.Any): Effect.Effect<Option.Option<Occupancy
     const { abandoned, limit, used, waiters } = permits
     return Option.some({ limit, held: used, abandoned, waiting: waiters.size })
   })
+
+/**
+ * Forgets how the calls of a tool went: what its own retries (`ToolPolicy.Retry` without a `Retry` layer) and its hedges may spend
+ * begins anew. For tests: both are kept by tool for the life of the process, and one test must not spend what the next one needs.
+ *
+ * **Gotchas** Runs under way go on with what they have. Permits of `ToolPolicy.Concurrency` are not budgets: who holds one keeps it.
+ *
+ * @category diagnostics
+ * @since 0.1.0
+ */
+export const forget = (tool: Tool.Any): Effect.Effect<void> => Effect.sync(() => forgetCompiled(tool))
 
 // Not from Effect's `Random`: two processes with one seed must not take each other's calls for their own.
 const keyOf = (call: Call): string => call.key ??= globalThis.crypto.randomUUID()

@@ -13,6 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { CancelReason } from "../domain/CancelReason.ts"
+import * as Executor from "../engine/Executor.ts"
 import type * as Orchestrator from "../engine/Orchestrator.ts"
 import type { Target } from "./internal/declare.ts"
 import type { ExecuteOptions, Execution, ExpectedCalls, Options, OrphanOptions } from "./internal/execution.ts"
@@ -63,7 +64,8 @@ export class MockOrchestrator extends Context.Service<MockOrchestrator, {
  * A harness for a toolkit.
  *
  * **Shape** Needs what a run needs: a model and the toolkit's handlers, here mostly those of `TestModel` and `TestTools`. What the
- * caller of `execute` has in its own context goes before.
+ * caller of `execute` has in its own context goes before. Every harness starts alike: what is drawn from `Random` (how long a retry
+ * waits) is the same in each unless the context has one, and what a tool's own retries and hedges may spend begins anew.
  *
  * **Errors** Where nothing else failed, closing it dies with an `ExpectationError` (`NotVerified`) when expectations were declared
  * that no `execute` and no {@link verify} looked at.
@@ -106,8 +108,13 @@ export const layer = <Tools extends Record<string, Tool.Any>>(
     MockOrchestrator,
     Effect.contextWith((context: Context.Context<Orchestrator.Services<Tools>>) =>
       Effect.map(
-        Effect.acquireRelease(Effect.sync(() => Harness.make(options, context as never)), ({ close }, exit) =>
-          close(exit)),
+        Effect.acquireRelease(
+          Effect.andThen(
+            Effect.forEach(Object.values(options.toolkit.tools), Executor.forget, { discard: true }),
+            Effect.sync(() => Harness.make(options, context as never))
+          ),
+          ({ close }, exit) => close(exit)
+        ),
         serviceOf
       )
     )
@@ -167,7 +174,8 @@ export const expectToolCalls = (calls: ReadonlyArray<ToolCall>): ExpectedCalls<M
  * Expects that no call is made beyond those that other declarations name, whether it runs or not.
  *
  * **Shape** Each call may happen as often as the declaration that lists it most often lists it; those of `anyTimes` any number of
- * times. Alone it says that no call is made at all.
+ * times. Alone it says that no call is made at all. It is about the calls of the model: those that handlers make in code
+ * (`Executor.call`) are no part of the run's events.
  *
  * @category expectations
  * @since 0.1.0
@@ -326,6 +334,9 @@ export const totalDuration: Effect.Effect<Duration.Duration, ExpectationError, M
  * Succeeds when nothing of the last run is alive: no fiber, no sleep, no lease, no permit.
  *
  * **Errors** `Orphans` names each. A handler that was abandoned is one, unless `abandoned: "allow"`.
+ *
+ * **Gotchas** It sees what is on the run's own scheduler, clock and limiter: not a bare `setTimeout`, nor what `Effect.runFork` or a
+ * fiber of another scheduler starts apart from the run.
  *
  * @category reading
  * @since 0.1.0

@@ -69,7 +69,8 @@ export interface ExploreReport {
  * that say nothing (no seed, a probability above 1) are defects.
  *
  * **Gotchas** services provided to `explore` are shared by all runs: what a run changes belongs inside of the program, as
- * `program.pipe(Effect.provide(layer))`. Promises that only wait for each other are replayed by a seed; real I/O, worker threads,
+ * `program.pipe(Effect.provide(layer))`; so are the budgets of a tool's own retries and hedges, unless the program builds a
+ * `MockOrchestrator` or calls `Executor.forget`. Promises that only wait for each other are replayed by a seed; real I/O, worker threads,
  * `Date` and `Math.random` are not, and a run that waits for real I/O longer than a few milliseconds, with nothing else to do, is
  * taken for a deadlock or loses time to the next timer. A fiber can be set aside before any operation: more often than by the
  * real scheduler, which only does so every 2048 operations or where something waits. Effects run by `Effect.runPromise` inside of

@@ -624,6 +624,64 @@ What happened:`
       )
     }))
 
+  it.effect("a listed call is one as JSON says it", () =>
+    Effect.gen(function*() {
+      const Any = Tool.make("any", { parameters: Schema.Struct({ n: Schema.Unknown }), success: Schema.String })
+      const anyKit = Toolkit.make(Any)
+      const mock = MockOrchestrator.layer({ toolkit: anyKit }).pipe(Layer.provideMerge(Layer.mergeAll(
+        TestModel.script([[ToolCall("any", { n: [null, {}] })], "done"]),
+        TestTools.layer(anyKit, { any: TestTools.succeed("x") })
+      )))
+      const alike = expectToolCalls([ToolCall("any", { n: [Number.NaN, { gone: undefined }] })]).inAnyOrder()
+      yield* Effect.provide(Effect.andThen(alike, execute("go")), mock)
+    }))
+
+  it.effect("one call that writes may be listed in parallel", () =>
+    run(expectToolCalls([ToolCall("write", { path: "a" })]).inParallel()).pipe(
+      Effect.provide(harness([[ToolCall("write", { path: "a" })], "done"]))
+    ))
+
+  it.effect("a run that nobody awaited is not verified either", () =>
+    Effect.gen(function*() {
+      const forgotten = Effect.andThen(
+        expectToolCalls([dogs]).inOrder(),
+        Effect.forkDetach(execute("go"), { startImmediately: true })
+      )
+      const exit = yield* Effect.exit(Effect.provide(forgotten, harness([[cats], "done"])))
+      const [reason] = Exit.isFailure(exit) ? exit.cause.reasons : []
+      assert.strictEqual(
+        reason?._tag === "Die" && reason.defect instanceof Error && reason.defect.message,
+        `1 expectation was declared and never verified, and their run is not over. Await execute, or join its fiber:
+  expectToolCalls([ToolCall("search", {"query":"dogs"})]).inOrder()`
+      )
+    }))
+
+  it.effect("every harness starts alike: what is drawn at random, and what retries may spend", () =>
+    Effect.gen(function*() {
+      const Flaky = Tool.make("flaky", { success: Schema.String, failure: Schema.String })
+        .annotate(Tool.Idempotent, true)
+        .annotate(ToolPolicy.Retry, { attempts: 8, while: () => true })
+      const flaky = Toolkit.make(Flaky)
+      const mock = MockOrchestrator.layer({ toolkit: flaky }).pipe(Layer.provideMerge(Layer.mergeAll(
+        TestModel.script([[ToolCall("flaky")], "done"]),
+        TestTools.layer(flaky, { flaky: TestTools.fail("no") })
+      )))
+      const once = Effect.map(execute("go"), ({ timeline }) => timeline.calls.map(({ spans }) => spans))
+      const each = Array.from({ length: 10 }, () => Effect.provide(once, mock, { local: true }))
+      const [first, ...others] = yield* Effect.all(each)
+      assert.lengthOf(first![0]!, 8)
+      for (const other of others) assert.deepStrictEqual(other, first)
+    }))
+
+  it.effect("harnesses of one toolkit run beside each other", () =>
+    Effect.gen(function*() {
+      const each = [cats, dogs].map((call) =>
+        Effect.provide(run(expectToolCalls([call]).inOrder()), harness([[call], "done"]), { local: true })
+      )
+      const both = yield* Effect.all(each, { concurrency: 2 })
+      assert.deepStrictEqual(both.map(({ calls }) => calls.length), [1, 1])
+    }))
+
   it.effect("turns that no later execute played fail when the layer closes", () =>
     Effect.gen(function*() {
       const once = Effect.asVoid(execute({ prompt: "go", turnsLeft: "allow" }))

@@ -1,6 +1,6 @@
 /** What is left of a run is found, kind by kind, and said so that a stranger understands it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, type Context, Deferred, Effect, Fiber, Layer, Schema } from "effect"
+import { Clock, type Context, Deferred, Effect, Fiber, Layer, Scheduler, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { TestModel, ToolCall } from "../../src/testing/index.ts"
@@ -50,6 +50,15 @@ describe("the census of a run", () => {
       const annotations = { concurrency: 1, service: "web", deadline: "1 minute" } as const
       const { orphans } = yield* left(tool(fetch, annotations), { layer: limits })
       assert.deepStrictEqual(orphans, [])
+    }))
+
+  it.effect("finds the sleep of a fiber that its scheduler never sees", () =>
+    Effect.gen(function*() {
+      const work = Effect.as(Effect.forkDetach(Effect.sleep("1 hour")), "done")
+      const { orphans } = yield* left(tool(Effect.provideService(work, Scheduler.PreventSchedulerYield, true)))
+      assert.deepStrictEqual(details(orphans), [
+        "sleep: a sleep of call c (work) that ends at 3600000 ms, in a fiber started at 0 ms"
+      ])
     }))
 
   it.effect("finds nobody where a call was stopped and took its time to end", () =>

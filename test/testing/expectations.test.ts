@@ -246,6 +246,13 @@ describe("expectations, order", () => {
     assert.deepStrictEqual(judged(calls("inOrder", wanted("search"), wanted("read")), [long, short, last]), [])
   })
 
+  it("a call that never ended leaves the place to one that did", () => {
+    const open = happened("open", { at: [[0, undefined]] })
+    const short = happened("short", { at: [[1, 2]] })
+    const last = happened("last", { name: "read", at: [[3, 4]] })
+    assert.deepStrictEqual(judged(calls("inOrder", wanted("search"), wanted("read")), [open, short, last]), [])
+  })
+
   it("does not take an end at the same moment but later in the order of events", () => {
     assert.deepStrictEqual(judged(calls("inOrder", the("a"), the("b")), [a, { ...b, startedAs: 3 }]).length, 1)
   })
@@ -430,6 +437,13 @@ describe("parameters are compared as decoded", () => {
     ["big numbers", { n: 1n }, { n: "1n" }, false],
     ["no number and null", { n: NaN }, { n: null }, false],
     ["an absent value and an absent key", { n: undefined }, {}, false],
+    ["an empty set and a full one", { s: new Set() }, { s: new Set([1]) }, false],
+    ["empty sets", { s: new Set() }, { s: new Set() }, true],
+    ["bytes", { b: new Uint8Array([1]) }, { b: new Uint8Array([1]) }, true],
+    ["addresses", { at: new URL("https://a.test") }, { at: new URL("https://a.test") }, true],
+    ["other addresses", { at: new URL("https://a.test") }, { at: new URL("https://b.test") }, false],
+    ["an instance that shows nothing", [new URLSearchParams("a=1")], [new URLSearchParams("a=2")], false],
+    ["one in a map", new Map([["k", new Blob(["a"])]]), new Map([["k", new Blob(["b"])]]), false],
     ["what is not decoded", { n: 1 }, undefined, false]
   ])("%s", (_, one, other, expected) => assert.strictEqual(fit(one, other), expected))
 

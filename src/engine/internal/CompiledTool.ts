@@ -54,13 +54,11 @@ export const compile = (tool: Tool.Any): CompiledTool => {
   if (known !== undefined) return known
   const policies = ToolPolicy.read(tool)
   let characters: number | undefined
-  let ownRetry: Retry.Retry["Service"] | undefined
   const made: CompiledTool = {
     tool,
     policies,
     permits: policies.concurrency === undefined ? undefined : makePermits(policies.concurrency),
-    hedging: policies.hedge === undefined ? undefined : new Hedging(policies.hedge),
-    ownRetry: () => ownRetry ??= Retry.makeUnsafe(),
+    ...budgetsOf(policies),
     ...parameterCodecs(tool),
     encodeSuccess: total(jsonEncoder(tool.successSchema)),
     encodeFailure: total(jsonEncoder(tool.failureSchema)),
@@ -69,6 +67,20 @@ export const compile = (tool: Tool.Any): CompiledTool => {
   }
   compiled.set(tool, made)
   return made
+}
+
+/** Begins the budgets of a tool anew. Permits stay: who holds one gives it back. */
+export const forget = (tool: Tool.Any): void => {
+  const known = compiled.get(tool)
+  if (known !== undefined) compiled.set(tool, { ...known, ...budgetsOf(known.policies) })
+}
+
+const budgetsOf = ({ hedge }: ToolPolicy.Policies): Pick<CompiledTool, "hedging" | "ownRetry"> => {
+  let ownRetry: Retry.Retry["Service"] | undefined
+  return {
+    hedging: hedge === undefined ? undefined : new Hedging(hedge),
+    ownRetry: () => ownRetry ??= Retry.makeUnsafe()
+  }
 }
 
 const parameterCodecs = (tool: Tool.Any): Pick<CompiledTool, "decode" | "check"> => {

@@ -35,9 +35,12 @@ export const Unmet = Schema.TaggedStruct("Unmet", {
 /** Something was asked about a run, and there was none yet. @category errors @since 0.1.0 */
 export const NothingExecuted = Schema.TaggedStruct("NothingExecuted", { asked: Schema.String })
 
+/** The ending of a run that was left alone. */
+export const notOver = "not over"
+
 /**
- * Expectations that nobody verified. `ending`: how the run that they were declared for failed, where there was one. `isLate`: the
- * last run was over before they were declared.
+ * Expectations that nobody verified. `ending`: how the run that they were declared for failed, where there was one; `"not over"`
+ * where it was still under way. `isLate`: the last run was over before they were declared.
  *
  * @category errors
  * @since 0.1.0
@@ -141,6 +144,8 @@ const messageOf = (reason: Reason): string => {
           ? reason.isLate === true
             ? ". What is declared after the last execute comes too late: declare first, then execute"
             : ". Call execute after declaring them"
+          : reason.ending === notOver
+          ? ", and their run is not over. Await execute, or join its fiber"
           : `, since the run ${reason.ending}. Call verify where a run is meant to fail`
       }:\n${reason.expected.map((line) => `  ${line}`).join("\n")}`
     case "Ambiguous":

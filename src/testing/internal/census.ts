@@ -105,7 +105,11 @@ class Report {
     const leases = [...admissions].filter(({ fiber }) => !this.isOwn(fiber))
     const waiting = new Set(leases.map(({ fiber }) => fiber))
     const asleep = new Map([...sleeps].map(({ at, fiber }) => [fiber, at]))
-    const left = [...fibers.values()].filter(({ fiber }) => !this.isOwn(fiber) && !waiting.has(fiber))
+    // A fiber that never lets its scheduler interrupt it shows itself only by what it does.
+    const unseen = [...sleeps].filter(({ fiber }) => !fibers.has(fiber))
+      .map(({ fiber, since }): LiveFiber => ({ fiber, context: fiber.context, startedAt: since }))
+    const left = [...fibers.values(), ...unseen]
+      .filter(({ fiber }) => !this.isOwn(fiber) && !waiting.has(fiber))
     return [
       ...left.map((live) => this.fiber(live, asleep.get(live.fiber))),
       ...this.leases(leases, counts)

@@ -1,6 +1,7 @@
 /** Checks an expectation when it is declared: what can never hold is refused then, and not after a run. */
 import * as Tool from "effect/ai/Tool"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { nearNames } from "../../domain/ToolCall.ts"
 import { describe } from "../../domain/ToolFailure.ts"
@@ -77,7 +78,8 @@ const noCall = (declared: Declared, value: unknown) =>
 const wordOf = (declared: Declared): string =>
   declared._tag === "Calls" ? `expectToolCalls(...).${declared.how}()` : `expect${declared._tag}(...)`
 
-const decoded = Effect.fnUntraced(function*(call: ToolCall, declared: Declared, { tools }: Possible) {
+const decoded = Effect.fnUntraced(function*(listed: ToolCall, declared: Declared, { tools }: Possible) {
+  const call = { ...listed, params: asSent(listed.params) }
   const wanted: Wanted = { ...call, decoded: undefined }
   const available = Object.keys(tools)
   // By own name only: no name reaches a prototype.
@@ -107,6 +109,9 @@ const excessOf = (tool: Tool.Any, params: unknown): Effect.Effect<string | undef
     Effect.as(undefined),
     Effect.catch((error) => Effect.succeed((error as { readonly message: string }).message))
   ) as Effect.Effect<string | undefined>
+// As JSON says it, since a model sends JSON: a key without a value is no key, and what is no number is `null`.
+const asSent = (params: unknown): unknown =>
+  Result.getOrElse(Result.try(() => JSON.parse(JSON.stringify(params)) as unknown), () => params)
 
 const tags: ReadonlyArray<string> = [
   "Timeout",

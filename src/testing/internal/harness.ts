@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
@@ -22,12 +23,13 @@ import * as Census from "./census.ts"
 import { declare } from "./declare.ts"
 import type { Declared, Possible } from "./declare.ts"
 import type { AnyTools, ClockMode, ExecuteOptions, Execution, Options, OrphanOptions } from "./execution.ts"
-import { ExpectationError } from "./ExpectationError.ts"
+import { ExpectationError, notOver } from "./ExpectationError.ts"
 import type { Reason } from "./ExpectationError.ts"
 import { declaration, verify } from "./expectations.ts"
 import type { Expectation, Failure } from "./expectations.ts"
 import type { RecordedCall, Timeline } from "./recorded.ts"
 import { resultOf } from "./resultOf.ts"
+import { effectRandom } from "./seededRandom.ts"
 import { isTestClock } from "./sleeps.ts"
 import { describeReason } from "./TestToolsError.ts"
 import type { Reason as ToolsReason } from "./TestToolsError.ts"
@@ -65,7 +67,8 @@ export class Harness {
 
   constructor(options: Options<AnyTools>, context: Context.Context<never>) {
     this.options = options
-    this.context = context
+    // What is drawn, such as how long a retry waits, is the same in every execution of a test, unless it brings a `Random`.
+    this.context = Context.merge(Context.make(Random.Random, effectRandom(0)), context)
     this.policies = new Map(Object.entries(options.toolkit.tools).map(([name, tool]) => [name, ToolPolicy.read(tool)]))
   }
 
@@ -141,6 +144,7 @@ export class Harness {
   ): Effect.Effect<{ readonly ran: Ran; readonly expectations: ReadonlyArray<Expectation> }, ExpectationError> {
     const over = Effect.sync(() => {
       this.underWay--
+      if (this.underWay === 0) this.claimed = []
     })
     return this.within(
       Effect.uninterruptibleMask((restore) =>
@@ -148,7 +152,8 @@ export class Harness {
           Effect.gen({ self: this }, function*() {
             const seen: Seen = { parts: [], times: [] }
             const census = yield* Census.make({ tools: Object.values(options.toolkit.tools) })
-            const exit = yield* Effect.exit(restore(moving(clock, census.around(collect(options, seen)))))
+            const named = { ...options, runId: options.runId ?? newRunId() }
+            const exit = yield* Effect.exit(restore(moving(clock, census.around(collect(named, seen)))))
             const timeline = fromParts(seen.parts, {
               times: seen.times,
               prompt: historyOf(options.prompt),
@@ -276,10 +281,12 @@ export class Harness {
   /** Dies on what was declared and never verified, unless something failed already. */
   readonly close = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
     Effect.suspend(() => {
-      const expected = [...this.unverified, ...this.pending].map(declaration)
+      const expected = [...this.unverified, ...this.claimed, ...this.pending].map(declaration)
       if (Exit.isFailure(exit)) return Effect.void
       if (expected.length > 0) {
-        const ending = this.last === undefined
+        const ending = this.claimed.length > 0
+          ? { ending: notOver }
+          : this.last === undefined
           ? {}
           : this.unverified.length > 0
           ? { ending: this.last.timeline.end }
@@ -364,6 +371,10 @@ const noted = (exit: Exit.Exit<void, RunError | Stuck>): { readonly failure?: un
   if (error !== undefined) return { failure: error instanceof Stuck ? "stuck" : error }
   return { failure: Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : Cause.squash(exit.cause) }
 }
+
+// Two live runs of one process have two ids, whatever their `Random` gives.
+let runs = 0
+const newRunId = (): string => `mock_${++runs}`
 
 const moving = <A, E>(clock: ClockMode, effect: Effect.Effect<A, E>): Effect.Effect<A, E | Stuck> =>
   clock === "auto"

@@ -28,7 +28,8 @@ export const fitsId = ({ id }: Wanted, call: RecordedCall): boolean =>
 const fitsParams = (wanted: Wanted, call: RecordedCall): boolean =>
   wanted.params === undefined ||
   sameText(wanted, call) ||
-  (call.decoded !== undefined && !isPlain(wanted, call) && Equal.equals(wanted.decoded, call.decoded))
+  (call.decoded !== undefined && !isPlain(wanted, call) && isOpen(call.decoded, 64) &&
+    Equal.equals(wanted.decoded, call.decoded))
 
 /** A call's parameters as texts that can be compared at once: as sent, and as decoded where that is plain data. */
 interface Texts {
@@ -64,6 +65,24 @@ const isData = (value: unknown, depth: number): boolean => {
   return Object.getPrototypeOf(value) === Object.prototype &&
     Object.values(value).every((item) => isData(item, depth - 1))
 }
+
+// Whether equality sees what a value holds: of an instance that shows nothing of itself, such as `URLSearchParams`, it sees only
+// the class.
+const isOpen = (value: unknown, depth: number): boolean => {
+  if (typeof value !== "object" || value === null || Equal.isEqual(value) || ArrayBuffer.isView(value)) return true
+  if (depth === 0) return false
+  const inside: ReadonlyArray<unknown> = value instanceof Map || value instanceof Set
+    ? [...value]
+    : Object.values(value)
+  return inside.length === 0 ? isBare(value) : inside.every((each) => isOpen(each, depth - 1))
+}
+
+const isBare = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || prototype === Object.prototype || knownToEqual.some((known) => value instanceof known)
+}
+
+const knownToEqual = [Array, Map, Set, Date, RegExp, URL, ArrayBuffer, Error]
 
 /** The same text for two that want the same. */
 export const keyOf = ({ id, name, params }: Wanted): string => canonical([name, params, id])

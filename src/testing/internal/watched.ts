@@ -23,10 +23,11 @@ export interface LiveFiber {
   readonly startedAt: number
 }
 
-/** A sleep that is not over; `at`: when it ends, on its clock. */
+/** A sleep that is not over; `since` when, and `at` what time it ends, on its clock. */
 export interface LiveSleep {
   readonly fiber: AnyFiber
   readonly at: number
+  readonly since: number
 }
 
 /** A request to the limiter that is not over. */
@@ -82,7 +83,8 @@ export class Watched {
   private noted(clock: Clock.Clock, duration: Duration.Duration): Effect.Effect<void> {
     return Effect.withFiber((fiber) =>
       during(() => {
-        const sleep = { fiber, at: clock.currentTimeMillisUnsafe() + Duration.toMillis(duration) }
+        const since = clock.currentTimeMillisUnsafe()
+        const sleep = { fiber, since, at: since + Duration.toMillis(duration) }
         this.sleeps.add(sleep)
         return () => this.sleeps.delete(sleep)
       }, clock.sleep(duration))
