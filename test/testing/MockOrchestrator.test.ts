@@ -568,7 +568,9 @@ turn 1: the model answers 0-0 ms (tool-calls)
         yield* messageOf(test),
         `
   call-2 paid {}: not answered; never started
-The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. Provide TestClock.layer() to the whole test, its layers too (it.effect does). What it waits for`
+The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. Provide TestClock.layer() to the whole test, its layers too (it.effect does). What never started waits for a limit or a lock: look at the limiter (TestLimiter's permits and delays), and at who holds ToolPolicy.Concurrency and ToolPolicy.Resources.
+
+What happened:`
       )
       assert.deepStrictEqual((yield* Effect.provide(test, TestClock.layer())).totalDuration, Duration.millis(10_001))
     })
