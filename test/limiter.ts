@@ -1,6 +1,7 @@
 /**
- * A limiter under a test's control, written as a user would write one: a number of permits for each service, handed out in the
- * order of asking, together with the caller's gate. It notes what it was asked, who holds what and what was settled.
+ * Limiters of one's own for engine tests. Where the contract of a limiter is enough, tests take `TestLimiter` of the kit.
+ *
+ * `HandLimiter` breaks it in one point, as a user's may: a speculative request waits like any other.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

@@ -70,7 +70,9 @@ export class MockOrchestrator extends Context.Service<MockOrchestrator, {
  * **Errors** Where nothing else failed, closing it dies with an `ExpectationError` (`NotVerified`) when expectations were declared
  * that no `execute` and no {@link verify} looked at.
  *
- * **Gotchas** Build one for each test: in a harness that tests share, what a test declares before it fails is left to the next one.
+ * **Gotchas** Build one for each test: in a harness that tests share, what a test declares before it fails is left to the next one,
+ * and so is where the model's script stands. Without a `TestClock` in the test only the run is in virtual time: a `Limiter` that is
+ * provided beside it waits in real time.
  *
  * **Example** (Two calls of one decision run in parallel)
  *
@@ -148,8 +150,8 @@ const serviceOf = (harness: Harness.Harness): MockOrchestrator["Service"] => {
  * **Shape** Of each listed call the name, the parameters as the handler gets them, and the id are compared, as far as given. Each
  * declaration stands for itself: one call may serve several.
  *
- * **Errors** At once, where it can never hold: a tool that is not in the toolkit, parameters that do not decode, an empty list, an id
- * that the script of the `TestModel` cannot make, more calls in parallel than may run (`toolCallConcurrency`, `ToolPolicy.Concurrency`,
+ * **Errors** At once, where it can never hold: a tool that is not in the toolkit, parameters that do not decode or have a key that
+ * the tool does not know, an empty list, an id that the script of the `TestModel` cannot make, more calls in parallel than may run (`toolCallConcurrency`, `ToolPolicy.Concurrency`,
  * a resource that one of them writes).
  *
  * **Gotchas** It declares nothing until the effect is run. Ids of calls that stand only in the history of a prompt, and not in the
@@ -226,7 +228,8 @@ export const expectCancelled = (
  * Runs a prompt on the real orchestrator, verifies everything that was declared since the last `execute`, and forgets it.
  *
  * **Shape** With a `TestModel` in the context, also its script must be played to the end; `turnsLeft: "allow"` where a later `execute`
- * goes on with it.
+ * goes on with it. With `TestTools`, every call must have had a behaviour; lists that are not used up are for
+ * `TestTools.assertComplete`.
  *
  * **Errors** `ExpectationError`: `Unmet` with every expectation that does not hold and the timeline; `Stuck` where the run waits for
  * what no clock moves. The run's own failure passes as it is; what was declared for it then waits for {@link verify}, and

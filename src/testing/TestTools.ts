@@ -120,7 +120,7 @@ export class TestTools extends Context.Service<TestTools, {
  * have, a failure that is not its own and a tool that is not there do not compile.
  *
  * **Errors** Dies at construction on a name that is no tool and on what is no behaviour. A call for which the script has nothing
- * dies (its result is `HandlerFailed`), saying so; {@link assertComplete} fails then.
+ * dies (its result is `HandlerFailed`), saying so; `MockOrchestrator.execute` and {@link assertComplete} fail then.
  *
  * **Example** (Two searches, one of them slow)
  *

@@ -12,8 +12,8 @@ import { TestClock } from "effect/testing"
 import * as Tracer from "effect/Tracer"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolFailure, ToolPolicy } from "../../src/index.ts"
 import type { Retry } from "../../src/index.ts"
-import { ToolCall } from "../../src/testing/index.ts"
-import { HandLimiter, lease, limiterOf } from "../limiter.ts"
+import { TestLimiter, ToolCall } from "../../src/testing/index.ts"
+import { lease, limiterOf } from "../limiter.ts"
 import { scripted } from "../model.ts"
 import { failureOf, results, settle, statuses } from "../stage.ts"
 import { ScriptedRetry } from "./scriptedRetry.ts"
@@ -242,7 +242,7 @@ describe("attempts of a call", () => {
   })
 
   it.effect("give place, permit and limit back between two attempts, and keep the resources", () => {
-    const limiter = new HandLimiter({ work: 1 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { work: 1 } })
     const seen: Array<string> = []
     const annotations = { readonly: true, service: "work", concurrency: 1, deadline: "1 seconds" } as const
     const first = acting(annotations, busy, Effect.succeed("fine"))
@@ -263,13 +263,15 @@ describe("attempts of a call", () => {
         streamed(first, Layer.mergeAll(new ScriptedRetry([100]).layer, limiter.layer) as never)
       )
       yield* settle
-      const asked = () => limiter.asked.filter(({ service }) => service === "work").length
+      const asked = () => limiter.admissions.filter(({ service }) => service === "work").length
       assert.deepStrictEqual([asked(), limiter.held.length], [1, 0])
       yield* TestClock.adjust("100 millis")
       yield* Fiber.join(fiber)
       assert.deepStrictEqual([asked(), limiter.held.length], [2, 0])
       // What is left of the call's deadline bounds the wait of each attempt.
-      const deadlines = limiter.asked.flatMap(({ deadline, service }) => service === "work" ? [deadline] : [])
+      const deadlines = limiter.admissions.map(({ request }) => request).flatMap(({ deadline, service }) =>
+        service === "work" ? [deadline] : []
+      )
       assert.deepStrictEqual(deadlines, [1000, 900])
       const run = yield* Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit: tools.toolkit }).pipe(Effect.provide([

@@ -9,8 +9,8 @@ import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import { Breaker, Executor, Limiter, Orchestrator, Retry, ToolFailure, ToolPolicy } from "../../src/index.ts"
-import { ToolCall } from "../../src/testing/index.ts"
-import { HandLimiter, limiterOf } from "../limiter.ts"
+import { TestLimiter, ToolCall } from "../../src/testing/index.ts"
+import { limiterOf } from "../limiter.ts"
 import { scripted } from "../model.ts"
 import { settle, statuses } from "../stage.ts"
 
@@ -91,7 +91,7 @@ describe("a call through a circuit breaker", () => {
 
   it.effect("does not count a deadline that ran out, before the handler ran or while it did", () => {
     const work = acting({ deadline: "500 millis" })
-    const limiter = new HandLimiter({ crm: 0 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { crm: 0 } })
     const hangs = Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(work.one("hang"))
       yield* TestClock.adjust("500 millis")
@@ -112,13 +112,13 @@ describe("a call through a circuit breaker", () => {
 
   it.effect("takes no limit while the circuit is open", () => {
     const work = acting({})
-    const limiter = new HandLimiter({})
+    const limiter = TestLimiter.makeUnsafe()
     return Effect.gen(function*() {
       yield* work.one("down")
       yield* work.one("down")
-      assert.strictEqual(limiter.asked.length, 2)
+      assert.strictEqual(limiter.admissions.length, 2)
       yield* work.one("fine")
-      assert.strictEqual(limiter.asked.length, 2)
+      assert.strictEqual(limiter.admissions.length, 2)
       assert.deepStrictEqual(limiter.held, [])
     }).pipe(Effect.provide([work.layer, twice, limiter.layer]))
   })
@@ -208,7 +208,7 @@ describe("a call through a circuit breaker", () => {
 
   it.effect("tells the breaker how each attempt ended: as it did, or interrupted where the service has no part in it", () => {
     const work = acting({ deadline: "5 seconds" })
-    const limiter = new HandLimiter({})
+    const limiter = TestLimiter.makeUnsafe()
     const seen: Array<string> = []
     const noting = Layer.succeed(Breaker.Breaker, {
       execute: () => (effect: Effect.Effect<unknown, unknown>) =>

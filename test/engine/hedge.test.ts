@@ -9,8 +9,8 @@ import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import type { Retry, ToolEvent } from "../../src/index.ts"
-import { ToolCall } from "../../src/testing/index.ts"
-import { HandLimiter, lease, limiterOf } from "../limiter.ts"
+import { TestLimiter, ToolCall } from "../../src/testing/index.ts"
+import { lease, limiterOf } from "../limiter.ts"
 import { scripted } from "../model.ts"
 import { failureOf, results, settle, statuses } from "../stage.ts"
 import { ScriptedRetry } from "./scriptedRetry.ts"
@@ -189,7 +189,7 @@ describe("a hedged call", () => {
 
   it.effect("gets none where its run, its tool or its service has no room at once, and one as soon as there is", () =>
     Effect.gen(function*() {
-      const limiter = new HandLimiter({ api: 1 })
+      const limiter = TestLimiter.makeUnsafe({ permits: { api: 1 } })
       const cases = [
         { options: { toolCallConcurrency: 1 }, annotations: hedged, extra: Layer.empty, opens: false },
         { options: {}, annotations: { ...hedged, concurrency: 1 }, extra: Layer.empty, opens: false },
@@ -211,8 +211,10 @@ describe("a hedged call", () => {
         assert.strictEqual(reportOf(parts).calls[0]!.attempts, opens ? 2 : 1)
       }
       assert.deepStrictEqual([...limiter.held, ...limiter.waiting], [])
-      const asked = limiter.asked.filter(({ service }) => service === "api")
-      assert.deepStrictEqual(asked.map(({ speculative }) => speculative), [undefined, true])
+      const [call, ...hedges] = limiter.admissions.filter(({ service }) => service === "api")
+      assert.deepStrictEqual([call?.request.speculative, call?.status], [undefined, "released"])
+      assert.deepStrictEqual(hedges.map(({ request }) => request.speculative), [true, true, true])
+      assert.deepStrictEqual(hedges.map(({ status }) => status), ["rejected", "rejected", "released"])
     }))
 
   it.effect("passes the program's limiter at once or not at all, and asks again after the same time", () =>

@@ -12,8 +12,8 @@ import { TestClock } from "effect/testing"
 import { compile } from "../../src/engine/internal/CompiledTool.ts"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { Rejected } from "../../src/policy/Limiter.ts"
-import { TestModel, ToolCall } from "../../src/testing/index.ts"
-import { HandLimiter, lease, limiterOf } from "../limiter.ts"
+import { TestLimiter, TestModel, ToolCall } from "../../src/testing/index.ts"
+import { lease, limiterOf } from "../limiter.ts"
 import { aiError, recording, scripted } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
@@ -46,7 +46,7 @@ const rejected = (reason: Rejected["reason"], retryAfterMillis?: number) =>
 describe("a call in the limiter", () => {
   it.effect("asks for its service, cost, run and deadline, once, and may not be repeated", () => {
     const stage = new Stage()
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     const { layer, toolkit } = ToolPolicy.define({
       embed: ToolPolicy.tool({
         parameters: Schema.Struct({ text: Schema.String }),
@@ -64,7 +64,7 @@ describe("a call in the limiter", () => {
       const parts = yield* Stream.runCollect(Orchestrator.stream({ prompt: "go", toolkit, runId: "r" }))
       const [first] = parts
       assert.deepStrictEqual(first?.type === "run-start" && first.policies, ["limiter"])
-      const asked = limiter.asked.filter(({ service }) => service === "openai")
+      const asked = limiter.admissions.map(({ request }) => request).filter(({ service }) => service === "openai")
       assert.strictEqual(asked.length, 1)
       assert.deepInclude(asked[0], { service: "openai", tokens: 5, calls: 2, run: "r", repeat: false })
       assert.closeTo(asked[0]!.deadline as number, 10_000, 1)
@@ -74,7 +74,7 @@ describe("a call in the limiter", () => {
 
   it.effect("starts in the step of its grant", () => {
     const { layer, stage, toolkit } = setUp()
-    const limiter = new HandLimiter({ api: 0 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { api: 0 } })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* settle
@@ -88,7 +88,7 @@ describe("a call in the limiter", () => {
 
   it.effect("that waits for its limit holds no place", () => {
     const { layer, stage, toolkit } = setUp()
-    const limiter = new HandLimiter({ api: 0 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { api: 0 } })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 1 }))
       yield* settle
@@ -104,7 +104,7 @@ describe("a call in the limiter", () => {
 
   it.effect("that waits for its place holds nothing of its limit", () => {
     const { layer, stage, toolkit } = setUp()
-    const limiter = new HandLimiter({ api: 1 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { api: 1 } })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 1 }))
       yield* settle
@@ -122,7 +122,7 @@ describe("a call in the limiter", () => {
 
   it.effect("that waits for its tool's cap holds neither, over two runs, and they are served in turn", () => {
     const { layer, stage, toolkit } = setUp()
-    const limiter = new HandLimiter({ api: 3 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { api: 3 } })
     const run = (...all: ReadonlyArray<ToolCall>) =>
       Effect.forkChild(
         Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }).pipe(
@@ -149,7 +149,7 @@ describe("a call in the limiter", () => {
 
   it.effect("waits for its place after the grant where the limiter knows no gates", () => {
     const { layer, stage, toolkit } = setUp()
-    const limiter = new HandLimiter({}, false)
+    const limiter = TestLimiter.makeUnsafe({ gate: "ignored" })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }))
       yield* settle
@@ -164,7 +164,7 @@ describe("a call in the limiter", () => {
 
   it.effect("keeps its admission when it is abandoned, until its handler has really ended", () => {
     const released = Deferred.makeUnsafe<void>()
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     const { layer, toolkit } = ToolPolicy.define({
       deaf: ToolPolicy.tool({
         annotations: { timeout: "1 second" },
@@ -196,25 +196,32 @@ describe("a call in the limiter", () => {
 
   it.effect("takes nothing when it is cancelled while it waits; its siblings run", () => {
     const { layer, stage, toolkit } = setUp()
-    const limiter = new HandLimiter({ api: 0 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { api: 0 } })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, runId: "r" }))
       yield* settle
       yield* Orchestrator.cancel({ runId: "r", callId: "a" }, CancelReason.branchCancelled("enough"))
-      assert.deepStrictEqual([...limiter.waiting].map(({ request }) => request.service), ["api"])
+      assert.deepStrictEqual(limiter.waiting.map(({ request }) => request.service), ["api"])
       yield* limiter.allow("api", 1)
       yield* stage.open("b")
       assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a Cancelled", "b ok"])
       assert.deepStrictEqual(stage.started, ["b"])
-      assert.strictEqual(limiter.asked.filter(({ service }) => service === "api").length, 2)
-      assert.strictEqual(limiter.admitted, 1 + 2, "one call and two turns")
+      assert.strictEqual(
+        limiter.admissions.map(({ request }) => request).filter(({ service }) => service === "api").length,
+        2
+      )
+      assert.strictEqual(
+        limiter.admissions.filter(({ status }) => status === "released").length,
+        1 + 2,
+        "one call and two turns"
+      )
     }).pipe(Effect.provide([layer, limiter.layer, scripted([api("a"), api("b")])]))
   })
 
   it.effect("is not started by what a stopped sibling gives back: nothing starts while a run is stopped", () => {
     const { layer, stage, toolkit } = setUp()
     return Effect.forEach([[1, true], [1, false], [4, true], [4, false]] as const, ([permits, usesGate]) => {
-      const limiter = new HandLimiter({ api: permits }, usesGate)
+      const limiter = TestLimiter.makeUnsafe({ permits: { api: permits }, gate: usesGate ? "taken" : "ignored" })
       const started = stage.started.length
       return Effect.gen(function*() {
         const fiber = yield* Effect.forkChild(
@@ -226,7 +233,7 @@ describe("a call in the limiter", () => {
         yield* settle
         yield* Fiber.join(fiber)
         assert.deepStrictEqual(stage.started.slice(started), ["a"])
-        assert.strictEqual(limiter.held.length + limiter.waiting.size, 0)
+        assert.strictEqual(limiter.held.length + limiter.waiting.length, 0)
       }).pipe(
         Effect.provide([limiter.layer, scripted([api("a"), api("b"), api("c"), api("d")])])
       )
@@ -340,20 +347,20 @@ describe("a call in the limiter", () => {
 
   it.effect("is answered when its deadline is over, whatever the limiter does", () => {
     const { layer, toolkit } = setUp()
-    const limiter = new HandLimiter({ api: 0 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { api: 0 } })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
       yield* TestClock.adjust("5 seconds")
       const { report, toolResults } = yield* Fiber.join(fiber)
       assert.deepInclude(failureOf(toolResults, "a"), { _tag: "TimedOut", clock: "deadline", executionStarted: false })
       assert.deepInclude(report.calls[0], { limiterMillis: 5000, queuedMillis: 0, runMillis: 0, attempts: 0 })
-      assert.strictEqual(limiter.waiting.size, 0)
+      assert.strictEqual(limiter.waiting.length, 0)
     }).pipe(Effect.provide([layer, limiter.layer, scripted([patient("a")])]))
   })
 
   it.effect("counts as waiting for its place, not for a limit, when it is the place that is missing", () => {
     const { layer, stage, toolkit } = setUp()
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 1 }))
       yield* TestClock.adjust("5 seconds")
@@ -488,7 +495,7 @@ describe("a call in the limiter", () => {
 
   it.effect("is rejected when every place of its run is held by calls that do not stop", () => {
     const released = Deferred.makeUnsafe<void>()
-    const limiter = new HandLimiter({ api: 0 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { api: 0 } })
     const stage = new Stage()
     const { layer, toolkit } = ToolPolicy.define({
       api: stage.tool({ service: "api" }),
@@ -503,14 +510,14 @@ describe("a call in the limiter", () => {
       yield* TestClock.adjust("2 seconds")
       const { toolResults } = yield* Fiber.join(fiber)
       assert.deepStrictEqual(statuses(toolResults), ["d TimedOut", "a Rejected", "b Rejected"])
-      assert.strictEqual(limiter.waiting.size, 0)
+      assert.strictEqual(limiter.waiting.length, 0)
       yield* Deferred.succeed(released, undefined)
     }).pipe(Effect.provide([layer, limiter.layer, scripted([ToolCall("deaf", {}, { id: "d" }), free("a"), api("b")])]))
   })
 
   it.effect("is rejected in every run when every permit of its tool is stuck, and comes late to the same answer", () => {
     const released = Deferred.makeUnsafe<void>()
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     const { layer, toolkit } = ToolPolicy.define({
       deaf: ToolPolicy.tool({
         annotations: { concurrency: 1, timeout: "1 second" },
@@ -545,7 +552,7 @@ describe("a call in the limiter", () => {
   })
 
   it.effect("passes in a decision of 2,000 without overflowing the stack, 256 starts to a turn of the event loop", () => {
-    const limiter = new HandLimiter({ api: 3 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { api: 3 } })
     let turn = 0
     let most = 0
     let inTurn = 0
@@ -595,7 +602,7 @@ describe("ToolPolicy.Cost", () => {
       throw new Error("oops")
     }]
   ])("that gives %s is its call's failure, naming the value, and nobody else's", ([shown, cost]) => {
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     const { layer, toolkit } = setUp((params: { readonly id: string }) => params.id === "bad" ? cost() : 3)
     return Effect.gen(function*() {
       const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
@@ -604,7 +611,12 @@ describe("ToolPolicy.Cost", () => {
       assert.include(failure["limit"], shown.replaceAll("\"", ""))
       assert.include(failure["limit"], "ToolPolicy.Cost")
       assert.isFalse(failure["isRetryable"])
-      assert.deepStrictEqual(limiter.asked.flatMap(({ service, tokens }) => service === "api" ? [tokens] : []), [3])
+      assert.deepStrictEqual(
+        limiter.admissions.map(({ request }) => request).flatMap(({ service, tokens }) =>
+          service === "api" ? [tokens] : []
+        ),
+        [3]
+      )
     }).pipe(Effect.provide([
       layer,
       limiter.layer,
@@ -613,7 +625,7 @@ describe("ToolPolicy.Cost", () => {
   })
 
   it.effect("is settled to the actual cost of a call that succeeded, and stays an estimate otherwise", () => {
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     const { layer, toolkit } = setUp({ estimate: () => 3, actual: (result: number) => result * 10 })
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit })
@@ -628,7 +640,7 @@ describe("ToolPolicy.Cost", () => {
   it.effect.each([() => Number.NaN, () => -1, () => {
     throw new Error("oops")
   }])("stays an estimate when what it is afterwards makes no sense", (actual) => {
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     const { layer, toolkit } = setUp({ estimate: () => 3, actual })
     return Effect.gen(function*() {
       const { toolResults } = yield* Orchestrator.run({ prompt: "go", toolkit })
@@ -645,7 +657,7 @@ describe("ToolPolicy.Cost", () => {
 
 describe("the limiter on every path", () => {
   it.effect("is passed by calls from code, by governed toolkits, by calls under a call and by approved calls", () => {
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     const outer: { call?: Effect.Effect<unknown, unknown> } = {}
     const { layer, toolkit } = ToolPolicy.define({
       inner: ToolPolicy.tool({
@@ -666,7 +678,12 @@ describe("the limiter on every path", () => {
       })
     })
     outer.call = Effect.provide(Executor.call(toolkit.tools.inner, {}), layer)
-    const services = () => limiter.asked.splice(0).map(({ run, service }) => `${service} ${run}`)
+    let seen = 0
+    const services = () => {
+      const asked = limiter.admissions.slice(seen)
+      seen += asked.length
+      return asked.map(({ request, service }) => `${service} ${request.run}`)
+    }
     const model = TestModel.script([ToolCall("inner", {}, { id: "a" })])
     return Effect.gen(function*() {
       assert.strictEqual(yield* Executor.call(toolkit.tools.inner, {}), 1)
@@ -694,7 +711,7 @@ describe("the limiter on every path", () => {
   })
 
   it.effect("lends the tool's permit to a call under a call of the same tool, as without a limiter", () => {
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     const self: { call?: (depth: number) => Effect.Effect<void> } = {}
     let running = 0
     let peak = 0
@@ -715,10 +732,11 @@ describe("the limiter on every path", () => {
     self.call = (depth) => Effect.orDie(Effect.provide(Executor.call(toolkit.tools.tree, { depth }), layer)) as never
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.provide(Executor.call(toolkit.tools.tree, { depth: 2 }), layer))
-      yield* TestClock.adjust("10 seconds")
+      // Who is next is told in the scheduler's next turn; time must not pass it by.
+      for (let second = 0; second < 10; second++) yield* Effect.andThen(TestClock.adjust("1 second"), settle)
       assert.isDefined(fiber.pollUnsafe())
       assert.strictEqual(peak, 1)
-      assert.strictEqual(limiter.held.length + limiter.waiting.size, 0)
+      assert.strictEqual(limiter.held.length + limiter.waiting.length, 0)
       const permits = compile(toolkit.tools.tree).permits!
       assert.deepStrictEqual([permits.used, permits.limited.size], [0, 0])
     }).pipe(Effect.provide(limiter.layer))
@@ -727,8 +745,10 @@ describe("the limiter on every path", () => {
 
 describe("a turn of the model in the limiter", () => {
   const { layer, toolkit } = ToolPolicy.define({ add: ToolPolicy.tool({ handler: () => Effect.void }) })
-  const turns = (limiter: HandLimiter) =>
-    limiter.asked.flatMap(({ calls, repeat, service, tokens }) => repeat === true ? [{ service, tokens, calls }] : [])
+  const turns = (limiter: TestLimiter.TestLimiter["Service"]) =>
+    limiter.admissions.map(({ request }) => request).flatMap(({ calls, repeat, service, tokens }) =>
+      repeat === true ? [{ service, tokens, calls }] : []
+    )
   const usage = (tokens: number): Response.StreamPartEncoded => ({
     type: "finish",
     reason: "stop",
@@ -740,7 +760,7 @@ describe("a turn of the model in the limiter", () => {
   })
 
   it.effect("asks for an estimate of its tokens and settles it to what it used", () => {
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "x".repeat(4000), toolkit })
       const [turn] = turns(limiter)
@@ -752,7 +772,7 @@ describe("a turn of the model in the limiter", () => {
   })
 
   it.effect("counts what the history has grown by", () => {
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     return Effect.gen(function*() {
       yield* Orchestrator.run({ prompt: "go", toolkit })
       const [first, second] = turns(limiter).map(({ tokens }) => tokens!)
@@ -762,7 +782,7 @@ describe("a turn of the model in the limiter", () => {
   })
 
   it.effect("takes its service and cost from the settings", () => {
-    const limiter = new HandLimiter()
+    const limiter = TestLimiter.makeUnsafe()
     return Effect.gen(function*() {
       const config = yield* Orchestrator.Config
       const run = Orchestrator.run({ prompt: "go", toolkit }).pipe(
@@ -838,15 +858,15 @@ describe("a turn of the model in the limiter", () => {
   })
 
   it.effect("waits no longer when its run is cancelled, and takes nothing", () => {
-    const limiter = new HandLimiter({ model: 0 })
+    const limiter = TestLimiter.makeUnsafe({ permits: { model: 0 } })
     return Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(Effect.flip(Orchestrator.run({ prompt: "go", toolkit, runId: "r" })))
       yield* settle
-      assert.strictEqual(limiter.waiting.size, 1)
+      assert.strictEqual(limiter.waiting.length, 1)
       yield* Orchestrator.cancel({ runId: "r" })
       yield* settle
       assert.isDefined(fiber.pollUnsafe())
-      assert.strictEqual(limiter.waiting.size + limiter.held.length, 0)
+      assert.strictEqual(limiter.waiting.length + limiter.held.length, 0)
     }).pipe(Effect.provide([layer, limiter.layer, scripted("ok")]))
   })
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Layer, Schedule, Schema } from "effect"
 import { Prompt, Tool, Toolkit } from "effect/ai"
 import { TestClock } from "effect/testing"
-import { CancelReason, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
+import { CancelReason, Limiter, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
 import { MockOrchestrator, TestLimiter, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { aiError } from "../model.ts"
 import { settle } from "../stage.ts"
@@ -339,13 +339,44 @@ describe("MockOrchestrator, what can never hold", () => {
       assert.strictEqual(
         yield* refused(expectToolCalls([ToolCall("search", { query: 1 })]).anyTimes()),
         `expectToolCalls(...).anyTimes() with ToolCall("search", {"query":1}) can never hold: The arguments of search are not valid: Expected string
-  at ["query"]. Expected keys: query. Received keys: query.`
+  at ["query"]. Expected keys: query. Received keys: query.
+Parameters are given whole and as the model sends them (JSON, not decoded); ToolCall("search") alone stands for any call of the tool.`
       )
       assert.strictEqual(
         yield* refused(expectOverlap(ToolCall("search", "cats"), dogs)),
-        `expectOverlap(...) with ToolCall("search", "cats") can never hold: The arguments of search are not valid: they are not one JSON object. Expected keys: query. Received keys: none.`
+        `expectOverlap(...) with ToolCall("search", "cats") can never hold: The arguments of search are not valid: they are not one JSON object. Expected keys: query. Received keys: none.
+Parameters are given whole and as the model sends them (JSON, not decoded); ToolCall("search") alone stands for any call of the tool.`
       )
     }))
+
+  it.effect("parameters with a key that the tool does not know, at any depth, with the path", () => {
+    const order = Tool.make("order", {
+      parameters: Schema.Struct({
+        item: Schema.Struct({ name: Schema.String, size: Schema.optionalKey(Schema.String) }),
+        labels: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
+      }),
+      success: Schema.String
+    })
+    const call = (params: unknown) => ToolCall("order", params)
+    return Effect.gen(function*() {
+      for (
+        const [params, path] of [[{ item: { name: "a" }, lables: {} }, "lables"], [
+          { item: { name: "a", sise: "L" } },
+          "sise"
+        ]]
+      ) {
+        const message = yield* messageOf(expectToolCalls([call(params)]).inOrder())
+        assert.include(message, `can never hold: the tool has no such parameter: Expected no excess property`)
+        assert.match(message, new RegExp(`\n  at (\\["item"\\])?\\["${path}"\\]\n`))
+      }
+      yield* run(expectToolCalls([call({ item: { name: "a" }, labels: { any: "key" } })]).inOrder())
+    }).pipe(Effect.provide(
+      MockOrchestrator.layer({ toolkit: Toolkit.make(order) }).pipe(Layer.provideMerge([
+        TestModel.script([call({ item: { name: "a" }, labels: { any: "key" } }), "done"]),
+        TestTools.layer(Toolkit.make(order), { order: TestTools.succeed("ordered") })
+      ]))
+    ))
+  })
 
   it.effect("parameters that a raw JSON Schema does not allow", () =>
     Effect.gen(function*() {
@@ -396,12 +427,14 @@ describe("MockOrchestrator, what can never hold", () => {
     Effect.gen(function*() {
       const both = Effect.gen(function*() {
         const unknown = yield* messageOf(expectCancelled("call-3"))
+        const tool = yield* messageOf(expectOverlap("search", "mine"))
         const twice = yield* messageOf(expectToolCalls([search("cats", "call-1"), search("cats", "call-1")]).inOrder())
         yield* run(expectToolCalls([search("cats", "call-1"), search("dogs", "mine")]).inParallel())
-        return [unknown, twice]
+        return [unknown, tool, twice]
       })
       assert.deepStrictEqual(yield* Effect.provide(both, harness([[cats, search("dogs", "mine")], "done"])), [
         `expectCancelled("call-3") can never hold: the model's script makes no call with the id "call-3". Ids: call-1, mine`,
+        `expectOverlap("search", "mine") can never hold: the model's script makes no call with the id "search". Ids: call-1, mine. "search" is a tool: write ToolCall("search") for any call of it`,
         `expectToolCalls([ToolCall("search", {"query":"cats"}, { id: "call-1" }), ToolCall("search", {"query":"cats"}, { id: "call-1" })]).inOrder() can never hold: it lists the id "call-1" twice, and an id is one call`
       ])
     }))
@@ -461,8 +494,11 @@ describe("MockOrchestrator, failures", () => {
     Effect.gen(function*() {
       yield* expectToolCalls([cats, dogs]).inAnyOrder()
       yield* Effect.flip(execute("go"))
+      yield* expectNotCalled([cats])
+      const message = yield* messageOf(MockOrchestrator.verify)
+      assert.include(message, "2. expectNotCalled([ToolCall(\"search\", {\"query\":\"cats\"})])")
       assert.include(
-        yield* messageOf(MockOrchestrator.verify),
+        message,
         `1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("search", {"query":"dogs"})]).inAnyOrder()
    ToolCall("search", {"query":"dogs"}) was not called with these parameters; search was called 1 time
      near: call-1 search {"query":"cats"}: "query" is "cats", not "dogs"`
@@ -507,6 +543,7 @@ describe("MockOrchestrator, failures", () => {
         yield* messageOf(execute("go")),
         `The run is stuck: nothing happens any more at 10 ms of virtual time: what is not over waits for something that no clock moves. Not answered:
   call-2 search {"query":"dogs"}: at work since 0 ms
+What it waits for has to come from elsewhere: open its gate (TestTools.open), complete its Deferred. Where the test acts while it runs: clock: "manual". For real I/O: clock: "live".
 
 What happened:
 10 ms, 2 calls, at most 2 at work at once; failed: stuck
@@ -515,6 +552,65 @@ turn 1: the model answers 0-0 ms (tool-calls)
   call-2 search {"query":"dogs"}   0-? ms  [################################]  not answered`
       )
     }).pipe(Effect.provide(harness([[read("a"), dogs], "done"], { search: TestTools.never }))))
+
+  it.live("a limiter that was built in real time is named where a run in virtual time waits for it", () => {
+    const paid = Tool.make("paid", { success: Schema.String }).annotate(ToolPolicy.Service, "google")
+    const test = Effect.provide(
+      execute("go"),
+      MockOrchestrator.layer({ toolkit: Toolkit.make(paid) }).pipe(Layer.provideMerge([
+        TestModel.script([[ToolCall("paid"), ToolCall("paid")], "done"]),
+        TestTools.layer(Toolkit.make(paid), { paid: TestTools.succeed("paid") }),
+        Limiter.layer({ services: { google: Limiter.slidingWindow({ limit: 1, window: "10 seconds" }) } })
+      ]))
+    )
+    return Effect.gen(function*() {
+      assert.include(
+        yield* messageOf(test),
+        `
+  call-2 paid {}: not answered; never started
+The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. Provide TestClock.layer() to the whole test, its layers too (it.effect does). What it waits for`
+      )
+      assert.deepStrictEqual((yield* Effect.provide(test, TestClock.layer())).totalDuration, Duration.millis(10_001))
+    })
+  })
+
+  it.effect("a call that the script of the tools has no behaviour for fails, whatever else was expected", () =>
+    Effect.gen(function*() {
+      assert.include(
+        yield* failing(expectToolCalls([cats, dogs]).inOrder()),
+        `1 expectation does not hold:
+
+1. TestTools: a behaviour for each call
+   call 2 of tool "search" has no behaviour: its list has 1 behaviour, one for each start of its handler (retries and hedges are starts too)
+
+What happened:`
+      )
+      const none = MockOrchestrator.layer({ toolkit }).pipe(
+        Layer.provideMerge([TestModel.script([cats, "done"]), TestTools.layer(toolkit, {})])
+      )
+      assert.include(
+        yield* Effect.provide(failing(expectToolCalls([cats]).inOrder()), none),
+        `1. TestTools: a behaviour for each call
+   tool "search" was called, and the script does not name it: add it, as in TestTools.layer(toolkit, { "search": TestTools.succeed(...) })`
+      )
+    }).pipe(Effect.provide(harness([cats, dogs, "done"], { search: [TestTools.succeed("found")] }))))
+
+  it.effect("a list of behaviours that is not used up is no failure of the run", () =>
+    Effect.asVoid(execute("go")).pipe(
+      Effect.provide(harness([cats, "done"], { search: [TestTools.succeed("found"), TestTools.succeed("more")] }))
+    ))
+
+  it.effect("what is declared after the last run fails when the layer closes, and says so", () =>
+    Effect.gen(function*() {
+      const late = Effect.andThen(execute("go"), expectToolCalls([cats]).inOrder())
+      const exit = yield* Effect.exit(Effect.provide(late, harness([cats, "done"])))
+      const [reason] = Exit.isFailure(exit) ? exit.cause.reasons : []
+      assert.strictEqual(
+        reason?._tag === "Die" && reason.defect instanceof Error && reason.defect.message,
+        `1 expectation was declared and never verified. What is declared after the last execute comes too late: declare first, then execute:
+  expectToolCalls([ToolCall("search", {"query":"cats"})]).inOrder()`
+      )
+    }))
 
   it.effect("what was declared and never verified fails when the layer closes", () =>
     Effect.gen(function*() {

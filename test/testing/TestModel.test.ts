@@ -76,6 +76,8 @@ const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 /** The chunks of a script of one turn. */
 const played = (turn: TestModel.Turn) => Effect.provide(inTime(asked), TestModel.script([turn]))
 
+const kinds = "an item is a text, a ToolCall, or what TestModel.text, call, wait, fail, finish or chunk gives"
+
 const dies = (make: () => unknown): string => {
   const exit = Effect.runSyncExit(Effect.sync(make))
   return Exit.isFailure(exit) && Cause.hasDies(exit.cause) ? String(Cause.squash(exit.cause)) : "does not die"
@@ -594,9 +596,9 @@ Take what is too much off the script, or look why the model was not asked again.
         "turn 1, item 2 can never play: its finish part ends the turn before it",
         () => script([[{ type: "finish", reason: "stop", usage: {} as never }, "a"]])
       ],
-      ["turn 1, item 1 is no item of a turn: 7", () => script([[7 as never]])],
-      ["turn 1, item 1 is no item of a turn: {\"_tag\":\"Say\"}", () => script([{ _tag: "Say" } as never])],
-      ["turn 1, item 1 holds no item of a turn: null", () => script([[chunk(null as never)]])],
+      [`turn 1, item 1 is no item of a turn: 7; ${kinds}`, () => script([[7 as never]])],
+      [`turn 1, item 1 is no item of a turn: {"_tag":"Say"}; ${kinds}`, () => script([{ _tag: "Say" } as never])],
+      [`turn 1, item 1 holds no item of a turn: null; ${kinds}`, () => script([[chunk(null as never)]])],
       ["turn 1, item 1: the parameters of search are no JSON", () => script([[ToolCall("search", cyclic)]])],
       ["turn 1, item 1: the parameters of search are no JSON", () => script([[ToolCall("search", () => 1)]])],
       [

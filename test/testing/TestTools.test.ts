@@ -362,6 +362,10 @@ describe("TestTools: the script", () => {
       dyingOf(() => TestTools.layer(toolkit, { note: [TestTools.never, 7] } as never)),
       message("item 2 of its list", "7")
     )
+    assert.match(
+      dyingOf(() => TestTools.layer(toolkit, { note: Effect.succeed("a") } as never)),
+      /^TestTools: tool "note": its script is .*, which is no behaviour; wrap an Effect in TestTools.effect$/
+    )
   })
 
   it.effect("whose function gives no behaviour is that call's defect", () =>

@@ -14,6 +14,7 @@ import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as Ref from "effect/Ref"
 import * as References from "effect/References"
+import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -215,6 +216,18 @@ describe("explore: what is a failure", () => {
       const error = yield* failureOf(Effect.withSpan(Effect.never, "waits for nobody"))
       assert.deepStrictEqual(error.reason, { _tag: "Deadlock", fibers: ["#1 (waits for nobody)"] })
       assert.include(error.message, "no timer or promise is left")
+    }))
+
+  it.effect("a callback that schedules itself again and again", () =>
+    Effect.gen(function*() {
+      const spinning = Effect.flatMap(Scheduler.Scheduler, (scheduler) =>
+        Effect.callback<void>(() => {
+          const dispatcher = scheduler.makeDispatcher()
+          const spin = () => dispatcher.scheduleTask(spin, 0)
+          spin()
+        }))
+      const error = yield* failureOf(spinning, { maxSteps: 5000 })
+      assert.strictEqual(error.reason._tag, "StillRunning")
     }))
 
   it.effect("a run that never ends, in turns or at a stretch", () =>

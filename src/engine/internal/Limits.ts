@@ -110,6 +110,8 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   /** The place and the permit are reserved. */
   private taken = false
   private fiber: Fiber.Fiber<void, unknown> | undefined = undefined
+  /** Told when the limiter has let the call go: its flow is held up until then. */
+  private whenLeft: (() => void) | undefined = undefined
   private lease: Limiter.Lease | undefined = undefined
   private resume: ((effect: Effect.Effect<void, unknown>) => void) | undefined = undefined
   private readonly askedAt: number
@@ -262,6 +264,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
   // The limiter is done with the call.
   private left(exit: Exit.Exit<void, unknown>): void {
     this.fiber = undefined
+    if (this.whenLeft !== undefined) this.places.soon(this.whenLeft)
     if (this.state !== "asking") return
     const { call } = this
     const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) : undefined
@@ -311,7 +314,9 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
       this.flow.open(this.now)
       opened()
     }
-    if (!places.hasPlace) places.watch(wake)
+    // A call that will not start is on its way out of the limiter. To look again before would be in vain, again and again.
+    if (!this.mayStart && this.fiber !== undefined) this.whenLeft = wake
+    else if (!places.hasPlace) places.watch(wake)
     else if (permits === undefined || mayTake(permits, call)) places.soon(wake)
     else permits.watchers.push({ wake, nested: call.parent !== undefined })
   }

@@ -39,14 +39,15 @@ export const notOver = "not over"
 
 /**
  * Expectations that nobody verified. `ending`: how the run that they were declared for failed, where there was one; `"not over"`
- * where it was still under way.
+ * where it was still under way. `isLate`: the last run was over before they were declared.
  *
  * @category errors
  * @since 0.1.0
  */
 export const NotVerified = Schema.TaggedStruct("NotVerified", {
   expected: Schema.Array(Schema.String),
-  ending: Schema.optionalKey(Schema.String)
+  ending: Schema.optionalKey(Schema.String),
+  isLate: Schema.optionalKey(Schema.Boolean)
 })
 
 /** A run was started beside another, and it cannot be told for which of them something is expected. @category errors @since 0.1.0 */
@@ -69,10 +70,16 @@ export const Orphans = Schema.TaggedStruct("Orphans", {
   timeline: Schema.String
 })
 
-/** The run waits for something that no clock moves. `waiting`: who waits. @category errors @since 0.1.0 */
+/**
+ * The run waits for something that no clock moves. `waiting`: who waits. `hint`: what to try.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
 export const Stuck = Schema.TaggedStruct("Stuck", {
   issue: Schema.String,
   waiting: Schema.Array(Schema.String),
+  hint: Schema.String,
   timeline: Schema.String
 })
 
@@ -114,7 +121,9 @@ const messageOf = (reason: Reason): string => {
         (reason.near.length === 0 ? "" : ` Did you mean ${reason.near.join(" or ")}?`) +
         ` Tools: ${reason.available.length === 0 ? "none" : reason.available.join(", ")}.`
     case "InvalidParameters":
-      return `${reason.expectation} can never hold: ${reason.issue}`
+      return `${reason.expectation} can never hold: ${reason.issue}\nParameters are given whole and as the model sends them (JSON, not decoded); ToolCall(${
+        JSON.stringify(reason.tool)
+      }) alone stands for any call of the tool.`
     case "Impossible":
       return `${reason.expectation} can never hold: ${reason.issue}`
     case "Unmet":
@@ -126,7 +135,9 @@ const messageOf = (reason: Reason): string => {
     case "NotVerified":
       return `${expectations(reason.expected)} declared and never verified${
         reason.ending === undefined
-          ? ". Call execute after declaring them"
+          ? reason.isLate === true
+            ? ". What is declared after the last execute comes too late: declare first, then execute"
+            : ". Call execute after declaring them"
           : reason.ending === notOver
           ? ", and their run is not over. Await execute, or join its fiber"
           : `, since the run ${reason.ending}. Call verify where a run is meant to fail`
@@ -149,7 +160,7 @@ const messageOf = (reason: Reason): string => {
         reason.waiting.length === 0
           ? "No call waits: look at the model."
           : `Not answered:\n${reason.waiting.map((line) => `  ${line}`).join("\n")}`
-      }\n\nWhat happened:\n${reason.timeline}`
+      }\n${reason.hint}\n\nWhat happened:\n${reason.timeline}`
   }
 }
 

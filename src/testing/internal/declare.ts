@@ -1,7 +1,8 @@
 /** Checks an expectation when it is declared: what can never hold is refused then, and not after a run. */
-import type * as Tool from "effect/ai/Tool"
+import * as Tool from "effect/ai/Tool"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import { nearNames } from "../../domain/ToolCall.ts"
 import { describe } from "../../domain/ToolFailure.ts"
 import * as Executor from "../../engine/Executor.ts"
@@ -89,14 +90,25 @@ const decoded = Effect.fnUntraced(function*(listed: ToolCall, declared: Declared
     return yield* fail({ _tag: "UnknownTool", expectation, tool: call.name, near, available })
   }
   if (call.params === undefined) return wanted
+  const invalid = (issue: string) =>
+    new ExpectationError({ reason: { _tag: "InvalidParameters", expectation, tool: call.name, issue } })
   const value = yield* Effect.mapError(
     Executor.decode(tool, call.params) as unknown as Effect.Effect<unknown, { readonly message: string }>,
-    ({ message }) =>
-      new ExpectationError({ reason: { _tag: "InvalidParameters", expectation, tool: call.name, issue: message } })
+    ({ message }) => invalid(message)
   )
+  const excess = yield* excessOf(tool, call.params)
+  if (excess !== undefined) return yield* invalid(`the tool has no such parameter: ${excess}`)
   return { ...wanted, decoded: value }
 })
 
+// A handler does not see a key that its tool does not know, so an expectation with one says less than it seems to.
+const excessOf = (tool: Tool.Any, params: unknown): Effect.Effect<string | undefined> =>
+  Tool.isDynamic(tool) ? Effect.undefined : Schema.decodeUnknownEffect(tool.parametersSchema)(params, {
+    onExcessProperty: "error"
+  }).pipe(
+    Effect.as(undefined),
+    Effect.catch((error) => Effect.succeed((error as { readonly message: string }).message))
+  ) as Effect.Effect<string | undefined>
 // As JSON says it, since a model sends JSON: a key without a value is no key, and what is no number is `null`.
 const asSent = (params: unknown): unknown =>
   Result.getOrElse(Result.try(() => JSON.parse(JSON.stringify(params)) as unknown), () => params)
@@ -114,7 +126,7 @@ const tags: ReadonlyArray<string> = [
 const issueOf = (
   expectation: Expectation,
   wanted: ReadonlyArray<Wanted>,
-  { ids, rules }: Possible
+  { ids, rules, tools }: Possible
 ): string | undefined => {
   if (wanted.length === 0) return `it lists no call. To say that no call is made, use expectNoOtherCalls()`
   if (expectation._tag === "Cancelled") {
@@ -126,9 +138,13 @@ const issueOf = (
   const unknown = wanted.find(({ id }) => id !== undefined && ids !== undefined && !isKnown(id, ids))
   if (unknown !== undefined) {
     const known = [...ids!]
-    return `the model's script makes no call with the id ${JSON.stringify(unknown.id)}. Ids: ${
+    const id = JSON.stringify(unknown.id)
+    const isTool = unknown.name === undefined && Object.hasOwn(tools, unknown.id!)
+    return `the model's script makes no call with the id ${id}. Ids: ${
       known.length === 0 ? "none" : known.slice(0, 24).join(", ")
-    }${known.length > 24 ? ` and ${known.length - 24} more` : ""}`
+    }${known.length > 24 ? ` and ${known.length - 24} more` : ""}${
+      isTool ? `. ${id} is a tool: write ToolCall(${id}) for any call of it` : ""
+    }`
   }
   if (expectation._tag !== "Calls" && expectation._tag !== "Overlap") return undefined
   if (expectation._tag === "Calls" && expectation.how === "anyTimes") return undefined

@@ -17,6 +17,7 @@ import * as ToolPolicy from "../../domain/ToolPolicy.ts"
 import * as Executor from "../../engine/Executor.ts"
 import * as Orchestrator from "../../engine/Orchestrator.ts"
 import { TestModel } from "../TestModel.ts"
+import { TestTools } from "../TestTools.ts"
 import { format, fromParts } from "../Timeline.ts"
 import * as Census from "./census.ts"
 import { declare } from "./declare.ts"
@@ -25,10 +26,13 @@ import type { AnyTools, ClockMode, ExecuteOptions, Execution, Options, OrphanOpt
 import { ExpectationError, notOver } from "./ExpectationError.ts"
 import type { Reason } from "./ExpectationError.ts"
 import { declaration, verify } from "./expectations.ts"
-import type { Expectation } from "./expectations.ts"
+import type { Expectation, Failure } from "./expectations.ts"
 import type { RecordedCall, Timeline } from "./recorded.ts"
 import { resultOf } from "./resultOf.ts"
 import { effectRandom } from "./seededRandom.ts"
+import { isTestClock } from "./sleeps.ts"
+import { describeReason } from "./TestToolsError.ts"
+import type { Reason as ToolsReason } from "./TestToolsError.ts"
 import type { Rules } from "./together.ts"
 import { advancing, Stuck } from "./virtualTime.ts"
 import { endOf, millis, titleOf } from "./waterfallText.ts"
@@ -42,6 +46,8 @@ interface Ran {
   readonly rules: Rules
   readonly census: Census.Census
   readonly exit: Exit.Exit<void, RunError | Stuck>
+  /** Whether the caller has no TestClock, so that the harness made one for this run alone. */
+  readonly isOwnClock: boolean
 }
 
 const fail = (reason: Reason): Effect.Effect<never, ExpectationError> => Effect.fail(new ExpectationError({ reason }))
@@ -51,6 +57,7 @@ export class Harness {
   /** Expectations of a run that failed. */
   private unverified: ReadonlyArray<Expectation> = []
   private underWay = 0
+  /** Those of the run under way. */
   private claimed: ReadonlyArray<Expectation> = []
   private turnsLeft = false
   private last: Ran | undefined
@@ -153,7 +160,8 @@ export class Harness {
               ...noted(exit)
             })
             const rules = this.rules(options, yield* Effect.context())
-            const ran = { parts: seen.parts, timeline: yield* this.decoded(timeline), rules, census, exit }
+            const isOwnClock = !isTestClock(yield* Clock.Clock)
+            const ran = { parts: seen.parts, timeline: yield* this.decoded(timeline), rules, census, exit, isOwnClock }
             this.last = ran
             if (Exit.isFailure(exit)) this.unverified = expectations
             return { ran, expectations }
@@ -184,6 +192,7 @@ export class Harness {
       _tag: "Stuck",
       issue: error.message,
       waiting: waiting.slice(0, 16).map((call) => `${titleOf(call)}: ${waitingSince(call)}`),
+      hint: hintOf(error, ran.isOwnClock),
       timeline: format(ran.timeline, { focus: waiting.map(({ id }) => id) })
     })
   }
@@ -195,34 +204,29 @@ export class Harness {
     expectations: ReadonlyArray<Expectation>,
     isComplete: boolean
   ): Effect.Effect<void, ExpectationError> {
-    return Effect.map(this.script(isComplete), (script) => [...verify(expectations, timeline, rules), ...script]).pipe(
-      Effect.flatMap((failures) =>
-        failures.length === 0 ? Effect.void : fail({
-          _tag: "Unmet",
-          failures: failures.map(({ expected, happened }) => ({ expected, happened })),
-          timeline: format(timeline, { focus: failures.flatMap(({ calls }) => calls) })
-        })
-      )
-    )
-  }
-
-  private script(isComplete: boolean) {
-    const model = Option.getOrUndefined(Context.getOption(this.context, TestModel))
-    return (model?.assertComplete ?? Effect.void).pipe(
-      Effect.as([]),
-      Effect.catch(({ message, reason }) =>
-        Effect.succeed(
-          reason._tag === "TurnsLeft" && !isComplete ? [] : [{
-            expected: "TestModel.assertComplete",
-            happened: message +
-              (reason._tag === "TurnsLeft"
-                ? "\nWhere a later execute is to play them: execute({ prompt, turnsLeft: \"allow\" })."
-                : ""),
-            calls: []
-          }]
+    return Effect.map(this.scripts(isComplete), (scripts) => [...verify(expectations, timeline, rules), ...scripts])
+      .pipe(
+        Effect.flatMap((failures) =>
+          failures.length === 0 ? Effect.void : fail({
+            _tag: "Unmet",
+            failures: failures.map(({ expected, happened }) => ({ expected, happened })),
+            timeline: format(timeline, { focus: failures.flatMap(({ calls }) => calls) })
+          })
         )
       )
+  }
+
+  /** What the scripts of the model and of the tools have against what happened. */
+  private scripts(isComplete: boolean): Effect.Effect<ReadonlyArray<Failure>> {
+    const model = Option.getOrUndefined(Context.getOption(this.context, TestModel))
+    const tools = Option.getOrUndefined(Context.getOption(this.context, TestTools))
+    const ofModel = Effect.as(model?.assertComplete ?? Effect.void, []).pipe(
+      Effect.catch(({ message, reason }) => Effect.succeed(turnsOf(message, reason._tag === "TurnsLeft", isComplete)))
     )
+    const ofTools = Effect.as(tools?.assertComplete ?? Effect.void, []).pipe(
+      Effect.catch(({ others, reason }) => Effect.succeed(unscriptedOf([reason, ...others])))
+    )
+    return Effect.zipWith(ofModel, ofTools, (turns, calls) => [...turns, ...calls])
   }
 
   /** Verifies what was declared for a run that failed. */
@@ -282,13 +286,32 @@ export class Harness {
       if (expected.length > 0) {
         const ending = this.claimed.length > 0
           ? { ending: notOver }
-          : this.unverified.length > 0 && this.last !== undefined
+          : this.last === undefined
+          ? {}
+          : this.unverified.length > 0
           ? { ending: this.last.timeline.end }
-          : {}
+          : { isLate: true }
         return Effect.die(new ExpectationError({ reason: { _tag: "NotVerified", expected, ...ending } }))
       }
       return this.turnsLeft && this.last !== undefined ? Effect.orDie(this.judge(this.last, [], true)) : Effect.void
     })
+}
+
+const turnsOf = (message: string, isLeft: boolean, isComplete: boolean): ReadonlyArray<Failure> =>
+  isLeft && !isComplete ? [] : [{
+    expected: "TestModel.assertComplete",
+    happened: message +
+      (isLeft ? "\nWhere a later execute is to play them: execute({ prompt, turnsLeft: \"allow\" })." : ""),
+    calls: []
+  }]
+
+// Such a call was answered with a defect of the kit, as if its handler had a bug. Lists that are not used up are the test's to ask
+// about.
+const unscriptedOf = (reasons: ReadonlyArray<ToolsReason>): ReadonlyArray<Failure> => {
+  const beyond = reasons.filter(({ _tag }) => _tag !== "ListLeft")
+  return beyond.length === 0
+    ? []
+    : [{ expected: "TestTools: a behaviour for each call", happened: beyond.map(describeReason).join("\n"), calls: [] }]
 }
 
 interface Seen {
@@ -318,6 +341,26 @@ const historyOf = (prompt: Prompt.RawInput): Prompt.Prompt | undefined =>
 
 const isOptions = (input: Prompt.RawInput | ExecuteOptions): input is ExecuteOptions =>
   typeof input === "object" && !Prompt.isPrompt(input) && "prompt" in input
+
+const hintOf = ({ why }: Stuck, isOwnClock: boolean): string => {
+  switch (why) {
+    case "beyond-the-limit":
+      return "A run may take 1 day of virtual time: let it wait for less, or move time by TestClock.adjust (clock: \"manual\")."
+    case "moved-too-often":
+      return "Look for a poll, or a retry, that never ends."
+    case "nothing-sleeps":
+      return isOwnClock ? `${otherTime} ${whatToOpen}` : whatToOpen
+  }
+}
+
+// A layer beside the harness was built before the run, on the clock that was there then.
+const otherTime =
+  "The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. " +
+  "Provide TestClock.layer() to the whole test, its layers too (it.effect does)."
+
+const whatToOpen =
+  "What it waits for has to come from elsewhere: open its gate (TestTools.open), complete its Deferred. " +
+  "Where the test acts while it runs: clock: \"manual\". For real I/O: clock: \"live\"."
 
 const waitingSince = (call: RecordedCall): string =>
   call.startedAt === undefined ? endOf(call) : `at work since ${millis(call.startedAt)} ms`

@@ -114,9 +114,13 @@ export class PermitDesk {
     return Effect.callback<unknown, unknown, unknown>((resume) => {
       waiter.resume = resume
       if (this.isClosed) return this.reject(waiter, closed)
-      if (!this.isBehind(waiter) && this.tryStart(waiter)) return
-      if (waiter.request.speculative === true) return this.reject(waiter, exceeded(waiter.request))
+      // In line before it is tried: its gate may come free in the same step.
+      const isBehind = this.isBehind(waiter)
       this.enter(waiter)
+      if (!isBehind && this.tryStart(waiter)) return
+      if (waiter.request.speculative === true) return this.reject(waiter, exceeded(waiter.request))
+      // Who it stands behind may be on its way to a closed gate, in the middle of a turn that does not see newcomers.
+      if (isBehind) this.soon()
     })
   }
 

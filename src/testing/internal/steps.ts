@@ -65,6 +65,8 @@ export const stepsOf = (where: string, turn: StaticTurn, ids: Ids): Steps => {
   return writer.end()
 }
 
+const kinds = "an item is a text, a ToolCall, or what TestModel.text, call, wait, fail, finish or chunk gives"
+
 class Writer {
   private readonly steps: Array<Step> = []
   private readonly calls: Array<ToolCall & { readonly id: string }> = []
@@ -83,7 +85,7 @@ class Writer {
 
   add(item: Item, at: string): void {
     if (this.ended?.wholly === true) die(`${at} can never play: ${this.ended.by} ends the turn before it`)
-    if (!isItem(item)) die(`${at} is no item of a turn: ${shown(item)}`)
+    if (!isItem(item)) die(`${at} is no item of a turn: ${shown(item)}; ${kinds}`)
     if (typeof item === "string" || !isTagged(item)) return this.addTimeless(item, at)
     switch (item._tag) {
       case "Wait":
@@ -132,7 +134,7 @@ class Writer {
     this.flush()
     const steps = this.steps.length
     for (const item of items) {
-      if (!isItem(item)) die(`${at} holds no item of a turn: ${shown(item)}`)
+      if (!isItem(item)) die(`${at} holds no item of a turn: ${shown(item)}; ${kinds}`)
       this.addTimeless(item, at)
     }
     if (this.steps.length > steps) die(`${at}: an item of TestModel.chunk has a time or chunks of its own`)

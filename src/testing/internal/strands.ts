@@ -182,6 +182,8 @@ export class Strands {
   }
 
   private perform(task: Task): void {
+    // A callback that schedules itself again and again is no fiber, and has no operations.
+    this.operations++
     this.remove(task)
     this.forget()
     if (task.strand !== undefined) {

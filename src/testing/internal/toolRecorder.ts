@@ -197,7 +197,7 @@ const checked = (name: string, place: string, value: unknown): AnyBehaviour =>
   isBehaviour(value)
     ? value
     : die(
-      `TestTools: tool "${name}": ${place} is ${
-        describe(value)
-      }, which is no behaviour; wrap a result in TestTools.succeed`
+      `TestTools: tool "${name}": ${place} is ${describe(value)}, which is no behaviour; wrap ${
+        Effect.isEffect(value) ? "an Effect in TestTools.effect" : "a result in TestTools.succeed"
+      }`
     )
