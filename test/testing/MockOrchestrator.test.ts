@@ -566,7 +566,7 @@ turn 1: the model answers 0-0 ms (tool-calls)
         yield* messageOf(test),
         `
   call-2 paid {}: not answered; never started
-The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. Provide TestClock.layer() to the whole test, its layers too (it.effect does). What never started waits for a limit or a lock: look at the limiter (TestLimiter's permits and delays), and at who holds ToolPolicy.Concurrency and ToolPolicy.Resources.
+What never started waits for a limit or a lock: look at the limiter (TestLimiter's permits and delays), and at who holds ToolPolicy.Concurrency and ToolPolicy.Resources. The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. Provide TestClock.layer() to the whole test, its layers too (it.effect does).
 
 What happened:`
       )

@@ -11,9 +11,9 @@ export const hintOf = ({ why }: Stuck, isOwnClock: boolean, waiting: ReadonlyArr
       return "Look for a poll, or a retry, that never ends."
     case "nothing-sleeps":
       return [
-        ...(isOwnClock ? [otherTime] : []),
         ...(waiting.some(({ startedAt }) => startedAt === undefined) ? [whatToAdmit] : []),
-        ...(waiting.every(({ startedAt }) => startedAt === undefined) && waiting.length > 0 ? [] : [whatToOpen])
+        ...(waiting.every(({ startedAt }) => startedAt === undefined) && waiting.length > 0 ? [] : [whatToOpen]),
+        ...(isOwnClock ? [otherTime] : [])
       ].join(" ")
   }
 }
