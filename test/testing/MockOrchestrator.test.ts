@@ -127,7 +127,7 @@ ${oneTurn}`
         `1 expectation does not hold:
 
 1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("read", {"path":"a"}), ToolCall("search", {"query":"dogs"})]).inAnyOrder()
-   ToolCall("read", {"path":"a"}) was not called: no call of read was made, of 3 calls
+   ToolCall("read", {"path":"a"}) was not called: no call of read was made, of 3 calls (search)
    call-3 search {"query":"cats"} was called more often than listed: 2 times (call-1, call-3)
 
 What happened:
