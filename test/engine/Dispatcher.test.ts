@@ -6,7 +6,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import { TestClock } from "effect/testing"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
 
@@ -251,10 +251,7 @@ describe("abandoned handlers", () => {
         deaf: ToolPolicy.tool({
           parameters: Schema.Struct({ id: Schema.String }),
           annotations: { timeout: "1 seconds", ...annotations },
-          handler: ({ id }) => {
-            stage.started.push(id)
-            return Effect.uninterruptible(deaf.await)
-          }
+          handler: stage.tools.handler("deaf", TestTools.deaf(TestTools.effect(deaf.await)))
         }),
         free: stage.tool(),
         single: stage.tool({ concurrency: 1 }),
@@ -297,7 +294,7 @@ describe("abandoned handlers", () => {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 3 }))
       yield* TestClock.adjust(second)
       yield* stage.open("c")
-      assert.deepStrictEqual([...stage.running], ["d"])
+      assert.deepStrictEqual([...stage.running], ["a", "b", "d"])
       deaf.openUnsafe()
       yield* settle
       assert.deepStrictEqual([...stage.running], ["d", "e"])
