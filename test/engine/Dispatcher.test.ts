@@ -263,7 +263,10 @@ describe("abandoned handlers", () => {
   const second = "1250 millis"
 
   /** Every other call takes a second. */
-  const deafMock = (annotations: ToolPolicy.Annotations<{ readonly id: string }>, ...turns: ReadonlyArray<TestModel.Turn>) => {
+  const deafMock = (
+    annotations: ToolPolicy.Annotations<{ readonly id: string }>,
+    ...turns: ReadonlyArray<TestModel.Turn>
+  ) => {
     const { toolkit } = deafTools(annotations)
     const script = lasting()
     return MockOrchestrator.layer({ toolkit }).pipe(Layer.provideMerge([
