@@ -12,6 +12,8 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import { lastMessageOf, requestLines } from "./internal/requestText.ts"
 import { languageModel, Playing, type Script, scriptOf } from "./internal/scriptedModel.ts"
 import { TestModel } from "./internal/service.ts"
@@ -273,13 +275,8 @@ export const call = (toolCall: ToolCall, options: Timing & { readonly open?: boo
     : die(`${where}, chunks: the pieces together are ${sent}, and the parameters ${json}`)
 }
 
-const canonical = (sent: string): string | undefined => {
-  try {
-    return JSON.stringify(JSON.parse(sent))
-  } catch {
-    return undefined
-  }
-}
+const canonical = (sent: string): string | undefined =>
+  Option.getOrUndefined(Result.getSuccess(Result.try(() => JSON.stringify(JSON.parse(sent)))))
 
 /**
  * Is silent for a duration of the run's Clock, or until an effect has ended; for good with `wait(Effect.never)`.

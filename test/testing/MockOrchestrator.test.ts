@@ -152,9 +152,9 @@ turn 2: the model answers 10-10 ms (stop)`
     ))
 
   it.effect("compares parameters as the handler gets them", () =>
-    Effect.gen(function*() {
-      yield* run(expectToolCalls([ToolCall("read", { lines: "07", path: "a" })]).inAnyOrder())
-    }).pipe(Effect.provide(harness([ToolCall("read", { path: "a", lines: "7", extra: true }), "done"]))))
+    Effect.asVoid(run(expectToolCalls([ToolCall("read", { lines: "07", path: "a" })]).inAnyOrder())).pipe(
+      Effect.provide(harness([ToolCall("read", { path: "a", lines: "7", extra: true }), "done"]))
+    ))
 
   it.effect("verifies each execute's own expectations, over several with one history", () =>
     Effect.gen(function*() {
@@ -204,9 +204,7 @@ ${oneTurn}`
     )).pipe(Effect.provide(harness([[cats, cats], "done"]))))
 
   it.effect("expectNoOtherCalls alone says that nothing is called", () =>
-    Effect.gen(function*() {
-      yield* run(expectNoOtherCalls())
-    }).pipe(Effect.provide(harness(["done"]))))
+    Effect.asVoid(run(expectNoOtherCalls())).pipe(Effect.provide(harness(["done"]))))
 
   it.effect("expectNotCalled holds for a call that awaits approval, and fails for one that ran", () =>
     Effect.gen(function*() {
@@ -363,7 +361,7 @@ Parameters are given whole and as the model sends them (JSON, not decoded); Tool
         const [params, path] of [[{ item: { name: "a" }, lables: {} }, "lables"], [
           { item: { name: "a", sise: "L" } },
           "sise"
-        ]]
+        ]] as const
       ) {
         const message = yield* messageOf(expectToolCalls([call(params)]).inOrder())
         assert.include(message, `can never hold: the tool has no such parameter: Expected no excess property`)
@@ -440,9 +438,9 @@ Parameters are given whole and as the model sends them (JSON, not decoded); Tool
     }))
 
   it.effect("an id is not refused where a turn of the script is a function", () =>
-    Effect.gen(function*() {
-      yield* run(expectCancelled("call-1", "Timeout"))
-    }).pipe(Effect.provide(harness([() => cats, "done"], {}, { timeout: { tool: "5 millis" } }))))
+    Effect.asVoid(run(expectCancelled("call-1", "Timeout"))).pipe(
+      Effect.provide(harness([() => cats, "done"], {}, { timeout: { tool: "5 millis" } }))
+    ))
 
   it.effect("what may just be is not refused", () =>
     Effect.asVoid(run(

@@ -457,7 +457,7 @@ describe("explore: interruption", () => {
           startImmediately: true
         })
         yield* Deferred.succeed(began, undefined)
-        yield* Effect.forever(Effect.sleep(1))
+        return yield* Effect.forever(Effect.sleep(1))
       })
       const fiber = yield* Effect.forkChild(explore(program, { maxSteps: Number.MAX_SAFE_INTEGER }))
       yield* Deferred.await(began)

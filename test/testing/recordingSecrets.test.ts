@@ -88,7 +88,10 @@ const everyForm = (secret: string): ReadonlyArray<string> => [
   encodeURIComponent(secret),
   Buffer.from(secret).toString("base64"),
   Buffer.from(secret).toString("base64").replace(/=+$/, ""),
-  Buffer.from(secret).toString("base64url")
+  Buffer.from(secret).toString("base64url"),
+  encodeURIComponent(encodeURIComponent(secret)),
+  Buffer.from(secret).toString("hex"),
+  Buffer.from(secret).toString("hex").toUpperCase()
 ]
 
 const standsNowhere = (text: string, secret: string): void => {
@@ -233,9 +236,10 @@ describe("a recording", () => {
     const broken = {
       ...taken({ pieces: [], ending: "broken" }),
       answer: undefined,
-      failure: [{ name: "E", message: key }]
+      failure: [{ name: `E ${plainKey}`, message: key, code: `C-${key}` }]
     }
-    const { file, left, text } = clean([plain, comment, broken], [plainKey])
+    const coded = taken({ body: JSON.stringify({ model: "m", of: everyForm(plainKey) }), pieces: [utf8(says("fine"))] })
+    const { file, left, text } = clean([plain, comment, broken, coded], [plainKey])
     for (const secret of [key, plainKey]) standsNowhere(text, secret)
     assert.deepStrictEqual(left, [])
     const [first, second, third] = file.exchanges
@@ -444,7 +448,17 @@ describe("the last look", () => {
           chunks: [whole.slice(0, within), whole.slice(within)].map((text) => ({ afterMillis: 0, text }))
         }
       }],
-      [/response/, { response: { ...response, chunks: undefined, body: Buffer.from(secret).toString("base64url") } }]
+      ...[{ name: secret, message: "m" }, { name: "E", message: "m", code: secret }].map((failure) =>
+        [/response\.failure/, { response: { ending: "broken", failure: [failure] } }] as const
+      ),
+      ...[
+        Buffer.from(secret).toString("base64url"),
+        Buffer.from(`x${secret}`).toString("hex"),
+        Buffer.from(Buffer.from(`ab${secret}`).toString("base64")).toString("base64"),
+        encodeURIComponent(`a=${[...secret].map((letter) => `%${letter.charCodeAt(0).toString(16)}`).join("")}`),
+        [...secret].join(" "),
+        `${secret.slice(0, 7)}\n${secret.slice(7)}`
+      ].map((body) => [/response/, { response: { ...response, chunks: undefined, body } }] as const)
     ]
     assert.deepStrictEqual(Scan.placesOf(file({}), new Set([secret])), [])
     for (const [place, change] of cases) {

@@ -1,4 +1,5 @@
 /** What a test expected of a run and did not get: one error, many reasons, and a message that a stranger can act on. */
+import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Schema from "effect/Schema"
 import { count } from "./waterfallText.ts"
 
@@ -111,6 +112,11 @@ export class ExpectationError extends Schema.TaggedError<ExpectationError>()("Ex
   /** What was expected, what happened, and what to try. */
   override get message(): string {
     return messageOf(this.reason)
+  }
+
+  /** Printed as any error is, by its message; what Effect prints of an error with fields is these alone. */
+  override [NodeInspectSymbol](): unknown {
+    return this.stack
   }
 }
 

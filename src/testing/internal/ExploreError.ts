@@ -3,6 +3,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
+import { NodeInspectSymbol } from "effect/Inspectable"
 
 /**
  * What went wrong in a run. `Failed`: the program failed, died or interrupted itself. `Deadlock`: all its fibers waited, and
@@ -47,6 +48,11 @@ export class ExploreError<out E = never> extends Data.TaggedError("ExploreError"
       ...reasonLines(this.reason),
       ...switchLines(this.isReplayed, this.switches)
     ].join("\n")
+  }
+
+  /** Printed as any error is, by its message; what Effect prints of an error with fields is these alone. */
+  override [NodeInspectSymbol](): unknown {
+    return this.stack
   }
 }
 

@@ -1,4 +1,5 @@
 /** How a scripted model was used otherwise than its script says, each reason with what to try. */
+import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Schema from "effect/Schema"
 
 /**
@@ -67,6 +68,11 @@ export class TestModelError extends Schema.TaggedError<TestModelError>()("TestMo
   /** What was left or too much, what to try, and the requests made. */
   override get message(): string {
     return messageOf(this.reason)
+  }
+
+  /** Printed as any error is, by its message; what Effect prints of an error with fields is these alone. */
+  override [NodeInspectSymbol](): unknown {
+    return this.stack
   }
 }
 

@@ -1,4 +1,5 @@
 /** What a script of handlers and the calls that were made do not agree on, each reason with what to try. */
+import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Schema from "effect/Schema"
 
 /**
@@ -53,6 +54,11 @@ export class TestToolsError extends Schema.TaggedError<TestToolsError>()("TestTo
   /** One line for each reason. */
   override get message(): string {
     return [this.reason, ...this.others].map(describeReason).join("\n")
+  }
+
+  /** Printed as any error is, by its message; what Effect prints of an error with fields is these alone. */
+  override [NodeInspectSymbol](): unknown {
+    return this.stack
   }
 }
 

@@ -12,12 +12,6 @@ type Draft<A> = { -readonly [K in keyof A]: A[K] extends ReadonlyArray<infer B> 
 type Call = Draft<RecordedCall>
 type Turn = Draft<RecordedTurn>
 
-export interface Options {
-  readonly times?: ReadonlyArray<number> | undefined
-  readonly failure?: unknown
-  readonly prompt?: Prompt.Prompt | undefined
-}
-
 /** When each part happened: as it says itself; else when it was received, which is late where the reader was. */
 export const timesOf = (
   parts: ReadonlyArray<AnyPart>,

@@ -108,7 +108,12 @@ const exchangeOf = (entry: Taken, secrets: Secrets): Exchange => {
 const responseOf = (entry: Taken, secrets: Secrets): Exchange["response"] => {
   const { answer } = entry
   const ending = endingOf(entry)
-  const failure = entry.failure.map((error) => ({ ...error, message: cleaned([error.message], secrets)[0] ?? "" }))
+  const said = (text: string): string => cleaned([text], secrets)[0] ?? ""
+  const failure = entry.failure.map(({ code, message, name }) => ({
+    name: said(name),
+    message: said(message),
+    ...(code === undefined ? undefined : { code: said(code) })
+  }))
   const ended = ending === "broken" || ending === "cancelled"
     ? { ending, ...(failure.length > 0 ? { failure } : undefined) }
     : undefined

@@ -1,4 +1,5 @@
 /** Why a recording cannot be played or written, each reason with what to try. */
+import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Schema from "effect/Schema"
 
 /** There is no such file, or it cannot be read. */
@@ -58,6 +59,11 @@ export class RecordingError extends Schema.TaggedError<RecordingError>()("Record
   /** The file, what is wrong with it, and what to try. */
   override get message(): string {
     return `recording ${JSON.stringify(this.file)}: ${messageOf(this.reason)}`
+  }
+
+  /** Printed as any error is, by its message; what Effect prints of an error with fields is these alone. */
+  override [NodeInspectSymbol](): unknown {
+    return this.stack
   }
 }
 

@@ -22,7 +22,11 @@ export const placesOf = (file: File, secrets: ReadonlySet<string>): ReadonlyArra
   for (const { name, text } of places(file)) {
     if (clean.has(text)) continue
     const views = viewsOf(text.replace(/\[redacted-\d+\]/g, "\0"))
-    if (wanted.some(({ bytes, secret }) => views.some((view) => view.includes(secret) || view.includes(bytes)))) {
+    const closed = closedUp(views[0] ?? "")
+    const stands = ({ bytes, secret }: typeof wanted[number]): boolean =>
+      views.some((view) => view.includes(secret) || view.includes(bytes)) ||
+      (secret.length >= longEnough && closed.includes(secret))
+    if (wanted.some(stands)) {
       found.add(name)
     } else clean.add(text)
   }
@@ -42,7 +46,10 @@ const places = (file: File): ReadonlyArray<Place> => [
       ...bodies(`${name}.request.body`, request.body ?? JSON.stringify(request.bodyJson) ?? ""),
       ...headers(`${name}.response.headers`, response.headers),
       ...bodies(`${name}.response`, body),
-      ...(response.failure ?? []).map(({ message }) => ({ name: `${name}.response.failure`, text: message }))
+      ...(response.failure ?? []).map((failure) => ({
+        name: `${name}.response.failure`,
+        text: `${failure.name}\n${failure.message}\n${failure.code ?? ""}`
+      }))
     ]
   })
 ]
@@ -60,12 +67,23 @@ const bodies = (name: string, body: string): ReadonlyArray<Place> => [
 
 // ---- the text, and what it says when its codes are taken off ----
 
-const viewsOf = (text: string): ReadonlyArray<string> => [
-  text,
+// A code may stand in a code: a URL in a URL's query, base64 in base64.
+const viewsOf = (text: string): ReadonlyArray<string> => {
+  const once = decodedOnce(text)
+  return [text, ...once, ...once.flatMap((view) => view === "" ? [] : decodedOnce(view))]
+}
+
+/** The shortest secret that is looked for with spaces and line ends in it: a short one stands in too many words. */
+const longEnough = 16
+
+const closedUp = (text: string): string => text.replace(/\\[nrt]|[\s\u200b]+/g, "")
+
+const decodedOnce = (text: string): ReadonlyArray<string> => [
   text.includes("%") ? percentDecoded(text) : "",
   text.includes("%") && text.includes("+") ? percentDecoded(text.replaceAll("+", " ")) : "",
   text.includes("\\") ? unescaped(text) : "",
-  ...(text.match(/[A-Za-z0-9+/_-]{10,}/g) ?? []).flatMap(base64Decoded)
+  ...(text.match(/[A-Za-z0-9+/_-]{10,}/g) ?? []).flatMap(base64Decoded),
+  ...(text.match(/(?:[0-9A-Fa-f]{2}){8,}/g) ?? []).map(hexDecoded)
 ]
 
 const unescaped = (text: string): string =>
@@ -81,6 +99,9 @@ const base64Decoded = (code: string): ReadonlyArray<string> => {
     return Option.toArray(Result.getSuccess(Result.try(() => atob(whole))))
   })
 }
+
+const hexDecoded = (code: string): string =>
+  code.replace(/../g, (byte) => String.fromCharCode(Number.parseInt(byte, 16)))
 
 // The bytes of a text, one character each, as base64 gives them back.
 const latin = (text: string): string => String.fromCharCode(...new TextEncoder().encode(text))

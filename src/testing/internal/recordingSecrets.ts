@@ -5,6 +5,7 @@
  */
 import * as Base64 from "effect/encoding/Base64"
 import * as Base64Url from "effect/encoding/Base64Url"
+import * as Hex from "effect/encoding/Hex"
 import type { Span } from "./recordingText.ts"
 
 /** The shortest secret that is looked for in texts when it was read from a header or a URL: `none` is no key. */
@@ -118,11 +119,14 @@ const beginningAtEnd = (text: string, form: string): number => {
   return 0
 }
 
-// A secret as it stands inside JSON, JSON in JSON, a URL, base64.
+// A secret as it stands inside JSON, JSON in JSON, a URL, a URL in a URL, base64, hexadecimal digits.
 const formsOf = (secret: string): ReadonlySet<string> => {
   const escaped = JSON.stringify(secret).slice(1, -1)
-  const forms = new Set([secret, escaped, JSON.stringify(escaped).slice(1, -1), encodeURIComponent(secret)])
+  const percent = encodeURIComponent(secret.toWellFormed())
+  const forms = new Set([secret, escaped, JSON.stringify(escaped).slice(1, -1), percent, encodeURIComponent(percent)])
   if (secret.length >= shortestRead) {
+    const hex = Hex.encode(secret)
+    forms.add(hex).add(hex.toUpperCase())
     for (const code of [Base64.encode(secret), Base64Url.encode(secret)]) forms.add(code).add(code.replace(/=+$/, ""))
   }
   return forms

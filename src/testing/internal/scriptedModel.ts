@@ -123,7 +123,7 @@ const whole = ({ steps }: Steps): Effect.Effect<Array<Response.PartEncoded>, AiE
   Effect.gen(function*() {
     const parts: Array<Response.StreamPartEncoded> = []
     for (const step of steps) {
-      if (step._tag === "Fail") return yield* Effect.fail(step.error)
+      if (step._tag === "Fail") return yield* step.error
       if (step._tag === "Wait") yield* step.effect
       else parts.push(...step.parts)
     }
