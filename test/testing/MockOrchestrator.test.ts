@@ -636,6 +636,14 @@ What happened:`
       yield* Effect.provide(Effect.andThen(alike, execute("go")), mock)
     }))
 
+  it.effect("expectNotCalled speaks of each that it lists", () =>
+    Effect.gen(function*() {
+      assert.include(
+        yield* failing(expectNotCalled([cats, dogs])),
+        "call-1 search {\"query\":\"dogs\"} was called: 0-10 ms"
+      )
+    }).pipe(Effect.provide(harness([[dogs], "done"]))))
+
   it.effect("one call that writes may be listed in parallel", () =>
     run(expectToolCalls([ToolCall("write", { path: "a" })]).inParallel()).pipe(
       Effect.provide(harness([[ToolCall("write", { path: "a" })], "done"]))
@@ -692,6 +700,12 @@ What happened:`
         "turn 2: says \"more\""
       )
     }))
+
+  it.effect("turns left over in a script that the caller of execute brought fail, too", () =>
+    Effect.gen(function*() {
+      const own = Effect.provide(execute("go"), TestModel.script(["done", "more"]))
+      assert.include(yield* messageOf(own), "turn 2: says \"more\"")
+    }).pipe(Effect.provide(harness([]))))
 
   it.effect("closing never hides what failed first", () =>
     Effect.gen(function*() {

@@ -47,6 +47,8 @@ interface Ran {
   readonly parts: ReadonlyArray<AnyPart>
   readonly timeline: Timeline
   readonly rules: Rules
+  /** What it ran with, what its caller brought included. */
+  readonly context: Context.Context<never>
   readonly census: Census.Census
   readonly exit: Exit.Exit<void, RunError | Stuck>
   /** Whether the caller has no TestClock, so that the harness made one for this run alone. */
@@ -169,9 +171,18 @@ export class Harness {
               prompt: historyOf(options.prompt),
               ...noted(exit)
             })
-            const rules = this.rules(options, yield* Effect.context())
+            const context = yield* Effect.context()
+            const rules = this.rules(options, context)
             const isOwnClock = !isTestClock(yield* Clock.Clock)
-            const ran = { parts: seen.parts, timeline: yield* this.decoded(timeline), rules, census, exit, isOwnClock }
+            const ran = {
+              parts: seen.parts,
+              timeline: yield* this.decoded(timeline),
+              rules,
+              context,
+              census,
+              exit,
+              isOwnClock
+            }
             this.last = ran
             if (Exit.isFailure(exit)) this.unverified = expectations
             return { ran, expectations }
@@ -210,11 +221,14 @@ export class Harness {
   // ---- after a run -----------------------------------------------------------------------------------------------------
 
   private judge(
-    { rules, timeline }: Ran,
+    { context, rules, timeline }: Ran,
     expectations: ReadonlyArray<Expectation>,
     isComplete: boolean
   ): Effect.Effect<void, ExpectationError> {
-    return Effect.map(this.scripts(isComplete), (scripts) => [...verify(expectations, timeline, rules), ...scripts])
+    return Effect.map(
+      this.scripts(context, isComplete),
+      (scripts) => [...verify(expectations, timeline, rules), ...scripts]
+    )
       .pipe(
         Effect.flatMap((failures) =>
           failures.length === 0 ? Effect.void : fail({
@@ -227,9 +241,9 @@ export class Harness {
   }
 
   /** What the scripts of the model and of the tools have against what happened. */
-  private scripts(isComplete: boolean): Effect.Effect<ReadonlyArray<Failure>> {
-    const model = Option.getOrUndefined(Context.getOption(this.context, TestModel))
-    const tools = Option.getOrUndefined(Context.getOption(this.context, TestTools))
+  private scripts(context: Context.Context<never>, isComplete: boolean): Effect.Effect<ReadonlyArray<Failure>> {
+    const model = Option.getOrUndefined(Context.getOption(context, TestModel))
+    const tools = Option.getOrUndefined(Context.getOption(context, TestTools))
     const ofModel = Effect.as(model?.assertComplete ?? Effect.void, []).pipe(
       Effect.catch(({ message, reason }) => Effect.succeed(turnsOf(message, reason._tag === "TurnsLeft", isComplete)))
     )
