@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Layer, Schedule, Schema } from "effect"
-import { Prompt, Tool, Toolkit } from "effect/ai"
+import { LanguageModel, Prompt, Tool, Toolkit } from "effect/ai"
 import { TestClock } from "effect/testing"
 import { CancelReason, Limiter, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
 import { MockOrchestrator, TestLimiter, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
@@ -767,6 +767,8 @@ describe("MockOrchestrator, runs", () => {
         )
     ))
 
+  const theirs = () => Effect.succeed("the application's")
+
   it.effect("ask the model and the handlers of the layer, whatever the application around them has", () =>
     Effect.gen(function*() {
       const { calls, result } = yield* run(expectToolCalls([cats]).inOrder())
@@ -778,10 +780,13 @@ describe("MockOrchestrator, runs", () => {
           TestTools.layer(toolkit, { search: TestTools.succeed("scripted") })
         ]))
       ),
-      Effect.provide([
-        TestModel.script([], { otherwise: "the application's" }),
-        TestTools.layer(toolkit, { search: TestTools.succeed("the application's") })
-      ])
+      Effect.provide(Layer.merge(
+        toolkit.toLayer({ search: theirs, read: theirs, single: theirs, write: theirs, pay: theirs }),
+        Layer.provide(
+          Layer.effect(LanguageModel.LanguageModel, LanguageModel.LanguageModel),
+          TestModel.script([], { otherwise: "the application's" })
+        )
+      ))
     ))
 
   it.effect("go through an approval: asked for, then approved, then run", () =>

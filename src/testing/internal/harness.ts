@@ -68,15 +68,12 @@ export class Harness {
   private last: Ran | undefined
   private readonly options: Options<AnyTools>
   private readonly context: Context.Context<never>
-  /** Of that, what stands in the place of the world. */
-  private readonly outside: Context.Context<never>
   private readonly policies: ReadonlyMap<string, ToolPolicy.Policies>
 
   constructor(options: Options<AnyTools>, context: Context.Context<never>) {
     this.options = options
     // What is drawn, such as how long a retry waits, is the same in every execution of a test, unless it brings a `Random`.
     this.context = Context.merge(Context.make(Random.Random, effectRandom(0)), context)
-    this.outside = outsideOf(options.toolkit, context)
     this.policies = new Map(Object.entries(options.toolkit.tools).map(([name, tool]) => [name, ToolPolicy.read(tool)]))
   }
 
@@ -91,12 +88,12 @@ export class Harness {
     this.pending = [...this.pending, expectation]
   }
 
-  // The model and the handlers are those that the layer was built with: a test in an application must not ask its real model. Of
-  // everything else, what the caller has goes before.
+  // What the caller has goes before what the layer was built with, but for the model and the handlers.
   private within<A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
     return Effect.updateContext(
       effect,
-      (own: Context.Context<never>) => Context.merge(Context.merge(this.context, own), this.outside)
+      (own: Context.Context<never>) =>
+        Context.merge(Context.merge(this.context, own), outsideOf(this.options.toolkit, this.context, own))
     )
   }
 
@@ -338,10 +335,14 @@ const unscriptedOf = (reasons: ReadonlyArray<ToolsReason>): ReadonlyArray<Failur
     : [{ expected: "TestTools: a behaviour for each call", happened: beyond.map(describeReason).join("\n"), calls: [] }]
 }
 
-const outsideOf = (toolkit: Toolkit.Any, context: Context.Context<never>): Context.Context<never> => {
-  const services = [LanguageModel.LanguageModel, TestModel, TestTools].map(({ key }) => key)
-  const keys = new Set([...services, ...Object.values(toolkit.tools).map(({ id }) => id)])
-  return Context.makeUnsafe(new Map([...context.mapUnsafe].filter(([key]) => keys.has(key))))
+// A script may be replaced by another one, and never by the real thing: a test in an application does not ask its model.
+const outsideOf = (toolkit: Toolkit.Any, context: Context.Context<never>, own: Context.Context<never>) => {
+  const has = ({ key }: { readonly key: string }) => own.mapUnsafe.has(key)
+  const keys = new Set([
+    ...(has(TestModel) ? [] : [LanguageModel.LanguageModel.key, TestModel.key]),
+    ...(has(TestTools) ? [] : [TestTools.key, ...Object.values(toolkit.tools).map(({ id }) => id)])
+  ])
+  return Context.makeUnsafe<never>(new Map([...context.mapUnsafe].filter(([key]) => keys.has(key))))
 }
 
 interface Seen {
