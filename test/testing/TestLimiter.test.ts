@@ -130,6 +130,17 @@ describe("TestLimiter.layer", () => {
     }).pipe(Effect.provide(TestLimiter.layer({ permits: { google: 2 } })))
   })
 
+  it.effect("lets nobody overtake one that waits for two permits, although one is free", () => {
+    const { ask, end, log } = asking()
+    return Effect.gen(function*() {
+      for (const name of ["first", "second"]) yield* ask(name)
+      yield* ask("both", { service: "google", calls: 2 })
+      yield* ask("one")
+      for (const name of ["first", "second", "both"]) yield* end(name)
+      assert.deepStrictEqual(log, ["first", "second", "both", "one"])
+    }).pipe(Effect.provide(TestLimiter.layer({ permits: { google: 2 } })))
+  })
+
   it.effect("starts who may start when the test allows more, and takes nothing away when it allows less", () => {
     const { ask, end, log } = asking()
     return Effect.gen(function*() {

@@ -1,6 +1,7 @@
 /** What is left of a run is found, kind by kind, and said so that a stranger understands it. */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, type Context, Deferred, Effect, Fiber, Layer, Scheduler, Schema } from "effect"
+import { Tool, Toolkit } from "effect/ai"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
 import { TestModel, ToolCall } from "../../src/testing/index.ts"
@@ -59,6 +60,22 @@ describe("the census of a run", () => {
       assert.deepStrictEqual(details(orphans), [
         "sleep: a sleep of call c (work) that ends at 3600000 ms, in a fiber started at 0 ms"
       ])
+    }))
+
+  it.effect("excuses no permit that a handler holds which was not abandoned", () =>
+    Effect.gen(function*() {
+      const Held = Tool.make("held", { success: Schema.String }).annotate(ToolPolicy.Concurrency, 2)
+      const toolkit = Toolkit.make(Held)
+      const census = yield* Census.make({ tools: [Held] })
+      const call = yield* Effect.forkChild(Executor.call(Held, {}), { startImmediately: true }).pipe(
+        Effect.provide(toolkit.toLayer({ held: () => Effect.never }))
+      )
+      assert.deepStrictEqual(
+        (yield* census.alive).map(({ abandoned, detail }) => ({ abandoned, detail })),
+        [{ abandoned: false, detail: "1 permit of held, held by calls that are over" }]
+      )
+      yield* Fiber.interrupt(call)
+      assert.deepStrictEqual(yield* census.alive, [])
     }))
 
   it.effect("finds nobody where a call was stopped and took its time to end", () =>

@@ -217,7 +217,7 @@ describe("expectations, what is said of a call that is missing", () => {
     const many = Array.from({ length: 8 }, (_, index) => wanted(`t${index}`))
     const [text] = judged(calls("inParallel", ...many), [happened("a", { at: [[1, 2]] })])
     assert.deepStrictEqual(text!.split("\n").slice(5), [
-      "ToolCall(\"t5\") was not called: no call of t5 was made, of 1 call",
+      "ToolCall(\"t5\") was not called: no call of t5 was made, of 1 call (search)",
       "… and 2 more are missing"
     ])
   })
@@ -437,6 +437,7 @@ describe("parameters are compared as decoded", () => {
     ["big numbers", { n: 1n }, { n: "1n" }, false],
     ["no number and null", { n: NaN }, { n: null }, false],
     ["an absent value and an absent key", { n: undefined }, {}, false],
+    ["lists that agree in part, with what is no data", [1, NaN], [1, null], false],
     ["an empty set and a full one", { s: new Set() }, { s: new Set([1]) }, false],
     ["empty sets", { s: new Set() }, { s: new Set() }, true],
     ["bytes", { b: new Uint8Array([1]) }, { b: new Uint8Array([1]) }, true],

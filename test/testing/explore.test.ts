@@ -49,6 +49,12 @@ const traced = (trace: Array<string>) =>
     trace.push(own.join(" "))
   })
 
+/** A promise that needs so many turns of the event loop. */
+const inTurns = (turns: number): Effect.Effect<void> =>
+  Effect.promise(async () => {
+    for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve))
+  })
+
 describe("explore", () => {
   it.effect("tries as many schedules as it was told, and tells how many differed", () =>
     Effect.gen(function*() {
@@ -105,6 +111,27 @@ describe("explore", () => {
       yield* explore(program)
       assert.strictEqual(orders.size, 6)
     }))
+
+  it.effect("moves no time for a sleep that was given up", () =>
+    explore(Effect.gen(function*() {
+      const sleeper = yield* Effect.forkChild(Effect.sleep("1 hour"), { startImmediately: true })
+      yield* Effect.yieldNow
+      yield* Fiber.interrupt(sleeper)
+      // Longer than the turn after which time may pass.
+      for (let i = 0; i < 2; i++) yield* inTurns(4)
+      assert.strictEqual(yield* Clock.currentTimeMillis, 0)
+    })))
+
+  it.effect("hurries as seldom as it is told", () =>
+    explore(
+      Effect.gen(function*() {
+        const late = yield* Effect.forkChild(Effect.sleep(1))
+        for (let i = 0; i < 20; i++) yield* Effect.yieldNow
+        assert.strictEqual(yield* Clock.currentTimeMillis, 0)
+        yield* Fiber.interrupt(late)
+      }),
+      { hurry: Number.MIN_VALUE }
+    ))
 
   it.effect("lets time pass only when nothing else is left to do, and in a hurry now and then before", () =>
     Effect.gen(function*() {

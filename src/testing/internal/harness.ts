@@ -31,6 +31,7 @@ import type { RecordedCall, Timeline } from "./recorded.ts"
 import { resultOf } from "./resultOf.ts"
 import { effectRandom } from "./seededRandom.ts"
 import { isTestClock } from "./sleeps.ts"
+import { hintOf } from "./stuckHint.ts"
 import { describeReason } from "./TestToolsError.ts"
 import type { Reason as ToolsReason } from "./TestToolsError.ts"
 import type { Rules } from "./together.ts"
@@ -44,6 +45,8 @@ interface Ran {
   readonly parts: ReadonlyArray<AnyPart>
   readonly timeline: Timeline
   readonly rules: Rules
+  /** What it ran with, what its caller brought included. */
+  readonly context: Context.Context<never>
   readonly census: Census.Census
   readonly exit: Exit.Exit<void, RunError | Stuck>
   /** Whether the caller has no TestClock, so that the harness made one for this run alone. */
@@ -159,9 +162,18 @@ export class Harness {
               prompt: historyOf(options.prompt),
               ...noted(exit)
             })
-            const rules = this.rules(options, yield* Effect.context())
+            const context = yield* Effect.context()
+            const rules = this.rules(options, context)
             const isOwnClock = !isTestClock(yield* Clock.Clock)
-            const ran = { parts: seen.parts, timeline: yield* this.decoded(timeline), rules, census, exit, isOwnClock }
+            const ran = {
+              parts: seen.parts,
+              timeline: yield* this.decoded(timeline),
+              rules,
+              context,
+              census,
+              exit,
+              isOwnClock
+            }
             this.last = ran
             if (Exit.isFailure(exit)) this.unverified = expectations
             return { ran, expectations }
@@ -192,7 +204,7 @@ export class Harness {
       _tag: "Stuck",
       issue: error.message,
       waiting: waiting.slice(0, 16).map((call) => `${titleOf(call)}: ${waitingSince(call)}`),
-      hint: hintOf(error, ran.isOwnClock),
+      hint: hintOf(error, ran.isOwnClock, waiting),
       timeline: format(ran.timeline, { focus: waiting.map(({ id }) => id) })
     })
   }
@@ -200,11 +212,14 @@ export class Harness {
   // ---- after a run -----------------------------------------------------------------------------------------------------
 
   private judge(
-    { rules, timeline }: Ran,
+    { context, rules, timeline }: Ran,
     expectations: ReadonlyArray<Expectation>,
     isComplete: boolean
   ): Effect.Effect<void, ExpectationError> {
-    return Effect.map(this.scripts(isComplete), (scripts) => [...verify(expectations, timeline, rules), ...scripts])
+    return Effect.map(
+      this.scripts(context, isComplete),
+      (scripts) => [...verify(expectations, timeline, rules), ...scripts]
+    )
       .pipe(
         Effect.flatMap((failures) =>
           failures.length === 0 ? Effect.void : fail({
@@ -217,9 +232,9 @@ export class Harness {
   }
 
   /** What the scripts of the model and of the tools have against what happened. */
-  private scripts(isComplete: boolean): Effect.Effect<ReadonlyArray<Failure>> {
-    const model = Option.getOrUndefined(Context.getOption(this.context, TestModel))
-    const tools = Option.getOrUndefined(Context.getOption(this.context, TestTools))
+  private scripts(context: Context.Context<never>, isComplete: boolean): Effect.Effect<ReadonlyArray<Failure>> {
+    const model = Option.getOrUndefined(Context.getOption(context, TestModel))
+    const tools = Option.getOrUndefined(Context.getOption(context, TestTools))
     const ofModel = Effect.as(model?.assertComplete ?? Effect.void, []).pipe(
       Effect.catch(({ message, reason }) => Effect.succeed(turnsOf(message, reason._tag === "TurnsLeft", isComplete)))
     )
@@ -341,26 +356,6 @@ const historyOf = (prompt: Prompt.RawInput): Prompt.Prompt | undefined =>
 
 const isOptions = (input: Prompt.RawInput | ExecuteOptions): input is ExecuteOptions =>
   typeof input === "object" && !Prompt.isPrompt(input) && "prompt" in input
-
-const hintOf = ({ why }: Stuck, isOwnClock: boolean): string => {
-  switch (why) {
-    case "beyond-the-limit":
-      return "A run may take 1 day of virtual time: let it wait for less, or move time by TestClock.adjust (clock: \"manual\")."
-    case "moved-too-often":
-      return "Look for a poll, or a retry, that never ends."
-    case "nothing-sleeps":
-      return isOwnClock ? `${otherTime} ${whatToOpen}` : whatToOpen
-  }
-}
-
-// A layer beside the harness was built before the run, on the clock that was there then.
-const otherTime =
-  "The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. " +
-  "Provide TestClock.layer() to the whole test, its layers too (it.effect does)."
-
-const whatToOpen =
-  "What it waits for has to come from elsewhere: open its gate (TestTools.open), complete its Deferred. " +
-  "Where the test acts while it runs: clock: \"manual\". For real I/O: clock: \"live\"."
 
 const waitingSince = (call: RecordedCall): string =>
   call.startedAt === undefined ? endOf(call) : `at work since ${millis(call.startedAt)} ms`
