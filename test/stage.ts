@@ -1,6 +1,6 @@
 /**
- * Handlers under a test's control: each call waits at a gate of its own until the test opens it, so a test says who runs
- * together instead of measuring time. And short ways to read a run's outcome.
+ * Handlers of `TestTools` under a test's control: each call waits at a gate of its own until the test opens it, so a test says who
+ * runs together instead of measuring time. And short ways to read a run's outcome.
  */
 import type * as Response from "effect/ai/Response"
 import * as Effect from "effect/Effect"
@@ -8,17 +8,40 @@ import * as Latch from "effect/Latch"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import { ToolPolicy } from "../src/index.ts"
+import { TestTools } from "../src/testing/index.ts"
 
 /** Lets every fiber that can go on do so; one `adjust` is one turn, and long work takes several. */
 export const settle: Effect.Effect<void> = Effect.asVoid(Effect.repeat(TestClock.adjust(0), { times: 8 }))
 
+/** One piece of `TestTools` for tests whose calls are their ids, and whose models, readers and schemas wait at gates too. */
 export class Stage {
-  readonly started: Array<string> = []
-  readonly ended: Array<string> = []
-  readonly interrupted: Array<string> = []
-  readonly running = new Set<string>()
-  peak = 0
+  readonly tools = TestTools.recorderUnsafe()
   private readonly gates = new Map<string, Latch.Latch>()
+  private readonly handler = this.tools.handler(
+    "stage",
+    ({ id }: { readonly id: string }) => TestTools.effect(Effect.suspend(() => Effect.as(this.gate(id).await, id)))
+  )
+
+  get started(): ReadonlyArray<string> {
+    return idsOf(this.tools.calls)
+  }
+
+  /** In the order of their ends, as `interrupted`. */
+  get ended(): ReadonlyArray<string> {
+    return idsOf(byEnd(this.tools.calls))
+  }
+
+  get interrupted(): ReadonlyArray<string> {
+    return idsOf(byEnd(this.tools.calls).filter(({ status }) => status === "interrupted"))
+  }
+
+  get running(): ReadonlySet<string> {
+    return new Set(idsOf(this.tools.running))
+  }
+
+  get peak(): number {
+    return this.tools.maxConcurrent
+  }
 
   gate(id: string): Latch.Latch {
     const known = this.gates.get(id)
@@ -35,19 +58,7 @@ export class Stage {
 
   /** The handler: starts, waits for its gate, gives its id. */
   play(id: string): Effect.Effect<string> {
-    return Effect.suspend(() => {
-      this.started.push(id)
-      this.running.add(id)
-      this.peak = Math.max(this.peak, this.running.size)
-      return this.gate(id).await
-    }).pipe(
-      Effect.as(id),
-      Effect.onInterrupt(() => Effect.sync(() => this.interrupted.push(id))),
-      Effect.ensuring(Effect.sync(() => {
-        this.running.delete(id)
-        this.ended.push(id)
-      }))
-    )
+    return this.handler({ id }, { toolCallId: id, preliminary: () => Effect.void })
   }
 
   /** A tool whose calls wait at their gates. */
@@ -60,6 +71,12 @@ export class Stage {
     })
   }
 }
+
+const idsOf = (calls: ReadonlyArray<TestTools.HandledCall>): ReadonlyArray<string> => calls.map(({ id }) => id)
+
+const byEnd = (calls: ReadonlyArray<TestTools.HandledCall>): ReadonlyArray<TestTools.HandledCall> =>
+  calls.flatMap((call) => call.endedAs === undefined ? [] : [{ call, endedAs: call.endedAs }])
+    .toSorted((a, b) => a.endedAs - b.endedAs).map(({ call }) => call)
 
 interface Answered {
   readonly id: string

@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { nearNames } from "../domain/ToolCall.ts"
+import type * as ToolPolicy from "../domain/ToolPolicy.ts"
 import { TestToolsError } from "./internal/TestToolsError.ts"
 import * as Behaviours from "./internal/toolBehaviour.ts"
 import { Recorder } from "./internal/toolRecorder.ts"
@@ -172,6 +173,75 @@ export const makeUnsafe = <Tools extends Record<string, Tool.Any>>(
   const tools = serviceOf(recorder)
   const handled: Layer.Layer<never> = toolkit.toLayer(Object.fromEntries(handlers) as never) as never
   return Object.assign(tools, { layer: Layer.merge(handled, Layer.succeed(TestTools, tools)) as never })
+}
+
+/**
+ * Makes scripted handlers one by one, and the record of what they do: for a handler that stands inside its tool's definition, as
+ * with `ToolPolicy.define`.
+ *
+ * **Shape** `handler` takes the tool's name, for the record, and the script of its calls, and is typed by what it gives: one that
+ * does not fit the tool's schemas does not compile. The rest is what `TestTools` is, and `layer` provides it, such as to
+ * `MockOrchestrator`.
+ *
+ * **Errors** `handler` dies at construction on a name that it was given before, and on what is no behaviour.
+ *
+ * **Gotchas** A result of literals needs an `as const`: `TestTools.succeed("found" as const)`.
+ *
+ * **Example** (A tool defined in one piece)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Executor, ToolPolicy } from "effect-toolformer"
+ * import { TestTools } from "effect-toolformer/Testing"
+ *
+ * const tools = TestTools.recorderUnsafe()
+ * const { layer, toolkit } = ToolPolicy.define({
+ *   search: ToolPolicy.tool({
+ *     parameters: Schema.Struct({ query: Schema.String }),
+ *     success: Schema.String,
+ *     failure: Schema.String,
+ *     handler: tools.handler("search", [TestTools.fail("busy"), TestTools.succeed("found", { after: "1 millis" })])
+ *   })
+ * })
+ * const search = Effect.ignore(Executor.call(toolkit.tools.search, { query: "cats" }))
+ * await Effect.runPromise(Effect.andThen(search, search).pipe(Effect.provide(layer)))
+ * tools.calls.map(({ name, status }) => `${name} ${status}`) // => ["search failure", "search success"]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const recorderUnsafe = (): HandlerRecorder => {
+  const recorder = new Recorder()
+  const names = new Set<string>()
+  const tools = serviceOf(recorder)
+  return Object.assign(tools, {
+    handler: (name: string, script: AnyScript) => {
+      if (names.has(name)) {
+        Behaviours.die(`TestTools.recorderUnsafe: tool ${JSON.stringify(name)} has a handler already`)
+      }
+      names.add(name)
+      return recorder.handler(name, script) as never
+    },
+    layer: Layer.succeed(TestTools, tools)
+  })
+}
+
+/**
+ * The record of handlers, and the way to make them; see {@link recorderUnsafe}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type HandlerRecorder = TestTools["Service"] & {
+  readonly handler: <A, E = never, R = never, Params = unknown>(
+    name: string,
+    script:
+      | Behaviour<A, E, R>
+      | ReadonlyArray<Behaviour<A, E, R>>
+      | ((params: Params, nth: number) => Behaviour<A, E, R>)
+  ) => (params: Params, context: ToolPolicy.HandlerContext<A>) => Effect.Effect<A, E, R>
+  readonly layer: Layer.Layer<TestTools>
 }
 
 const serviceOf = (recorder: Recorder): TestTools["Service"] => ({

@@ -1,12 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import { TestClock } from "effect/testing"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { MockOrchestrator, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
 
@@ -37,55 +39,54 @@ const free = (id: string) => ToolCall("free", { id }, { id })
 const capped = (id: string) => ToolCall("capped", { id }, { id })
 const single = (id: string) => ToolCall("single", { id }, { id })
 
+/** A call takes so many seconds of virtual time; those that are not named, 1. */
+const lasting = (seconds: Readonly<Record<string, number>> = {}) => ({ id }: { readonly id: string }) =>
+  TestTools.succeed(id, { after: Duration.seconds(seconds[id] ?? 1) })
+
+const mock = (calls: ReadonlyArray<ToolCall>, seconds?: Readonly<Record<string, number>>) => {
+  const { toolkit } = setUp()
+  const script = lasting(seconds)
+  return MockOrchestrator.layer({ toolkit }).pipe(
+    Layer.provideMerge([
+      scripted(calls),
+      TestTools.layer(toolkit, { free: script, capped: script, single: script, touch: script })
+    ])
+  )
+}
+
 describe("ToolPolicy.Resources", () => {
   it.effect("runs writes of one key one after the other, in the order the model made them", () => {
-    const { layer, stage, toolkit } = setUp()
+    const [a, b, c, other] = [touch("a", "w:x"), touch("b", "w:x"), touch("c", "w:x"), touch("other", "w:y")] as const
     return Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
-      yield* settle
-      assert.deepStrictEqual(stage.started, ["a", "other"])
-      yield* stage.open("c")
-      assert.deepStrictEqual(stage.started, ["a", "other"])
-      yield* stage.open("a")
-      assert.deepStrictEqual(stage.started, ["a", "other", "b"])
-      yield* stage.open("b", "other")
-      assert.deepStrictEqual(stage.started, ["a", "other", "b", "c"])
-      yield* Fiber.join(fiber)
-    }).pipe(Effect.provide([
-      layer,
-      scripted([touch("a", "w:x"), touch("b", "w:x"), touch("c", "w:x"), touch("other", "w:y")])
-    ]))
+      yield* MockOrchestrator.expectToolCalls([a, b, c]).inOrder()
+      yield* MockOrchestrator.expectToolCalls([a, other]).inParallel()
+      yield* MockOrchestrator.expectToolCalls([b, other]).inParallel()
+      const { totalDuration } = yield* MockOrchestrator.execute("go")
+      assert.strictEqual(Duration.toSeconds(totalDuration), 3 + 2 + 1)
+    }).pipe(Effect.provide(mock([a, b, c, other], { a: 3, b: 2, other: 4 })))
   })
 
   it.effect("lets readers share and keeps writers apart from them, nobody overtaking", () => {
-    const { layer, stage, toolkit } = setUp()
+    const [r1, r2, r3, r4] = [touch("r1", "r:x"), touch("r2", "r:x"), touch("r3", "r:x"), touch("r4", "r:x")] as const
+    const w = touch("w", "w:x")
     return Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
-      yield* settle
-      assert.deepStrictEqual([...stage.running], ["r1", "r2"])
-      yield* stage.open("r1")
-      assert.deepStrictEqual([...stage.running], ["r2"])
-      yield* stage.open("r2")
-      assert.deepStrictEqual([...stage.running], ["w"])
-      yield* stage.open("w")
-      assert.deepStrictEqual([...stage.running], ["r3", "r4"])
-      yield* stage.open("r3", "r4")
-      yield* Fiber.join(fiber)
-    }).pipe(Effect.provide([
-      layer,
-      scripted([touch("r1", "r:x"), touch("r2", "r:x"), touch("w", "w:x"), touch("r3", "r:x"), touch("r4", "r:x")])
-    ]))
+      yield* MockOrchestrator.expectToolCalls([r1, r2]).inParallel()
+      for (const read of [r1, r2]) yield* MockOrchestrator.expectToolCalls([read, w]).inOrder()
+      for (const read of [r3, r4]) yield* MockOrchestrator.expectToolCalls([w, read]).inOrder()
+      yield* MockOrchestrator.expectToolCalls([r3, r4]).inParallel()
+      const { totalDuration } = yield* MockOrchestrator.execute("go")
+      assert.strictEqual(Duration.toSeconds(totalDuration), 2 + 1 + 1)
+    }).pipe(Effect.provide(mock([r1, r2, w, r3, r4], { r2: 2 })))
   })
 
   it.effect("takes several keys at once, so crossing calls do not wait for each other", () => {
-    const { layer, stage, toolkit } = setUp()
+    const calls = [touch("a", "w:x,w:y"), touch("b", "w:y,w:x"), touch("c", "w:x")]
     return Effect.gen(function*() {
-      yield* stage.open("a", "b", "c")
-      const result = yield* Orchestrator.run({ prompt: "go", toolkit })
-      assert.deepStrictEqual(stage.ended, ["a", "b", "c"])
-      assert.strictEqual(stage.peak, 1)
-      assert.strictEqual(result.toolResults.length, 3)
-    }).pipe(Effect.provide([layer, scripted([touch("a", "w:x,w:y"), touch("b", "w:y,w:x"), touch("c", "w:x")])]))
+      yield* MockOrchestrator.expectToolCalls(calls).inOrder()
+      const { result, totalDuration } = yield* MockOrchestrator.execute("go")
+      assert.deepStrictEqual(statuses(result.toolResults), ["a ok", "b ok", "c ok"])
+      assert.strictEqual(Duration.toSeconds(totalDuration), 3)
+    }).pipe(Effect.provide(mock(calls)))
   })
 
   it.effect("keeps the order when reading the first call's parameters takes longer", () => {
@@ -174,16 +175,14 @@ describe("ToolPolicy.Concurrency", () => {
   })
 
   it.effect("holds no place of the run while it waits, and holds up nobody behind it", () => {
-    const { layer, stage, toolkit } = setUp()
-    const model = scripted([single("a"), single("b"), free("c")])
+    const [a, b, c] = [single("a"), single("b"), free("c")] as const
     return Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }))
-      yield* settle
-      assert.deepStrictEqual([...stage.running], ["a", "c"])
-      yield* stage.open("a", "b", "c")
-      yield* Fiber.join(fiber)
-      assert.deepStrictEqual(stage.started, ["a", "c", "b"])
-    }).pipe(Effect.provide([layer, model]))
+      yield* MockOrchestrator.expectToolCalls([a, c]).inParallel()
+      yield* MockOrchestrator.expectToolCalls([a, b]).inOrder()
+      const { calls, totalDuration } = yield* MockOrchestrator.execute({ prompt: "go", toolCallConcurrency: 2 })
+      assert.deepStrictEqual(calls.map(({ id, startedAt }) => [id, startedAt]), [["a", 0], ["b", 1000], ["c", 0]])
+      assert.strictEqual(Duration.toSeconds(totalDuration), 2)
+    }).pipe(Effect.provide(mock([a, b, c])))
   })
 
   it.effect("gives a free permit to a run that has a place when the oldest waiter's run has none", () => {
@@ -251,10 +250,7 @@ describe("abandoned handlers", () => {
         deaf: ToolPolicy.tool({
           parameters: Schema.Struct({ id: Schema.String }),
           annotations: { timeout: "1 seconds", ...annotations },
-          handler: ({ id }) => {
-            stage.started.push(id)
-            return Effect.uninterruptible(deaf.await)
-          }
+          handler: stage.tools.handler("deaf", TestTools.deaf(TestTools.effect(deaf.await)))
         }),
         free: stage.tool(),
         single: stage.tool({ concurrency: 1 }),
@@ -263,32 +259,42 @@ describe("abandoned handlers", () => {
     }
   }
   const deafCall = (id: string) => ToolCall("deaf", { id }, { id })
+  /** Until the timeout and the grace of a deaf call are over. */
   const second = "1250 millis"
 
+  /** Every other call takes a second. */
+  const deafMock = (
+    annotations: ToolPolicy.Annotations<{ readonly id: string }>,
+    ...turns: ReadonlyArray<TestModel.Turn>
+  ) => {
+    const { toolkit } = deafTools(annotations)
+    const script = lasting()
+    return MockOrchestrator.layer({ toolkit }).pipe(Layer.provideMerge([
+      scripted(...turns),
+      TestTools.layer(toolkit, { deaf: TestTools.deaf(), free: script, single: script, touch: script })
+    ]))
+  }
+
   it.effect("keep the places of the run: when they hold all, what waits is Rejected", () => {
-    const { layer, stage, toolkit } = deafTools()
-    const script: TestModel.Turn = [deafCall("a"), deafCall("b"), free("c"), free("d")]
+    const [c, d] = [free("c"), free("d")]
     return Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }))
-      yield* TestClock.adjust(second)
-      const { report, toolResults } = yield* Fiber.join(fiber)
+      yield* MockOrchestrator.expectNotCalled([c, d])
+      const { result: { report, toolResults } } = yield* MockOrchestrator.execute({
+        prompt: "go",
+        toolCallConcurrency: 2
+      })
       assert.deepStrictEqual(statuses(toolResults), ["a TimedOut", "b TimedOut", "c Rejected", "d Rejected"])
       assert.include(String(failureOf(toolResults, "c")["message"]), "all 2 places of this run")
       assert.strictEqual(report.abandoned.length, 2)
-      assert.deepStrictEqual(stage.started, ["a", "b"])
-    }).pipe(Effect.provide([layer, scripted(script)]))
+    }).pipe(Effect.provide(deafMock({}, [deafCall("a"), deafCall("b"), c, d])))
   })
 
-  it.effect("keep their places in later turns of the run", () => {
-    const { layer, stage, toolkit } = deafTools()
-    return Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 1 }))
-      yield* TestClock.adjust(second)
-      const { toolResults } = yield* Fiber.join(fiber)
-      assert.deepStrictEqual(statuses(toolResults), ["a TimedOut", "c Rejected"])
-      assert.deepStrictEqual(stage.started, ["a"])
-    }).pipe(Effect.provide([layer, scripted([deafCall("a")], [free("c")])]))
-  })
+  it.effect("keep their places in later turns of the run", () =>
+    Effect.gen(function*() {
+      yield* MockOrchestrator.expectNotCalled([free("c")])
+      const { result } = yield* MockOrchestrator.execute({ prompt: "go", toolCallConcurrency: 1 })
+      assert.deepStrictEqual(statuses(result.toolResults), ["a TimedOut", "c Rejected"])
+    }).pipe(Effect.provide(deafMock({}, [deafCall("a")], [free("c")]))))
 
   it.effect("leave the other places usable, and give theirs back when they really end", () => {
     const { deaf, layer, stage, toolkit } = deafTools()
@@ -297,7 +303,7 @@ describe("abandoned handlers", () => {
       const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 3 }))
       yield* TestClock.adjust(second)
       yield* stage.open("c")
-      assert.deepStrictEqual([...stage.running], ["d"])
+      assert.deepStrictEqual([...stage.running], ["a", "b", "d"])
       deaf.openUnsafe()
       yield* settle
       assert.deepStrictEqual([...stage.running], ["d", "e"])
@@ -325,21 +331,14 @@ describe("abandoned handlers", () => {
   })
 
   it.effect("reject what waits for their resource, in this turn and the next", () => {
-    const { layer, stage, toolkit } = deafTools({ resources: () => [{ write: "x" }] })
-    const model = scripted([deafCall("a"), ToolCall("touch", { id: "b" }, { id: "b" })], [
-      ToolCall("touch", { id: "c" }, { id: "c" })
-    ])
+    const [b, c] = [ToolCall("touch", { id: "b" }, { id: "b" }), ToolCall("touch", { id: "c" }, { id: "c" })]
     return Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
-      yield* TestClock.adjust(second)
-      const exit = fiber.pollUnsafe()
-      yield* Fiber.interrupt(fiber)
-      assert.isDefined(exit)
-      const { toolResults } = yield* Fiber.join(fiber)
+      yield* MockOrchestrator.expectNotCalled([b, c])
+      const { result: { toolResults }, totalDuration } = yield* MockOrchestrator.execute("go")
       assert.deepStrictEqual(statuses(toolResults), ["a TimedOut", "b Rejected", "c Rejected"])
       assert.include(String(failureOf(toolResults, "b")["message"]), "a resource held by deaf (a)")
-      assert.deepStrictEqual(stage.started, ["a"])
-    }).pipe(Effect.provide([layer, model]))
+      assert.deepStrictEqual(totalDuration, Duration.fromInputUnsafe(second))
+    }).pipe(Effect.provide(deafMock({ resources: () => [{ write: "x" }] }, [deafCall("a"), b], [c])))
   })
 
   it.effect("reject what stepped aside for a tool's cap when they hold every place of its run", () => {

@@ -1,13 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Prompt from "effect/ai/Prompt"
 import * as ConfigProvider from "effect/ConfigProvider"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { MockOrchestrator, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { aiError, scripted } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
@@ -27,6 +28,17 @@ const add = ToolPolicy.define({
 
 const two = [ToolCall("add", { a: 1, b: 2 }, { id: "c1" }), ToolCall("half", { of: 3 }, { id: "c2" })]
 
+const work = (id: string) => ToolCall("work", { id }, { id })
+
+/** Calls of `work` in virtual time: each takes so many seconds, or 1. */
+const working = (turn: TestModel.Turn, seconds: Readonly<Record<string, number>>) => {
+  const { toolkit } = ToolPolicy.define({ work: new Stage().tool() })
+  return MockOrchestrator.layer({ toolkit }).pipe(Layer.provideMerge([
+    scripted(turn),
+    TestTools.layer(toolkit, { work: ({ id }) => TestTools.succeed(id, { after: Duration.seconds(seconds[id] ?? 1) }) })
+  ]))
+}
+
 describe("Orchestrator.run", () => {
   it.effect("answers every call in call order and goes on until the model asks for no more", () =>
     Effect.gen(function*() {
@@ -42,25 +54,17 @@ describe("Orchestrator.run", () => {
       )
     }).pipe(Effect.provide([add.layer, scripted(two, "It is 3.")])))
 
-  it.effect("shows the model the results of one turn in the next, in call order, whatever order they end in", () => {
-    const stage = new Stage()
-    const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
-    const model = scripted([ToolCall("work", { id: "a" }, { id: "a" }), ToolCall("work", { id: "b" }, { id: "b" })])
-    return Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
-      yield* settle
-      yield* stage.open("b")
-      yield* stage.open("a")
-      const result = yield* Fiber.join(fiber)
+  it.effect("shows the model the results of one turn in the next, in call order, whatever order they end in", () =>
+    Effect.gen(function*() {
+      const { calls, result } = yield* MockOrchestrator.execute("go")
+      assert.deepStrictEqual(calls.map(({ endedAt, id }) => [id, endedAt]), [["a", 2000], ["b", 1000]])
       const tool = (yield* TestModel.requests)[1]?.prompt.content.find(({ role }) => role === "tool")
-      assert.deepStrictEqual(stage.ended, ["b", "a"])
       assert.deepStrictEqual(tool?.role === "tool" ? tool.content.map((part) => "id" in part && part.id) : [], [
         "a",
         "b"
       ])
       assert.deepStrictEqual(statuses(result.toolResults), ["a ok", "b ok"])
-    }).pipe(Effect.provide([layer, model]))
-  })
+    }).pipe(Effect.provide(working([work("a"), work("b")], { a: 2 }))))
 
   it.effect("gives the whole history, ready for the next run", () => {
     const model = scripted(two, "first", "second")
@@ -73,43 +77,32 @@ describe("Orchestrator.run", () => {
     }).pipe(Effect.provide([add.layer, model]))
   })
 
-  it.effect("starts a call the moment it is sealed, while the model still streams", () => {
-    const stage = new Stage()
-    const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
-    const model = scripted([
-      ToolCall("work", { id: "a" }, { id: "a" }),
-      TestModel.wait(stage.gate("model").await),
-      ToolCall("work", { id: "b" }, { id: "b" })
-    ])
-    return Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
-      yield* settle
-      assert.deepStrictEqual(stage.started, ["a"])
-      yield* stage.open("a")
-      assert.deepStrictEqual(stage.ended, ["a"])
-      yield* stage.open("model", "b")
-      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), ["a ok", "b ok"])
-    }).pipe(Effect.provide([layer, model]))
-  })
+  it.effect("starts a call the moment it is sealed, while the model still streams", () =>
+    Effect.gen(function*() {
+      const { calls, timeline } = yield* MockOrchestrator.execute("go")
+      assert.deepStrictEqual(calls.map(({ endedAt, id, startedAt }) => [id, startedAt, endedAt]), [
+        ["a", 0, 1000],
+        ["b", 60_000, 61_000]
+      ])
+      assert.strictEqual(timeline.turns[0]?.endedAt, 60_000)
+    }).pipe(Effect.provide(working([work("a"), TestModel.wait("1 minute"), work("b")], {}))))
 
-  it.effect("runs at most toolCallConcurrency handlers at once and fills a free place at once", () => {
-    const stage = new Stage()
-    const { layer, toolkit } = ToolPolicy.define({ work: stage.tool() })
-    const ids = ["a", "b", "c", "d", "e"]
-    const model = scripted(ids.map((id) => ToolCall("work", { id }, { id })))
-    return Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit, toolCallConcurrency: 2 }))
-      yield* settle
-      assert.deepStrictEqual(stage.started, ["a", "b"])
-      yield* stage.open("b")
-      assert.deepStrictEqual([...stage.running], ["a", "c"])
-      yield* stage.open(...ids)
-      const result = yield* Fiber.join(fiber)
-      assert.strictEqual(stage.peak, 2)
-      assert.strictEqual(result.report.peakConcurrency, 2)
-      assert.strictEqual(result.toolResults.length, 5)
-    }).pipe(Effect.provide([layer, model]))
-  })
+  it.effect("runs at most toolCallConcurrency handlers at once and fills a free place at once", () =>
+    Effect.gen(function*() {
+      const { calls, maxConcurrentCalls, result } = yield* MockOrchestrator.execute({
+        prompt: "go",
+        toolCallConcurrency: 2
+      })
+      assert.deepStrictEqual(calls.map(({ endedAt, startedAt }) => [startedAt, endedAt]), [
+        [0, 3000],
+        [0, 1000],
+        [1000, 6000],
+        [3000, 4000],
+        [4000, 5000]
+      ])
+      assert.deepStrictEqual([maxConcurrentCalls, result.report.peakConcurrency], [2, 2])
+      assert.strictEqual(yield* TestTools.maxConcurrent, 2)
+    }).pipe(Effect.provide(working(["a", "b", "c", "d", "e"].map(work), { a: 3, c: 5 }))))
 
   it.effect("offers only activeTools and answers a call of another as unknown", () => {
     const model = scripted(two)

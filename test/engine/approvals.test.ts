@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { scripted } from "../model.ts"
 import { results, Stage, statuses } from "../stage.ts"
 
@@ -12,7 +12,7 @@ const Id = Schema.Struct({ id: Schema.String })
 
 const setUp = () => {
   const stage = new Stage()
-  const handler = ({ id }: { readonly id: string }) => Effect.sync(() => stage.started.push(id)).pipe(Effect.as(id))
+  const handler = stage.tools.handler("any", ({ id }: typeof Id.Type) => TestTools.succeed(id, { after: 0 }))
   const tool = (needsApproval?: Parameters<typeof ToolPolicy.tool<typeof Id>>[0]["needsApproval"]) =>
     ToolPolicy.tool({ parameters: Id, success: Schema.String, needsApproval, handler })
   return {

@@ -1,14 +1,16 @@
 /** The `completion` option of a run: groups of calls of one turn under a policy, through the real engine. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
-import { Branch, CancelReason, Executor, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
-import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { Branch, CancelReason, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
+import { MockOrchestrator, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { aiError, scripted } from "../model.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
 
@@ -75,6 +77,22 @@ const start = (
 
 let runs = 0
 
+/** The same searches in virtual time: each takes so many seconds, or 1. */
+const mock = (
+  turns: ReadonlyArray<TestModel.Turn>,
+  completion: Branch.Completions<"web" | "docs" | "code" | "other">,
+  seconds: Readonly<Record<string, number>> = {}
+) => {
+  const { toolkit } = searches(new Stage())
+  const after = (id: string) => ({ after: Duration.seconds(seconds[id] ?? 1) })
+  const find = ({ id, points }: { readonly id: string; readonly points: number }) =>
+    TestTools.succeed({ id, points, note: "" }, after(id))
+  return MockOrchestrator.layer({ toolkit, completion }).pipe(Layer.provideMerge([
+    scripted(...turns),
+    TestTools.layer(toolkit, { web: find, docs: find, code: find, other: ({ id }) => TestTools.succeed(id, after(id)) })
+  ]))
+}
+
 const messageOf = (live: Live, id: string): unknown => failureOf(results(live.parts), id)["message"]
 
 const group = (live: Live) => {
@@ -108,28 +126,21 @@ describe("completion", () => {
       })
     }))
 
-  it.effect("leaves the calls of other tools alone, and the order of the history", () =>
-    Effect.gen(function*() {
-      const stage = new Stage()
-      const live = yield* start(
-        stage,
-        [
-          search("a"),
-          ToolCall("other", { id: "x" }, { id: "x" }),
-          search("b"),
-          ToolCall("other", { id: "y" }, { id: "y" })
-        ],
-        { searches: Branch.first(1) }
-      )
-      yield* stage.open("b", "y")
-      assert.deepStrictEqual([...stage.running], ["x"])
-      yield* stage.open("x")
-      const last = live.parts.at(-1)
-      const history = last?.type === "run-finish"
-        ? last.prompt.content.flatMap((message) => message.role === "tool" ? message.content : [])
-        : []
+  it.effect("leaves the calls of other tools alone, and the order of the history", () => {
+    const other = (id: string) => ToolCall("other", { id }, { id })
+    const turn = [search("a"), other("x"), search("b"), other("y")]
+    return Effect.gen(function*() {
+      const { calls, result } = yield* MockOrchestrator.execute("go")
+      assert.deepStrictEqual(calls.map(({ endedAt, id, status }) => [id, status, endedAt]), [
+        ["a", "Cancelled", 1000],
+        ["x", "success", 3000],
+        ["b", "success", 1000],
+        ["y", "success", 2000]
+      ])
+      const history = result.prompt.content.flatMap((message) => message.role === "tool" ? message.content : [])
       assert.deepStrictEqual(history.map((part) => part.type === "tool-result" && part.id), ["a", "x", "b", "y"])
-    }))
+    }).pipe(Effect.provide(mock([turn], { searches: Branch.first(1) }, { a: 9, x: 3, b: 1, y: 2 })))
+  })
 
   it.effect("counts failures, refusals and what is cancelled as failed branches", () =>
     Effect.gen(function*() {
@@ -155,30 +166,26 @@ describe("completion", () => {
 
   it.effect("never starts a queued loser", () =>
     Effect.gen(function*() {
-      const stage = new Stage()
-      const live = yield* start(stage, [search("a"), search("b"), search("c")], { searches: Branch.first(1) }, {
-        toolCallConcurrency: 1
-      })
-      yield* stage.open("a")
-      assert.deepStrictEqual(stage.started, ["a"])
-      assert.deepStrictEqual(failureOf(results(live.parts), "c")["executionStarted"], false)
+      const superseded = CancelReason.superseded("a", "searches")
+      yield* MockOrchestrator.expectNotCalled([search("b"), search("c")])
+      for (const id of ["b", "c"]) yield* MockOrchestrator.expectCancelled(id, superseded)
+      const { result } = yield* MockOrchestrator.execute({ prompt: "go", toolCallConcurrency: 1 })
+      assert.deepStrictEqual(failureOf(result.toolResults, "c")["executionStarted"], false)
       assert.strictEqual(
-        messageOf(live, "c"),
+        failureOf(result.toolResults, "c")["message"],
         "web was cancelled: superseded by a in group \"searches\". It had not started."
       )
-    }))
+    }).pipe(Effect.provide(mock([[search("a"), search("b"), search("c")]], { searches: Branch.first(1) }))))
 
   it.effect("answers a call that comes when its group is decided, without starting it", () =>
     Effect.gen(function*() {
-      const stage = new Stage()
-      const script: TestModel.Turn = [search("a"), TestModel.wait(stage.gate("go on").await), search("b")]
-      const live = yield* start(stage, script, { searches: Branch.first(1) })
-      yield* stage.open("a")
-      yield* stage.open("go on")
-      assert.deepStrictEqual(stage.started, ["a"])
-      assert.deepStrictEqual(statuses(results(live.parts)), ["a ok", "b Cancelled"])
-      assert.deepStrictEqual(group(live).losers, ["b"])
-    }))
+      yield* MockOrchestrator.expectNotCalled([search("b")])
+      const { result } = yield* MockOrchestrator.execute("go")
+      assert.deepStrictEqual(statuses(result.toolResults), ["a ok", "b Cancelled"])
+      assert.deepStrictEqual(result.report.groups.map(({ losers }) => losers), [["b"]])
+    }).pipe(Effect.provide(
+      mock([[search("a"), TestModel.wait("1 minute"), search("b")]], { searches: Branch.first(1) })
+    )))
 
   it.effect("best: holds results back until they are known to be kept or beaten", () =>
     Effect.gen(function*() {
@@ -337,19 +344,14 @@ describe("completion", () => {
 
   it.effect("each turn has groups of its own", () =>
     Effect.gen(function*() {
-      const stage = new Stage()
-      const { layer, toolkit } = searches(stage)
-      const turn = (a: string, b: string) => [search(a), search(b)]
-      yield* Effect.forkChild(stage.open("a", "d"))
-      const run = yield* Effect.forkChild(
-        Orchestrator.run({ prompt: "go", toolkit, completion: { searches: Branch.first(1) } }).pipe(
-          Effect.provide([layer, scripted(turn("a", "b"), turn("c", "d"), "done")])
-        )
-      )
-      yield* settle
-      const { report } = yield* Fiber.join(run)
+      for (const [loser, by] of [["b", "a"], ["c", "d"]] as const) {
+        yield* MockOrchestrator.expectCancelled(loser, CancelReason.superseded(by, "searches"))
+      }
+      const { result: { report } } = yield* MockOrchestrator.execute("go")
       assert.deepStrictEqual(report.groups.map(({ step, winners }) => [step, winners]), [[1, ["a"]], [2, ["d"]]])
-    }))
+    }).pipe(Effect.provide(
+      mock([[search("a"), search("b")], [search("c"), search("d")]], { searches: Branch.first(1) }, { b: 2, c: 2 })
+    )))
 
   it.effect("cancelling a group by name settles it: what is held back is handed on, what comes later is answered", () =>
     Effect.gen(function*() {
@@ -445,37 +447,29 @@ describe("completion", () => {
       assert.deepStrictEqual([pendingApprovals.length, report.groups[0]?.losers], [1, ["a"]])
     }))
 
-  it.effect("a deaf loser is abandoned and holds up nobody beyond its grace", () =>
-    Effect.gen(function*() {
-      const deaf = ToolPolicy.tool({
-        success: Schema.String,
-        annotations: { group: "g", grace: 100 },
-        handler: () => Effect.orDie(Executor.promise(() => new Promise<string>(() => {})))
-      })
-      const quick = ToolPolicy.tool({
-        success: Schema.String,
-        annotations: { group: "g" },
-        handler: () => Effect.succeed("quick")
-      })
-      const { layer, toolkit } = ToolPolicy.define({ deaf, quick })
-      const run = yield* Effect.forkChild(
-        Orchestrator.run({ prompt: "go", toolkit, completion: { g: Branch.first(1) } }).pipe(
-          Effect.provide([
-            layer,
-            scripted([ToolCall("deaf", {}, { id: "a" }), ToolCall("quick", {}, { id: "b" })], "done")
-          ])
-        )
-      )
-      yield* TestClock.adjust(99)
-      assert.isUndefined(run.pollUnsafe())
-      yield* TestClock.adjust(1)
-      const { report } = yield* Fiber.join(run)
+  it.effect("a deaf loser is abandoned and holds up nobody beyond its grace", () => {
+    const tool = ToolPolicy.tool({
+      success: Schema.String,
+      annotations: { group: "g", grace: 100 },
+      handler: () => Effect.succeed("quick")
+    })
+    const { toolkit } = ToolPolicy.define({ deaf: tool, quick: tool })
+    return Effect.gen(function*() {
+      const { assertNoOrphans, result: { report }, totalDuration } = yield* MockOrchestrator.execute("go")
+      assert.strictEqual(Duration.toMillis(totalDuration), 1 + 100)
       assert.deepStrictEqual(report.abandoned, [{
         callId: "a",
         name: "deaf",
         reason: CancelReason.superseded("b", "g")
       }])
-    }))
+      yield* assertNoOrphans({ abandoned: "allow" })
+    }).pipe(Effect.provide(
+      MockOrchestrator.layer({ toolkit, completion: { g: Branch.first(1) } }).pipe(Layer.provideMerge([
+        scripted([ToolCall("deaf", {}, { id: "a" }), ToolCall("quick", {}, { id: "b" })], "done"),
+        TestTools.layer(toolkit, { deaf: TestTools.deafPromise(), quick: TestTools.succeed("quick") })
+      ]))
+    ))
+  })
 
   it.effect("an answer that is asked again has groups of its own, and its calls the outcomes of the first one's", () =>
     Effect.gen(function*() {

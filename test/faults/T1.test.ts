@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { ToolCall } from "../../src/testing/index.ts"
+import { TestTools, ToolCall } from "../../src/testing/index.ts"
 import { scripted } from "../model.ts"
 import { failureOf, settle, Stage, statuses } from "../stage.ts"
 import { runProgram } from "./child.ts"
@@ -31,7 +31,7 @@ const deafTool = (kind: typeof kinds[number]) => {
         parameters: Schema.Struct({ id: Schema.String }),
         failure: Schema.Unknown,
         annotations: { timeout: "2 seconds", grace: "500 millis", concurrency: 1 },
-        handler: ({ id }) => Effect.andThen(Effect.sync(() => stage.started.push(id)), deaf[kind])
+        handler: stage.tools.handler("deaf", TestTools.effect(deaf[kind]))
       }),
       good: stage.tool()
     })

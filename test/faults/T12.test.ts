@@ -8,7 +8,7 @@ import * as SchemaGetter from "effect/SchemaGetter"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Limiter, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { TestModel, ToolCall } from "../../src/testing/index.ts"
+import { TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { scripted } from "../model.ts"
 import { retrying } from "../retry.ts"
 import { failureOf, results, settle, Stage, statuses } from "../stage.ts"
@@ -210,13 +210,14 @@ describe("T12: a cancel", () => {
 
   it.effect("T12: of a call that waits for its next attempt is answered at once, and none follows", () => {
     const stage = new Stage()
+    const busy = stage.tools.handler("busy", TestTools.fail("busy", { after: 0 }))
     const { layer, toolkit } = ToolPolicy.define({
       work: ToolPolicy.tool({
         parameters: Schema.Struct({ id: Schema.String }),
         success: Schema.String,
         failure: Schema.String,
         annotations: { readonly: true, concurrency: 2 },
-        handler: ({ id }) => id === "b" && stage.started.push(id) > 0 ? Effect.fail("busy") : stage.play(id)
+        handler: (params, context) => params.id === "b" ? busy(params, context) : stage.play(params.id)
       })
     })
     return Effect.gen(function*() {

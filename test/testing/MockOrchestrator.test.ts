@@ -127,7 +127,7 @@ ${oneTurn}`
         `1 expectation does not hold:
 
 1. expectToolCalls([ToolCall("search", {"query":"cats"}), ToolCall("read", {"path":"a"}), ToolCall("search", {"query":"dogs"})]).inAnyOrder()
-   ToolCall("read", {"path":"a"}) was not called: no call of read was made, of 3 calls
+   ToolCall("read", {"path":"a"}) was not called: no call of read was made, of 3 calls (search)
    call-3 search {"query":"cats"} was called more often than listed: 2 times (call-1, call-3)
 
 What happened:
@@ -566,7 +566,9 @@ turn 1: the model answers 0-0 ms (tool-calls)
         yield* messageOf(test),
         `
   call-2 paid {}: not answered; never started
-The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. Provide TestClock.layer() to the whole test, its layers too (it.effect does). What it waits for`
+What never started waits for a limit or a lock: look at the limiter (TestLimiter's permits and delays), and at who holds ToolPolicy.Concurrency and ToolPolicy.Resources. The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. Provide TestClock.layer() to the whole test, its layers too (it.effect does).
+
+What happened:`
       )
       assert.deepStrictEqual((yield* Effect.provide(test, TestClock.layer())).totalDuration, Duration.millis(10_001))
     })

@@ -514,3 +514,79 @@ describe("TestTools: the record", () => {
       assert.deepStrictEqual((yield* TestTools.calls).map(({ id }) => id), ["wire-7", "search-2"])
     }).pipe(scripted({ search: TestTools.succeed("found", { after: 0 }) })))
 })
+
+describe("TestTools.recorderUnsafe", () => {
+  const parameters = Schema.Struct({ query: Schema.String })
+  const defined = () => {
+    const tools = TestTools.recorderUnsafe()
+    return {
+      tools,
+      ...ToolPolicy.define({
+        find: ToolPolicy.tool({
+          parameters,
+          success: Schema.String,
+          failure: Schema.String,
+          handler: tools.handler("find", [TestTools.fail("busy"), TestTools.succeed("found", { after: "2 seconds" })])
+        }),
+        wait: ToolPolicy.tool({
+          parameters,
+          success: Schema.String,
+          handler: tools.handler("wait", ({ query }) => TestTools.gate(`waited for ${query}`, { name: query }))
+        })
+      })
+    }
+  }
+
+  it.effect("scripts and records the handlers of tools that are defined in one piece", () => {
+    const { layer, toolkit, tools } = defined()
+    return Effect.gen(function*() {
+      const fiber = yield* Effect.forkChild(Orchestrator.run({ prompt: "go", toolkit }))
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(tools.running.map(({ id, params }) => [id, params]), [["call-2", { query: "cats" }]])
+      yield* tools.open("cats")
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(statuses((yield* Fiber.join(fiber)).toolResults), [
+        "call-1 \"busy\"",
+        "call-2 ok",
+        "call-3 ok"
+      ])
+      assert.deepStrictEqual(
+        tools.calls.map(({ endedAt, name, nth, result, status }) => [name, nth, status, result, endedAt]),
+        [
+          ["find", 1, "failure", "busy", 1],
+          ["wait", 1, "success", "waited for cats", 3_600_000],
+          ["find", 2, "success", "found", 3_602_000]
+        ]
+      )
+      assert.strictEqual(tools.maxConcurrent, 2)
+    }).pipe(Effect.provide([
+      layer,
+      TestModel.script([
+        [ToolCall("find", { query: "dogs" }), ToolCall("wait", { query: "cats" })],
+        ToolCall("find", { query: "cats" }),
+        "thanks"
+      ])
+    ]))
+  })
+
+  it.effect("is the TestTools of its layer", () => {
+    const { layer, toolkit, tools } = defined()
+    return Effect.gen(function*() {
+      assert.match(String(yield* Effect.flip(TestTools.assertComplete)), /"find" was called 0 times.*2 behaviours/)
+      const fiber = yield* Effect.forkChild(Executor.call(toolkit.tools.wait, { query: "cats" }))
+      yield* settle
+      assert.lengthOf(yield* TestTools.running, 1)
+      yield* TestTools.open("cats")
+      assert.strictEqual(yield* Fiber.join(fiber), "waited for cats")
+      assert.deepStrictEqual(yield* TestTools.calls, tools.calls)
+      assert.strictEqual(yield* TestTools.maxConcurrent, 1)
+    }).pipe(Effect.provide([layer, tools.layer]))
+  })
+
+  it("takes each name once, and behaviours only", () => {
+    const tools = TestTools.recorderUnsafe()
+    tools.handler("a", TestTools.never)
+    assert.match(dyingOf(() => tools.handler("a", TestTools.never)), /recorderUnsafe: tool "a" has a handler already/)
+    assert.match(dyingOf(() => tools.handler("b", "found" as never)), /tool "b": its script is found, which is no behaviour/)
+  })
+})

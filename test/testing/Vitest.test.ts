@@ -108,7 +108,7 @@ const failures: ReadonlyArray<Row> = [
   [
     "toHaveCalled(ToolCall(\"serach\"))",
     (run) => expect(run).toHaveCalled(ToolCall("serach")),
-    "ToolCall(\"serach\") was not called: no call of serach was made, of 4 calls"
+    "ToolCall(\"serach\") was not called: no call of serach was made, of 4 calls (search, book)"
   ],
   [
     "not.toHaveCalled(ToolCall(\"search\", {\"query\":\"cats\"}))",

@@ -217,7 +217,7 @@ describe("expectations, what is said of a call that is missing", () => {
     const many = Array.from({ length: 8 }, (_, index) => wanted(`t${index}`))
     const [text] = judged(calls("inParallel", ...many), [happened("a", { at: [[1, 2]] })])
     assert.deepStrictEqual(text!.split("\n").slice(5), [
-      "ToolCall(\"t5\") was not called: no call of t5 was made, of 1 call",
+      "ToolCall(\"t5\") was not called: no call of t5 was made, of 1 call (search)",
       "… and 2 more are missing"
     ])
   })

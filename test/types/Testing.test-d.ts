@@ -1,6 +1,7 @@
 import { Context, Effect, Schema } from "effect"
 import type { Layer } from "effect"
 import { Tool, Toolkit } from "effect/ai"
+import { ToolPolicy } from "../../src/index.ts"
 import { TestTools } from "../../src/testing/index.ts"
 
 class Db extends Context.Service<Db, { readonly rows: number }>()("test/Db") {}
@@ -102,3 +103,35 @@ TestTools.succeed("a", { afterwards: 1 })
 // Reading needs the layer.
 // @ts-expect-error TestTools is missing
 Effect.runSync(TestTools.calls)
+
+// A handler in its definition: typed by what it gives, its parameters by the definition.
+const tools = TestTools.recorderUnsafe()
+export const defined: Layer.Layer<Tool.Handler<"a"> | Tool.Handler<"b"> | Tool.Handler<"c">, never, Db> = ToolPolicy
+  .define({
+    a: ToolPolicy.tool({
+      parameters: Schema.Struct({ query: Schema.String }),
+      success: Schema.Literals(["found", "lost"]),
+      failure: Schema.Finite,
+      handler: tools.handler(
+        "a",
+        ({ query }, nth) => query === "" ? TestTools.fail(nth) : TestTools.succeed("found" as const)
+      )
+    }),
+    b: ToolPolicy.tool({
+      success: Schema.Finite,
+      failure: Schema.String,
+      handler: tools.handler("b", [TestTools.fail("busy"), TestTools.effect(Effect.map(Db, ({ rows }) => rows))])
+    }),
+    c: ToolPolicy.tool({ handler: tools.handler("c", TestTools.deaf()) })
+  }).layer
+export const record: Layer.Layer<TestTools.TestTools> = tools.layer
+
+ToolPolicy.tool({
+  success: Schema.String,
+  // @ts-expect-error a wrong result
+  handler: tools.handler("d", TestTools.succeed(1))
+})
+ToolPolicy.tool({
+  // @ts-expect-error a failure that the tool does not have
+  handler: tools.handler("e", TestTools.fail("busy"))
+})

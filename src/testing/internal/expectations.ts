@@ -171,7 +171,9 @@ const nearNote = (wanted: Wanted, calls: ReadonlyArray<RecordedCall>, text: stri
   }
   if (named.length === 0) {
     return {
-      text: `${text} was not called: no call of ${wanted.name} was made, of ${count(calls.length, "call")}`,
+      text: `${text} was not called: no call of ${wanted.name} was made, of ${count(calls.length, "call")} (${
+        namesOf(calls)
+      })`,
       calls: []
     }
   }
@@ -184,6 +186,11 @@ const nearNote = (wanted: Wanted, calls: ReadonlyArray<RecordedCall>, text: stri
     ].join("\n"),
     calls: idsOf(nearest)
   }
+}
+
+const namesOf = (calls: ReadonlyArray<RecordedCall>): string => {
+  const names = [...new Set(calls.map(({ name }) => cutTo(clean(name), 64)))]
+  return names.slice(0, 8).join(", ") + (names.length > 8 ? " …" : "")
 }
 
 const differenceOf = (wanted: Wanted, call: RecordedCall): string =>

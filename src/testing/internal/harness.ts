@@ -31,6 +31,7 @@ import type { RecordedCall, Timeline } from "./recorded.ts"
 import { resultOf } from "./resultOf.ts"
 import { effectRandom } from "./seededRandom.ts"
 import { isTestClock } from "./sleeps.ts"
+import { hintOf } from "./stuckHint.ts"
 import { describeReason } from "./TestToolsError.ts"
 import type { Reason as ToolsReason } from "./TestToolsError.ts"
 import type { Rules } from "./together.ts"
@@ -203,7 +204,7 @@ export class Harness {
       _tag: "Stuck",
       issue: error.message,
       waiting: waiting.slice(0, 16).map((call) => `${titleOf(call)}: ${waitingSince(call)}`),
-      hint: hintOf(error, ran.isOwnClock),
+      hint: hintOf(error, ran.isOwnClock, waiting),
       timeline: format(ran.timeline, { focus: waiting.map(({ id }) => id) })
     })
   }
@@ -355,26 +356,6 @@ const historyOf = (prompt: Prompt.RawInput): Prompt.Prompt | undefined =>
 
 const isOptions = (input: Prompt.RawInput | ExecuteOptions): input is ExecuteOptions =>
   typeof input === "object" && !Prompt.isPrompt(input) && "prompt" in input
-
-const hintOf = ({ why }: Stuck, isOwnClock: boolean): string => {
-  switch (why) {
-    case "beyond-the-limit":
-      return "A run may take 1 day of virtual time: let it wait for less, or move time by TestClock.adjust (clock: \"manual\")."
-    case "moved-too-often":
-      return "Look for a poll, or a retry, that never ends."
-    case "nothing-sleeps":
-      return isOwnClock ? `${otherTime} ${whatToOpen}` : whatToOpen
-  }
-}
-
-// A layer beside the harness was built before the run, on the clock that was there then.
-const otherTime =
-  "The test has no TestClock, so only the run is in virtual time; a Limiter, or another layer that waits, is in real time. " +
-  "Provide TestClock.layer() to the whole test, its layers too (it.effect does)."
-
-const whatToOpen =
-  "What it waits for has to come from elsewhere: open its gate (TestTools.open), complete its Deferred. " +
-  "Where the test acts while it runs: clock: \"manual\". For real I/O: clock: \"live\"."
 
 const waitingSince = (call: RecordedCall): string =>
   call.startedAt === undefined ? endOf(call) : `at work since ${millis(call.startedAt)} ms`
