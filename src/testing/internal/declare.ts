@@ -1,7 +1,6 @@
 /** Checks an expectation when it is declared: what can never hold is refused then, and not after a run. */
 import * as Tool from "effect/ai/Tool"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { nearNames } from "../../domain/ToolCall.ts"
 import { describe } from "../../domain/ToolFailure.ts"
@@ -15,7 +14,7 @@ import { declaration } from "./expectations.ts"
 import { short } from "./shortText.ts"
 import { neverTogether } from "./together.ts"
 import type { Rules } from "./together.ts"
-import { textOf } from "./wanted.ts"
+import { asSent, textOf } from "./wanted.ts"
 import type { Wanted } from "./wanted.ts"
 
 /** A call by its id, or by its tool and parameters. */
@@ -109,10 +108,6 @@ const excessOf = (tool: Tool.Any, params: unknown): Effect.Effect<string | undef
     Effect.as(undefined),
     Effect.catch((error) => Effect.succeed((error as { readonly message: string }).message))
   ) as Effect.Effect<string | undefined>
-// As JSON says it, since a model sends JSON: a key without a value is no key, and what is no number is `null`.
-const asSent = (params: unknown): unknown =>
-  Result.getOrElse(Result.try(() => JSON.parse(JSON.stringify(params)) as unknown), () => params)
-
 const tags: ReadonlyArray<string> = [
   "Timeout",
   "Superseded",

@@ -13,7 +13,7 @@ export type AnyTools = Record<string, Tool.Any>
  * How time passes while a run is executed.
  *
  * - `"auto"`: the test's clock (`TestClock`, one of its own where the test has none) is moved from sleep to sleep until the run is
- *   over. The default.
+ *   over. The default. It waits for nothing real while anything sleeps: beside a handler that reads a file, a timeout passes at once.
  * - `"manual"`: nobody touches the clock; fork `execute` and move it.
  * - `"live"`: the run is on the real clock, whatever the test is on.
  *

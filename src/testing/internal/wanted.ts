@@ -1,5 +1,6 @@
 /** A call as a test names it, whether a call that happened is one, and how the two differ. Pure. */
 import * as Equal from "effect/Equal"
+import * as Result from "effect/Result"
 import { canonical } from "../../domain/ToolCall.ts"
 import { describe } from "../../domain/ToolFailure.ts"
 import type { RecordedCall } from "./recorded.ts"
@@ -37,12 +38,16 @@ interface Texts {
   readonly decoded: string | undefined
 }
 
+/** As JSON says it, since a model sends JSON: a key without a value is no key, and what is no number is `null`. */
+export const asSent = (params: unknown): unknown =>
+  Result.getOrElse(Result.try(() => JSON.parse(JSON.stringify(params)) as unknown), () => params)
+
 const known = new WeakMap<object, Texts>()
 
 const textsOf = (of: Wanted | RecordedCall): Texts => {
   let texts = known.get(of)
   if (texts === undefined) {
-    texts = { sent: canonical(of.params), decoded: isData(of.decoded, 64) ? canonical(of.decoded) : undefined }
+    texts = { sent: canonical(asSent(of.params)), decoded: isData(of.decoded, 64) ? canonical(of.decoded) : undefined }
     known.set(of, texts)
   }
   return texts
