@@ -1,9 +1,7 @@
 /** One harness: what is expected of its next run, its runs, and what the last of them did. */
 import type * as AiError from "effect/ai/AiError"
-import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
-import type * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -31,11 +29,10 @@ import { declaration, verify } from "./expectations.ts"
 import type { Expectation, Failure } from "./expectations.ts"
 import type { RecordedCall, Timeline } from "./recorded.ts"
 import { resultOf } from "./resultOf.ts"
+import { outsideOf, turnsOf, unscriptedOf } from "./scripted.ts"
 import { effectRandom } from "./seededRandom.ts"
 import { isTestClock } from "./sleeps.ts"
 import { hintOf } from "./stuckHint.ts"
-import { describeReason } from "./TestToolsError.ts"
-import type { Reason as ToolsReason } from "./TestToolsError.ts"
 import type { Rules } from "./together.ts"
 import { advancing, Stuck } from "./virtualTime.ts"
 import { endOf, millis, titleOf } from "./waterfallText.ts"
@@ -316,33 +313,6 @@ export class Harness {
       }
       return this.turnsLeft && this.last !== undefined ? Effect.orDie(this.judge(this.last, [], true)) : Effect.void
     })
-}
-
-const turnsOf = (message: string, isLeft: boolean, isComplete: boolean): ReadonlyArray<Failure> =>
-  isLeft && !isComplete ? [] : [{
-    expected: "TestModel.assertComplete",
-    happened: message +
-      (isLeft ? "\nWhere a later execute is to play them: execute({ prompt, turnsLeft: \"allow\" })." : ""),
-    calls: []
-  }]
-
-// Such a call was answered with a defect of the kit, as if its handler had a bug. Lists that are not used up are the test's to ask
-// about.
-const unscriptedOf = (reasons: ReadonlyArray<ToolsReason>): ReadonlyArray<Failure> => {
-  const beyond = reasons.filter(({ _tag }) => _tag !== "ListLeft")
-  return beyond.length === 0
-    ? []
-    : [{ expected: "TestTools: a behaviour for each call", happened: beyond.map(describeReason).join("\n"), calls: [] }]
-}
-
-// A script may be replaced by another one, and never by the real thing: a test in an application does not ask its model.
-const outsideOf = (toolkit: Toolkit.Any, context: Context.Context<never>, own: Context.Context<never>) => {
-  const has = ({ key }: { readonly key: string }) => own.mapUnsafe.has(key)
-  const keys = new Set([
-    ...(has(TestModel) ? [] : [LanguageModel.LanguageModel.key, TestModel.key]),
-    ...(has(TestTools) ? [] : [TestTools.key, ...Object.values(toolkit.tools).map(({ id }) => id)])
-  ])
-  return Context.makeUnsafe<never>(new Map([...context.mapUnsafe].filter(([key]) => keys.has(key))))
 }
 
 interface Seen {
