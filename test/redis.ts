@@ -199,10 +199,12 @@ const clusterNode = async (options: ServerOptions): Promise<Running> =>
 const settled = (nodes: ReadonlyArray<Running>): Promise<void> =>
   until(() => "every node of the cluster knows all others", async () => {
     const infos = await Promise.all(nodes.map(({ request }) => request("CLUSTER", "INFO")))
+    // A node that is known may still be without a link, and what is published does not reach it then.
+    const links = await Promise.all(nodes.map(({ request }) => request("CLUSTER", "NODES")))
     return infos.map(infoOf).every((info) =>
       info.get("cluster_state") === "ok" && info.get("cluster_known_nodes") === String(nodes.length) &&
       info.get("cluster_slots_ok") === "16384"
-    )
+    ) && !/handshake|disconnected/.test(links.join("\n"))
   })
 
 const meet = async (node: Running, others: ReadonlyArray<Running>): Promise<void> => {
