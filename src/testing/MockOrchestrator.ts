@@ -63,8 +63,8 @@ export class MockOrchestrator extends Context.Service<MockOrchestrator, {
 /**
  * A harness for a toolkit.
  *
- * **Shape** Needs what a run needs: a model and the toolkit's handlers, here mostly those of `TestModel` and `TestTools`. What the
- * caller of `execute` has in its own context goes before. Every harness starts alike: what is drawn from `Random` (how long a retry
+ * **Shape** Needs what a run needs: a model and the toolkit's handlers, here mostly those of `TestModel` and `TestTools`. Of everything
+ * else (settings, policies, the clock) what the caller of `execute` has in its own context goes before. Every harness starts alike: what is drawn from `Random` (how long a retry
  * waits) is the same in each unless the context has one, and what a tool's own retries and hedges may spend begins anew.
  *
  * **Errors** Where nothing else failed, closing it dies with an `ExpectationError` (`NotVerified`) when expectations were declared

@@ -773,6 +773,23 @@ describe("MockOrchestrator, runs", () => {
         )
     ))
 
+  it.effect("ask the model and the handlers of the layer, whatever the application around them has", () =>
+    Effect.gen(function*() {
+      const { calls, result } = yield* run(expectToolCalls([cats]).inOrder())
+      assert.deepStrictEqual([result.text, calls[0]?.result], ["scripted", "scripted"])
+    }).pipe(
+      Effect.provide(
+        MockOrchestrator.layer({ toolkit }).pipe(Layer.provide([
+          TestModel.script([cats, "scripted"]),
+          TestTools.layer(toolkit, { search: TestTools.succeed("scripted") })
+        ]))
+      ),
+      Effect.provide([
+        TestModel.script([], { otherwise: "the application's" }),
+        TestTools.layer(toolkit, { search: TestTools.succeed("the application's") })
+      ])
+    ))
+
   it.effect("go through an approval: asked for, then approved, then run", () =>
     Effect.gen(function*() {
       const pay = ToolCall("pay", { query: "x" })

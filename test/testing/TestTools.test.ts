@@ -10,7 +10,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
-import { TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
+import { MockOrchestrator, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
 import { settle, statuses } from "../stage.ts"
 
 const Search = Tool.make("search", {
@@ -583,10 +583,26 @@ describe("TestTools.recorderUnsafe", () => {
     }).pipe(Effect.provide([layer, tools.layer]))
   })
 
+  it.effect("tells MockOrchestrator of a call beyond its list", () => {
+    const { layer, toolkit, tools } = defined()
+    const find = ToolCall("find", { query: "cats" })
+    return Effect.gen(function*() {
+      const error = yield* Effect.flip(MockOrchestrator.execute("go"))
+      assert.match(error.message, /call 3 of tool "find" has no behaviour: its list has 2 behaviours/)
+    }).pipe(Effect.provide(
+      MockOrchestrator.layer({ toolkit }).pipe(
+        Layer.provideMerge([layer, tools.layer, TestModel.script([[find, find, find], "thanks"])])
+      )
+    ))
+  })
+
   it("takes each name once, and behaviours only", () => {
     const tools = TestTools.recorderUnsafe()
     tools.handler("a", TestTools.never)
     assert.match(dyingOf(() => tools.handler("a", TestTools.never)), /recorderUnsafe: tool "a" has a handler already/)
-    assert.match(dyingOf(() => tools.handler("b", "found" as never)), /tool "b": its script is found, which is no behaviour/)
+    assert.match(
+      dyingOf(() => tools.handler("b", "found" as never)),
+      /tool "b": its script is found, which is no behaviour/
+    )
   })
 })

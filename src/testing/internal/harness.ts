@@ -1,7 +1,9 @@
 /** One harness: what is expected of its next run, its runs, and what the last of them did. */
 import type * as AiError from "effect/ai/AiError"
+import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
+import type * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -66,12 +68,15 @@ export class Harness {
   private last: Ran | undefined
   private readonly options: Options<AnyTools>
   private readonly context: Context.Context<never>
+  /** Of that, what stands in the place of the world. */
+  private readonly outside: Context.Context<never>
   private readonly policies: ReadonlyMap<string, ToolPolicy.Policies>
 
   constructor(options: Options<AnyTools>, context: Context.Context<never>) {
     this.options = options
     // What is drawn, such as how long a retry waits, is the same in every execution of a test, unless it brings a `Random`.
     this.context = Context.merge(Context.make(Random.Random, effectRandom(0)), context)
+    this.outside = outsideOf(options.toolkit, context)
     this.policies = new Map(Object.entries(options.toolkit.tools).map(([name, tool]) => [name, ToolPolicy.read(tool)]))
   }
 
@@ -86,9 +91,13 @@ export class Harness {
     this.pending = [...this.pending, expectation]
   }
 
-  // What the caller has goes before what the layer was built with.
+  // The model and the handlers are those that the layer was built with: a test in an application must not ask its real model. Of
+  // everything else, what the caller has goes before.
   private within<A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
-    return Effect.updateContext(effect, (own: Context.Context<never>) => Context.merge(this.context, own))
+    return Effect.updateContext(
+      effect,
+      (own: Context.Context<never>) => Context.merge(Context.merge(this.context, own), this.outside)
+    )
   }
 
   private possible(context: Context.Context<never>): Possible {
@@ -327,6 +336,12 @@ const unscriptedOf = (reasons: ReadonlyArray<ToolsReason>): ReadonlyArray<Failur
   return beyond.length === 0
     ? []
     : [{ expected: "TestTools: a behaviour for each call", happened: beyond.map(describeReason).join("\n"), calls: [] }]
+}
+
+const outsideOf = (toolkit: Toolkit.Any, context: Context.Context<never>): Context.Context<never> => {
+  const services = [LanguageModel.LanguageModel, TestModel, TestTools].map(({ key }) => key)
+  const keys = new Set([...services, ...Object.values(toolkit.tools).map(({ id }) => id)])
+  return Context.makeUnsafe(new Map([...context.mapUnsafe].filter(([key]) => keys.has(key))))
 }
 
 interface Seen {
