@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
@@ -144,6 +145,58 @@ describe("Executor.call", () => {
       assert.deepStrictEqual(stage.interrupted, ["a"])
     }).pipe(Effect.provide([Layer.provide(outer.layer, inner.layer), scripted([ToolCall("outer", {}, { id: "o" })])]))
   })
+})
+
+describe("Executor.forget", () => {
+  it.effect("begins what retries and hedges of a tool may spend anew, and takes no permit from who holds one", () =>
+    Effect.gen(function*() {
+      const attempts: Array<number> = []
+      const count = (query: string) =>
+        Effect.flatMap(Executor.currentCall, (call) => {
+          attempts.push(Option.getOrThrow(call).attempt)
+          return query === "slow" ? Effect.never : Effect.fail("no")
+        })
+      const { layer, toolkit } = ToolPolicy.define({
+        flaky: ToolPolicy.tool({
+          parameters: Schema.Struct({ query: Schema.String }),
+          failure: Schema.String,
+          annotations: {
+            readonly: true,
+            concurrency: 2,
+            retry: { attempts: 2, base: "1 millis", while: () => true },
+            hedge: { after: "1 millis", budget: 0.001 }
+          },
+          handler: ({ query }) => count(query)
+        })
+      })
+      const flaky = toolkit.tools.flaky
+      const once = (query: string) =>
+        Effect.gen(function*() {
+          attempts.length = 0
+          const fiber = yield* Effect.forkChild(Effect.exit(Executor.call(flaky, { query })), {
+            startImmediately: true
+          })
+          yield* TestClock.adjust("20 millis")
+          yield* Fiber.interrupt(fiber)
+          yield* settle
+          return attempts.length
+        })
+      const held = Effect.map(Executor.occupancy(flaky), (flaky) => Option.getOrThrow(flaky).held)
+      const several = Effect.forEach(Array.from({ length: 12 }), () => once("fast"))
+      yield* Effect.gen(function*() {
+        assert.deepStrictEqual([yield* once("slow"), yield* once("slow")], [2, 1])
+        assert.strictEqual((yield* several).at(-1), 1)
+        const holder = yield* Effect.forkChild(Executor.call(flaky, { query: "slow" }), { startImmediately: true })
+        assert.strictEqual(yield* held, 1)
+        yield* Executor.forget(flaky)
+        assert.strictEqual(yield* held, 1)
+        assert.strictEqual(yield* once("fast"), 2)
+        yield* Fiber.interrupt(holder)
+        yield* settle
+        assert.strictEqual(yield* held, 0)
+        assert.strictEqual(yield* once("slow"), 2)
+      }).pipe(Effect.provide(layer))
+    }))
 })
 
 describe("Executor.govern", () => {

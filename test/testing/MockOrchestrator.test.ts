@@ -707,12 +707,6 @@ What happened:`
       )
     }))
 
-  it.effect("turns left over in a script that the caller of execute brought fail, too", () =>
-    Effect.gen(function*() {
-      const own = Effect.provide(execute("go"), TestModel.script(["done", "more"]))
-      assert.include(yield* messageOf(own), "turn 2: says \"more\"")
-    }).pipe(Effect.provide(harness([]))))
-
   it.effect("closing never hides what failed first", () =>
     Effect.gen(function*() {
       const failed = Effect.andThen(expectToolCalls([cats]).inOrder(), Effect.fail("first"))

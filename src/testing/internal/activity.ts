@@ -46,11 +46,6 @@ export class Activity {
     for (const listener of Array.from(this.onChange)) listener()
   }
 
-  /** Whether nothing is under way in this very step. */
-  get isAtRest(): boolean {
-    return this.busy === 0
-  }
-
   /** The same scheduler, with its tasks counted here. */
   counting(parent: Scheduler.Scheduler): Scheduler.Scheduler {
     const known = this.schedulers.get(parent)
