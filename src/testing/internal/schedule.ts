@@ -79,7 +79,8 @@ export type Style =
  * Chosen on the planted races of `test/testing/races.ts`, by the seeds one needs on average (of 800): lost update 8, check then act 6,
  * lost wake-up 12, of ten fibers two meet 20, a stack's ABA 267, a window of one operation in fibers of unequal length 400. One walk
  * or one rate of changes alone needs 13 to 600 for the first three; pace without stalls, where equal fibers keep step, needs 1 to
- * 2, and never finds the last three.
+ * 2, and never finds the last three. Chosen and counted on the same races, some of which were made easier on the way: other programs
+ * will need more.
  */
 const styles: ReadonlyArray<Style> = [
   { _tag: "Walk", setAside: 0 },
