@@ -92,11 +92,72 @@ export const Abandoned = Schema.Struct({ callId: Schema.String, name: Schema.Str
 export type Abandoned = typeof Abandoned.Type
 
 /**
+ * What guesses of one predictor about one tool came to.
+ *
+ * **Shape** Every guess that started is exactly one of `hit` (it had ended when the model made the call), `lateHit` (the call
+ * joined it while it ran, and it succeeded), `miss` (nobody made the call, or too late), `failed`, `preempted` (a real call needed
+ * its place). `passed`: guesses that were not started. `right`: guesses, started or not, whose call the model made in that turn.
+ *
+ * **Units** Milliseconds. `savedMillis`: what calls would have waited longer; `wastedMillis`: how long the others ran;
+ * `wastedTokens`: what they cost by `ToolPolicy.Cost`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const SpeculationEntry = Schema.Struct({
+  predictor: Schema.String,
+  tool: Schema.String,
+  started: Schema.Int,
+  passed: Schema.Int,
+  right: Schema.Int,
+  hit: Schema.Int,
+  lateHit: Schema.Int,
+  miss: Schema.Int,
+  failed: Schema.Int,
+  preempted: Schema.Int,
+  savedMillis: Schema.Finite,
+  wastedMillis: Schema.Finite,
+  wastedTokens: Schema.Finite
+})
+export type SpeculationEntry = typeof SpeculationEntry.Type
+
+/**
+ * A predictor as the run saw it: how often it was asked, how many guesses it gave, how many of them made no sense (an unknown tool,
+ * parameters that do not decode, a confidence that is none, a tool that is never guessed, too many), how often it failed, and the
+ * tokens that asking it cost. `off`: it has lost more than it saved and is not listened to at the moment.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const PredictorEntry = Schema.Struct({
+  predictor: Schema.String,
+  asked: Schema.Int,
+  guesses: Schema.Int,
+  ignored: Schema.Int,
+  failures: Schema.Int,
+  tokens: Schema.Finite,
+  off: Schema.Boolean
+})
+export type PredictorEntry = typeof PredictorEntry.Type
+
+/**
+ * The ledger of a run's speculation.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const SpeculationReport = Schema.Struct({
+  entries: Schema.Array(SpeculationEntry),
+  predictors: Schema.Array(PredictorEntry)
+})
+export type SpeculationReport = typeof SpeculationReport.Type
+
+/**
  * A run's report.
  *
  * **Units** `sequentialMillis` is the sum of `runMillis`: what handlers that wait for others would have cost one after
  * the other; for work on this thread it is too high, since calls then wait for each other within it.
- * `peakConcurrency` the most handlers running at one moment.
+ * `peakConcurrency` the most handlers running at one moment. `speculation` where the program speculates.
  *
  * @category models
  * @since 0.1.0
@@ -111,6 +172,7 @@ export const Report = Schema.Struct({
   steps: Schema.Array(StepReport),
   criticalPath: Schema.Array(Segment),
   abandoned: Schema.Array(Abandoned),
-  groups: Schema.Array(GroupReport)
+  groups: Schema.Array(GroupReport),
+  speculation: Schema.optionalKey(SpeculationReport)
 })
 export type Report = typeof Report.Type

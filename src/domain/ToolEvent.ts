@@ -82,6 +82,59 @@ export interface ToolAdopted {
   readonly time: number
 }
 
+/**
+ * A call starts on a guess, before the model has asked for it. `speculationId` names the guess in the parts that follow; it is not a
+ * call of the run and never has a `tool-result`. `confidence`: the probability that the turn makes this call, as the engine believes it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ToolSpeculated {
+  readonly type: "tool-speculated"
+  readonly speculationId: string
+  readonly name: string
+  /** As a model would send them. */
+  readonly params: unknown
+  readonly predictor: string
+  readonly confidence: number
+  readonly step: number
+  readonly time: number
+}
+
+/**
+ * The model made the call that was guessed: the call has the guess's outcome, or waits for it where `running`. `aheadMillis`: how
+ * long before the call the guess had started.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ToolClaimed {
+  readonly type: "tool-claimed"
+  readonly callId: string
+  readonly speculationId: string
+  readonly name: string
+  readonly running: boolean
+  readonly aheadMillis: number
+  readonly time: number
+}
+
+/**
+ * A guess is thrown away. `why`: `"refuted"` (the model decided otherwise), `"stale"` (something it read was written, or it is too
+ * old), `"failed"`, `"preempted"` (a real call needed its place), `"run-ended"`. After `tool-claimed` only where the joined guess
+ * failed: the call then runs afresh.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ToolDiscarded {
+  readonly type: "tool-discarded"
+  readonly speculationId: string
+  readonly name: string
+  readonly why: "refuted" | "stale" | "failed" | "preempted" | "run-ended"
+  readonly runMillis: number
+  readonly time: number
+}
+
 /** A handler reported progress (`preliminary`). A slow reader gets the newest 64 of each call. @category models @since 0.1.0 */
 export interface ToolProgress {
   readonly type: "tool-progress"
@@ -170,6 +223,9 @@ export type ToolEvent =
   | ToolProgress
   | ToolRetry
   | ToolAdopted
+  | ToolSpeculated
+  | ToolClaimed
+  | ToolDiscarded
   | ToolCancelled
   | ToolAbandoned
   | StepRetry

@@ -266,6 +266,50 @@ export type Cost<Parameters, Success> =
 export const Cost = reference<Cost<never, never> | undefined>("Cost", undefined)
 
 /**
+ * Whether a call may start on a guess, before the model has asked for it. Unset: only where the tool is annotated
+ * `Tool.Readonly`. `true`: also where it is not; to be said only of a tool whose call nobody notices when it was made in vain.
+ * `false`: never.
+ *
+ * **Gotchas** `Tool.Idempotent` is not enough: such a tool may write, and a wrong guess would write what nobody asked for. A tool
+ * that needs approval, or waits for the end of the turn (`Eager`), never starts on a guess.
+ *
+ * **Example** (A read that is never made in vain)
+ *
+ * ```ts
+ * import { Tool } from "effect/ai"
+ * import { ToolPolicy } from "effect-toolformer"
+ *
+ * const Report = Tool.make("expensive_report").annotate(Tool.Readonly, true).annotate(ToolPolicy.Speculate, false)
+ * ToolPolicy.read(Report).speculate // => false
+ * ```
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Speculate = reference<boolean | undefined>("Speculate", undefined)
+
+/**
+ * How much waiting one call made in vain must be worth: a guess is started only where its confidence times the time it is
+ * expected to save is more than this. A duration, or a function from the decoded parameters to one. Unset: 0, a call costs nothing.
+ *
+ * **Errors** A function that throws, or gives no duration, counts as too expensive: the guess is not started.
+ *
+ * **Example** (A paid search: only where half a second is saved)
+ *
+ * ```ts
+ * import { Tool } from "effect/ai"
+ * import { ToolPolicy } from "effect-toolformer"
+ *
+ * const Search = Tool.make("search").annotate(Tool.Readonly, true).annotate(ToolPolicy.Price, "500 millis")
+ * ToolPolicy.read(Search).priceMillis // => 500
+ * ```
+ *
+ * @category annotations
+ * @since 0.1.0
+ */
+export const Price = reference<Duration.Input | ((params: never) => Duration.Input) | undefined>("Price", undefined)
+
+/**
  * A tool's policies, read and checked once. All durations in milliseconds.
  *
  * @category models
@@ -283,6 +327,10 @@ export interface Policies {
   readonly cost: Exclude<Cost<never, never>, (params: never) => number> | undefined
   readonly retry: RetryOptions | false | undefined
   readonly hedge: HedgeOptions | undefined
+  /** Whether a call may start on a guess. */
+  readonly speculate: boolean
+  /** What a call made in vain costs, in milliseconds of waiting. The function may throw, or give what is no number of at least 0. */
+  readonly priceMillis: number | ((params: never) => number)
   /** May be interrupted, or run again, without harm: `Readonly` or `Idempotent`. */
   readonly repeatable: boolean
 }
@@ -316,6 +364,8 @@ export const read = (tool: Tool.Any): Policies => {
     cost: costOf(tool, get(Cost)),
     retry: get(Retry),
     hedge: get(Hedge),
+    speculate: mayGuess(tool, get(Speculate)),
+    priceMillis: priceOf(tool, get(Price)),
     repeatable
   }
 }
@@ -330,6 +380,21 @@ const costOf = (tool: Tool.Any, cost: Cost<never, never> | undefined): Policies[
     if (value !== undefined && typeof value !== "function") die(tool, `Cost.${key}`, value, "a function")
   }
   return cost
+}
+
+const mayGuess = (tool: Tool.Any, speculate: boolean | undefined): boolean => {
+  if (speculate !== undefined && typeof speculate !== "boolean") die(tool, "Speculate", speculate, "true or false")
+  const eager = Context.get(tool.annotations, Eager) ?? (explicitlyDestructive(tool) ? "after-finish" : "sealed")
+  const waits = eager === "after-finish" || (tool.needsApproval !== undefined && tool.needsApproval !== false)
+  return !waits && (speculate ?? Context.get(tool.annotations, Tool.Readonly))
+}
+
+const priceOf = (
+  tool: Tool.Any,
+  price: Duration.Input | ((params: never) => Duration.Input) | undefined
+): Policies["priceMillis"] => {
+  if (typeof price === "function") return (params) => Duration.toMillis(Duration.fromInputUnsafe(price(params)))
+  return millis(tool, "Price", price) ?? 0
 }
 
 // Effect's default for `Destructive` is true, so a tool that says nothing must not count.
@@ -374,6 +439,8 @@ export interface Annotations<Parameters, Success = unknown> {
   readonly cost?: Cost<Parameters, Success>
   readonly retry?: RetryOptions | false
   readonly hedge?: HedgeOptions
+  readonly speculate?: boolean
+  readonly price?: Duration.Input | ((params: Parameters) => Duration.Input)
 }
 
 const keys: { readonly [K in keyof Required<Annotations<never, never>>]: Context.Key<never, never> } = {
@@ -393,7 +460,9 @@ const keys: { readonly [K in keyof Required<Annotations<never, never>>]: Context
   service: Service,
   cost: Cost,
   retry: Retry,
-  hedge: Hedge
+  hedge: Hedge,
+  speculate: Speculate,
+  price: Price
 } as never
 
 /**

@@ -218,7 +218,8 @@ const close = (
     const reason = Exit.isFailure(exit) ? CancelReason.fromCause(exit.cause) : undefined
     run.groups?.dissolve()
     run.dispatcher.stopAll(reason ?? CancelReason.callerGone)
-    return run.dispatcher.awaitIdle
+    const speculated = run.speculation?.close(reason)
+    return speculated === undefined ? run.dispatcher.awaitIdle : Effect.andThen(run.dispatcher.awaitIdle, speculated)
   }).pipe(Effect.andThen(Effect.sync(() => {
     timers.close()
     tracing?.close(exit)
@@ -285,8 +286,10 @@ const answerApprovals = Effect.fnUntraced(function*(run: Run) {
   }))
 })
 
-const activePolicies = ({ breaker, retry, run: { limits } }: Asking.Asker): ReadonlyArray<string> =>
-  Object.entries({ limiter: limits, retry, breaker }).flatMap(([name, policy]) => policy === undefined ? [] : [name])
+const activePolicies = ({ breaker, retry, run: { limits, speculation } }: Asking.Asker): ReadonlyArray<string> =>
+  Object.entries({ limiter: limits, retry, breaker, speculation }).flatMap(([name, policy]) =>
+    policy === undefined ? [] : [name]
+  )
 
 const stepResult = (turn: Turn, { calls }: TurnRecord): StepResult<Record<string, Tool.Any>> => ({
   step: turn.step,
@@ -335,7 +338,8 @@ const resultOf = (
     run.settings.timers.now() - run.startedAt,
     run.dispatcher.peak,
     run.turns,
-    run.groups?.reports
+    run.groups?.reports,
+    run.speculation?.report()
   )
 })
 

@@ -120,6 +120,8 @@ describe("ToolPolicy.read", () => {
       cost: undefined,
       retry: undefined,
       hedge: undefined,
+      speculate: false,
+      priceMillis: 0,
       repeatable: false
     })
   })
@@ -193,6 +195,8 @@ describe("ToolPolicy.define", () => {
       cost,
       retry: undefined,
       hedge: undefined,
+      speculate: true,
+      priceMillis: 0,
       repeatable: true
     } as never)
     const get = <A>(key: Context.Key<never, A>) => Context.getOrUndefined(tool.annotations, key as never)

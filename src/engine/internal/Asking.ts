@@ -160,6 +160,7 @@ const ask = (asker: Asker, turn: Turn): Effect.Effect<void, Failure> => {
     // Ended in the step in which its limits let it pass.
     if (run.fatal !== undefined) return Effect.interrupt
     turn.isAsked = true
+    run.speculation?.asked(turn)
     // What was read to its end has been asked for: settling with a limit or a circuit is no wait to ask.
     return Effect.onError(read, () => Effect.sync(() => turn.isAsked = false))
   })

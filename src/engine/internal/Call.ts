@@ -124,10 +124,18 @@ export interface Follower {
   abort(reason: CancelReason): void
 }
 
+/** The guesses of a run, as its calls see them. */
+export interface Speculating {
+  /** Takes the outcome of the call's guess, or goes on. */
+  claim(call: Call, next: Runner): void
+}
+
 /** What the calls of one owner share. */
 export interface Environment {
   readonly timers: Timers
   readonly admission: Admission
+  /** The guesses of its run, where the program speculates. */
+  readonly speculation?: Speculating | undefined
   readonly listener: Listener | undefined
   readonly tracing: Tracing | undefined
   /** The call whose handler started this owner: a nested run does not wait for a permit its own ancestor holds. */

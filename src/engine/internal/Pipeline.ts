@@ -27,17 +27,25 @@ import { compile } from "./CompiledTool.ts"
 import type { CompiledTool } from "./CompiledTool.ts"
 import { exitOf } from "./exitOf.ts"
 import { isOrdered } from "./Ordering.ts"
+import { Speculation } from "./speculating.ts"
 
 /** What the steps of a tool are built from: the tool, and the policies of the caller's context. */
 interface Binding extends Omit<BoundTool, "run"> {
   readonly retry: Retry["Service"] | undefined
   readonly breaker: Breaker["Service"] | undefined
+  /** The program speculates, and the tool's calls may start on a guess. */
+  readonly speculates: boolean
 }
 
 type Step = (tool: Binding, next: Runner) => Runner
 
 /** Outermost first. One line per policy. From `attempts` on a step is passed once per attempt. */
 const order: ReadonlyArray<Step> = [
+  (tool, next) =>
+    tool.speculates
+      ? (call) =>
+        call.environment.speculation === undefined ? next(call) : call.environment.speculation.claim(call, next)
+      : next,
   ({ compiled }, next) => deadline(compiled.policies.deadlineMillis, next),
   (tool, next) => isOrdered(tool) ? (call) => call.environment.admission.order(call, next) : next,
   (tool, next) => attempts(tool, next),
@@ -88,6 +96,7 @@ export const bind = (
   const bound: Binding = {
     retry: context.mapUnsafe.get(Retry.key) as Retry["Service"] | undefined,
     breaker: context.mapUnsafe.get(Breaker.key) as Breaker["Service"] | undefined,
+    speculates: compiled.policies.speculate && context.mapUnsafe.has(Speculation.key),
     compiled,
     handler: handler?.handler ??
       (() => Effect.die(new Error(`no handler for "${tool.name}": provide its toolkit's layer`))),

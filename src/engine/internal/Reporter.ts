@@ -1,7 +1,7 @@
 /**
  * Turns the records of a finished run into its report: pure arithmetic over times the engine took anyway.
  */
-import type { CallReport, GroupReport, Report, Segment, StepReport } from "../../domain/Report.ts"
+import type { CallReport, GroupReport, Report, Segment, SpeculationReport, StepReport } from "../../domain/Report.ts"
 import type { Call } from "./Call.ts"
 
 /** One finished turn. */
@@ -22,7 +22,8 @@ export const report = (
   totalMillis: number,
   peakConcurrency: number,
   turns: ReadonlyArray<TurnRecord>,
-  groups: ReadonlyArray<GroupReport> = []
+  groups: ReadonlyArray<GroupReport> = [],
+  speculation?: SpeculationReport
 ): Report => {
   const calls: Array<CallReport> = []
   const steps: Array<StepReport> = []
@@ -69,7 +70,8 @@ export const report = (
           : []
       })
     ),
-    groups
+    groups,
+    ...(speculation === undefined ? undefined : { speculation })
   }
 }
 

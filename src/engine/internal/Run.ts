@@ -28,6 +28,8 @@ import type { PartQueue } from "./PartQueue.ts"
 import { bind } from "./Pipeline.ts"
 import { keyOf, Repeats } from "./Repeats.ts"
 import type { TurnRecord } from "./Reporter.ts"
+import { Speculation } from "./speculating.ts"
+import type { RunSpeculation } from "./speculating.ts"
 import type { Timers } from "./Timers.ts"
 import { endSpan } from "./Tracing.ts"
 import { endedWell, gaveUp, Turn } from "./Turn.ts"
@@ -67,6 +69,8 @@ export class Run implements Listener {
   readonly limits: Limits.Limits | undefined
   /** The groups of its calls, where the run has completion policies. */
   readonly groups: Groups | undefined
+  /** Its guesses, where the program speculates. */
+  readonly speculation: RunSpeculation | undefined
   readonly settings: RunSettings
   private readonly environment: Environment
   private readonly taken: Set<string>
@@ -92,9 +96,12 @@ export class Run implements Listener {
     this.groups = settings.completion === undefined
       ? undefined
       : new Groups(settings.completion, settings.timers, this.dispatcher, this.answered)
+    const speculation = settings.context.mapUnsafe.get(Speculation.key) as Speculation["Service"] | undefined
+    this.speculation = speculation?.begin(this)
     this.environment = {
       timers: settings.timers,
       admission: this.dispatcher,
+      speculation: this.speculation,
       listener: this,
       tracing: settings.tracing,
       parent: settings.parent,
@@ -179,8 +186,10 @@ export class Run implements Listener {
     switch (part.type) {
       case "tool-params-start":
         if (part.providerExecuted) break
-        return this.emit({ ...part, id: turn.open(part.id, part.name).id })
+        return this.open(turn, part)
       case "tool-params-delta":
+        this.speculation?.grew(turn.idOf(part.id), part.delta)
+        return this.emit({ ...part, id: turn.idOf(part.id) })
       case "tool-params-end":
         return this.emit({ ...part, id: turn.idOf(part.id) })
       case "tool-call":
@@ -199,6 +208,12 @@ export class Run implements Listener {
     }
     turn.parts.push(part)
     this.emit(part)
+  }
+
+  private open(turn: Turn, part: Response.ToolParamsStartPart): void {
+    const { id } = turn.open(part.id, part.name)
+    this.speculation?.opened(id, part.name)
+    this.emit({ ...part, id })
   }
 
   private endedWell(): void {
@@ -221,7 +236,10 @@ export class Run implements Listener {
     const refusal = this.refusal(turn, call) ?? late
     if (refusal !== undefined) return this.dispatcher.answer(call, refusal)
     const from = turn.earlier?.claim(call)
-    if (from === undefined) return this.dispatcher.submit(call, false)
+    if (from === undefined) {
+      this.speculation?.sealed(call)
+      return this.dispatcher.submit(call, false)
+    }
     turn.adopted++
     this.emit({ type: "tool-adopted", callId: id, name: call.name, from: from.id, time: this.time })
     this.dispatcher.adopt(call, from)
@@ -267,6 +285,7 @@ export class Run implements Listener {
   /** The model's stream is over, well or not. What is still unsealed or held back gets its answer. */
   endReading(turn: Turn, broken: boolean): void {
     turn.endedAt = this.settings.timers.now()
+    this.speculation?.endReading(turn, broken)
     const reason = turn.finish?.reason ?? "unknown"
     if (broken || gaveUp(reason)) return this.breakTurn(CancelReason.branchCancelled("the model's answer broke off"))
     const stale = turn.earlier?.stale
@@ -357,6 +376,7 @@ export class Run implements Listener {
     }) as Response.ToolResultPart<string, unknown, unknown>
     this.sink?.forget(call.id)
     this.emit(call.result)
+    this.speculation?.answered(call, outcome)
     this.dispatcher.answered(call)
     answerFollowers(call, outcome)
   }
