@@ -35,6 +35,6 @@ export class Belief {
     if (missing <= 0) return 1
     const deviations = missing / Math.sqrt(this.variance)
     const doubt = Math.min(1, Math.max(0, (deviations - chance) / (certainty - chance)))
-    return 1 - doubt * missing / (this.expected + 1)
+    return 1 - doubt * (missing + 1) / (this.expected + 1)
   }
 }
