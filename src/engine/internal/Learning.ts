@@ -33,7 +33,8 @@ export class Learning {
     if (this.isClosed) return
     this.waiting.push(lesson)
     if (this.waiting.length > mostWaiting) this.waiting.shift()
-    this.fiber ??= Effect.runForkWith(this.context)(this.all)
+    // Not in the step of who offers.
+    this.fiber ??= Effect.runForkWith(this.context)(Effect.andThen(Effect.yieldNow, this.all))
   }
 
   /** Takes no more, and ends when what waits is learned or its time is over. */
