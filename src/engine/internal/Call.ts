@@ -124,6 +124,12 @@ export interface Follower {
   abort(reason: CancelReason): void
 }
 
+/** A guess, as the call sees it that was started on it. */
+export interface Guessed {
+  /** Somebody needs what it holds: whether it is stopped for that now. One that a call has claimed is not. */
+  giveWay(): boolean
+}
+
 /** The guesses of a run, as its calls see them. */
 export interface Speculating {
   /** Takes the outcome of the call's guess, or goes on. */
@@ -187,6 +193,8 @@ export class Call implements Holder {
   attemptOf: Call | undefined = undefined
   /** An attempt beside one that is slow. */
   hedge = false
+  /** Nobody has asked for it: it takes only what nobody needs, and gives that up. */
+  guess: Guessed | undefined = undefined
   /** Its way through the circuit breaker, where the program has one. */
   guarded: Guarded | undefined = undefined
   /** The call of a broken answer whose outcome it has. */
@@ -236,6 +244,11 @@ export class Call implements Holder {
 
   get parent(): Call | undefined {
     return this.environment.parent
+  }
+
+  /** Whether it waits for nothing: it starts on room that nobody waits for, or not at all. */
+  get isSpare(): boolean {
+    return this.hedge || this.guess !== undefined
   }
 
   get permits(): ToolPermits | undefined {

@@ -82,7 +82,7 @@ export class PlaceQueue implements Limits.Places {
 
   /** Takes a call that may run; starts it when there is room for it. */
   admit(call: Call, next: Runner): void {
-    if (this.limits === undefined) return call.hedge ? this.enterNow(call, next) : this.lineUp(call, next)
+    if (this.limits === undefined) return call.isSpare ? this.enterNow(call, next) : this.lineUp(call, next)
     const stuck = this.abandoned >= this.concurrency ? this.allStuck : Limits.stuckTool(call.permits, call)
     if (stuck !== undefined) return this.reject(call, stuck)
     Limits.ask(this.limits, this, call, next)
