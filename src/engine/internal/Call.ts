@@ -124,6 +124,9 @@ export interface Follower {
   abort(reason: CancelReason): void
 }
 
+/** Under which a program's context has its `Speculation`: all the pipeline asks is whether there is one. */
+export const speculationKey = "effect-toolformer/engine/Speculation"
+
 /** The guesses of a run, as its calls see them. */
 export interface Speculating {
   /** Takes the outcome of the call's guess, or goes on. */
