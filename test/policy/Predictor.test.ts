@@ -42,8 +42,9 @@ describe("make", () => {
 
   it.effect("fails with what a predictor throws", () =>
     Effect.gen(function*() {
-      const exit = yield* Effect.exit(ask())
-      assert.deepStrictEqual(exit, Exit.die("thrown"))
+      const { predict } = yield* Predictor.Predictor
+      const asked = predict(question())
+      assert.deepStrictEqual(yield* Effect.exit(Stream.runDrain(asked)), Exit.die("thrown"))
     }).pipe(Effect.provide(Predictor.make({
       predict: () => {
         throw "thrown"
@@ -147,6 +148,11 @@ describe("merge", () => {
       assert.deepStrictEqual(learned.record.finishedRuns.map(({ runId }) => runId), ["run"])
     }).pipe(Effect.provide(Predictor.merge(failing, learned.layer)))
   })
+
+  it.effect("hands on what is no guess, for the ledger to count", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* ask(), [null, "x"] as never)
+    }).pipe(Effect.provide(Predictor.merge(Predictor.make({ predict: () => Stream.make(null, "x") as never })))))
 
   it.effect("of nothing guesses nothing", () =>
     Effect.gen(function*() {

@@ -87,6 +87,13 @@ describe("layerModel", () => {
       assert.deepStrictEqual(guesses.map(({ tool }) => tool), ["save", "nope"])
     }).pipe(Effect.provide(Predictor.layerModel({ model: always(ToolCall("save", {}), ToolCall("nope", {})) }))))
 
+  it.effect("leaves out calls that the provider runs itself", () => {
+    const own = { type: "tool-call", id: "p", name: "search", params: {}, providerExecuted: true } as const
+    return Effect.gen(function*() {
+      assert.deepStrictEqual((yield* ask()).map(({ params }) => params), [{ query: "a" }])
+    }).pipe(Effect.provide(Predictor.layerModel({ model: always(own, search("a")) })))
+  })
+
   it.effect("does not ask where nothing may start on a guess", () => {
     const fast = recording(search("a"))
     return Effect.gen(function*() {
@@ -146,6 +153,11 @@ describe("layerModel's confidence", () => {
       assert.strictEqual(other?.confidence, 0.7)
     }).pipe(Effect.provide(Predictor.layerModel({ model })))
   })
+
+  it.effect("is enough where it is just the threshold", () =>
+    Effect.gen(function*() {
+      assert.strictEqual((yield* ask())[0]?.confidence, 0.7)
+    }).pipe(Effect.provide(Predictor.layerModel({ model: always(search("a")), confidenceThreshold: 0.7 }))))
 
   it.effect("begins where the options say", () =>
     Effect.gen(function*() {
