@@ -88,7 +88,13 @@ describe("layerModel", () => {
     }).pipe(Effect.provide(Predictor.layerModel({ model: always(ToolCall("save", {}), ToolCall("nope", {})) }))))
 
   it.effect("leaves out calls that the provider runs itself", () => {
-    const own = { type: "tool-call", id: "p", name: "search", params: {}, providerExecuted: true } as const
+    const own = {
+      type: "tool-call",
+      id: "p",
+      name: "search",
+      params: { query: "own" },
+      providerExecuted: true
+    } as const
     return Effect.gen(function*() {
       assert.deepStrictEqual((yield* ask()).map(({ params }) => params), [{ query: "a" }])
     }).pipe(Effect.provide(Predictor.layerModel({ model: always(own, search("a")) })))
