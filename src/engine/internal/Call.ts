@@ -47,6 +47,8 @@ export interface BoundTool {
   /** How long its first step may take before it counts as blocking the event loop. */
   readonly blockedMillis: number
   readonly run: Runner
+  /** The way of a call on a guess, where there may be one. */
+  readonly guess: Runner | undefined
 }
 
 /** Who lets a call start. What is said of a call holds for one attempt of a call that has several. */
@@ -130,9 +132,17 @@ export interface Guessed {
   giveWay(): boolean
 }
 
+/** A guess that a call has taken. */
+export interface Claimed {
+  readonly speculationId: string
+  /** How long before the call it had started, and how long it ran. */
+  readonly aheadMillis: number
+  runMillis: number
+}
+
 /** The guesses of a run, as its calls see them. */
 export interface Speculating {
-  /** Takes the outcome of the call's guess, or goes on. */
+  /** Gives the call the outcome of its guess, or lets it go on. */
   claim(call: Call, next: Runner): void
 }
 
@@ -195,6 +205,8 @@ export class Call implements Holder {
   hedge = false
   /** Nobody has asked for it: it takes only what nobody needs, and gives that up. */
   guess: Guessed | undefined = undefined
+  /** The guess whose outcome it has, or waits for. */
+  claimed: Claimed | undefined = undefined
   /** Its way through the circuit breaker, where the program has one. */
   guarded: Guarded | undefined = undefined
   /** The call of a broken answer whose outcome it has. */

@@ -18,7 +18,7 @@ import * as Limiter from "../../policy/Limiter.ts"
 import * as Attempt from "./Attempt.ts"
 import type { Admitted, Call, Runner } from "./Call.ts"
 import { orElse } from "./orElse.ts"
-import { Flow, giveBack, isStuck, mayTake, tryTakeBeside, tryTakeIdle, wake } from "./ToolPermits.ts"
+import { Flow, giveBack, isStuck, mayTake, tryTakeBeside, tryTakeIdle, wake, watchPermits } from "./ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./ToolPermits.ts"
 
 /** The share of every limit that a guess leaves free. */
@@ -326,7 +326,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     if (!this.mayStart && this.fiber !== undefined) this.whenLeft = wake
     else if (!places.hasPlace) places.watch(wake)
     else if (permits === undefined || mayTake(permits, call)) places.soon(wake)
-    else permits.watchers.push({ wake, nested: call.parent !== undefined })
+    else watchPermits(permits, { wake, nested: call.parent !== undefined })
   }
 
   // ---- as a waiter for the tool's permit, to be answered when none will come ------------------------------------------
