@@ -230,6 +230,22 @@ for (const [store, layer] of stores) {
         assert.strictEqual(log.get("another"), 0)
       }).pipe(Effect.provide(layer({ global: Limiter.permits(100), services: { a: Limiter.permits(6) } }))))
 
+    it.effect("asks one more guess to give way for each that joins a line", () =>
+      Effect.gen(function*() {
+        let asked = 0
+        // They say that they will end, and take their time.
+        const guess = { service: "a", speculative: true, slack: 0.5, giveWay: () => ++asked > 0 }
+        for (const request of [guess, guess, guess, { service: "a" }, { service: "a" }, { service: "a" }]) {
+          yield* Effect.forkChild(Limiter.withAdmission(request)(Effect.never), { startImmediately: true })
+          yield* settled
+        }
+        for (const told of [1, 2, 3, 3]) {
+          yield* Effect.forkChild(Limiter.withAdmission({ service: "a" })(Effect.void), { startImmediately: true })
+          yield* settled
+          assert.strictEqual(asked, told)
+        }
+      }).pipe(Effect.provide(layer({ services: { a: Limiter.permits(6) } }))))
+
     it.effect("asks no guess that has ended, or waits for itself", () =>
       Effect.gen(function*() {
         const log = new Map<string, number | string>()
