@@ -266,7 +266,10 @@ const loop = Effect.fnUntraced(function*(
     const finishReason = turn.finish?.reason ?? "unknown"
     steps.push(stepResult(turn, record))
     run.emit({ type: "step-finish", step, finishReason, usage: steps.at(-1)!.usage, time: run.time })
-    if (isOver(turn, record, settings, steps)) return resultOf(run, steps, run.pendingApprovals, finishReason)
+    if (!isOver(turn, record, settings, steps)) continue
+    // Guesses that were told to stop: the report says which did not.
+    if (run.speculation !== undefined) yield* run.speculation.awaitEnded
+    return resultOf(run, steps, run.pendingApprovals, finishReason)
   }
 })
 
@@ -339,7 +342,8 @@ const resultOf = (
     run.dispatcher.peak,
     run.turns,
     run.groups?.reports,
-    run.speculation?.report()
+    run.speculation?.report(),
+    run.speculation?.abandoned
   )
 })
 

@@ -11,11 +11,13 @@ import type { Admission, Call, Runner } from "./Call.ts"
 export class GuessAdmission implements Admission {
   private readonly dispatcher: Dispatcher
   private readonly released: (call: Call) => void
+  readonly outlived: () => () => void
 
-  /** `released`: told when the handler of a guess has really ended. */
-  constructor(dispatcher: Dispatcher, released: (call: Call) => void) {
+  /** `released`: told when the handler of a guess has really ended; `outlived`: when calls it made go on beyond that. */
+  constructor(dispatcher: Dispatcher, released: (call: Call) => void, outlived: () => () => void) {
     this.dispatcher = dispatcher
     this.released = released
+    this.outlived = outlived
   }
 
   order(call: Call, next: Runner): void {
@@ -48,10 +50,6 @@ export class GuessAdmission implements Admission {
   attempting(): void {}
 
   attempted(): void {}
-
-  outlived(): () => void {
-    return () => {}
-  }
 
   free(): void {}
 }

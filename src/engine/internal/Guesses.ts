@@ -5,25 +5,29 @@
  * foreseen → considered (judged when the turn is over) → started → claimed, or discarded. What is worth a call the appraiser
  * says; what a guess goes through is the pipeline's.
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as CancelReason from "../../domain/CancelReason.ts"
-import type { SpeculationReport } from "../../domain/Report.ts"
-import { signalOf } from "../../policy/Limiter.ts"
+import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
 import { ArgumentText } from "./ArgumentText.ts"
 import * as Attempt from "./Attempt.ts"
 import { Call } from "./Call.ts"
-import type { BoundTool, Environment, Listener, Outcome, Runner } from "./Call.ts"
+import type { BoundTool, Environment, Outcome, Runner } from "./Call.ts"
 import type { Epochs } from "./Epochs.ts"
-import { exitOf } from "./exitOf.ts"
+import { evaluate, exitOf } from "./exitOf.ts"
+import { Foreseeing } from "./Foreseeing.ts"
 import { Foresight } from "./Foresight.ts"
 import type { Foreseen } from "./Foresight.ts"
 import { Freshness } from "./Freshness.ts"
 import { Guess } from "./Guess.ts"
 import type { GuessOwner, Why } from "./Guess.ts"
 import { GuessAdmission } from "./GuessAdmission.ts"
+import { GuessesAtWork } from "./GuessesAtWork.ts"
+import { guessListener } from "./guessListener.ts"
+import { runMillisOf, settledOf } from "./guessOutcome.ts"
 import type { Learning } from "./Learning.ts"
-import { orElse } from "./orElse.ts"
+import { Lessons } from "./Lessons.ts"
 import { decodeGuess } from "./sameParameters.ts"
 import type { Same } from "./sameParameters.ts"
 import type { Appraiser, Candidate, Host, RunSpeculation, Settled } from "./speculating.ts"
@@ -49,15 +53,6 @@ const mostKept = 16
 const argumentsName = "arguments"
 const argumentsConfidence = 0.99
 
-/** What was foreseen of a turn, started or not. */
-interface Considered {
-  readonly guess: Predictor.Guess
-  readonly candidate: Candidate
-  readonly same: Same
-  right: boolean
-  started: boolean
-}
-
 export const makeGuesses = (host: Host, shared: Shared): RunSpeculation => new Guesses(host, shared)
 
 class Guesses implements RunSpeculation, GuessOwner {
@@ -69,29 +64,29 @@ class Guesses implements RunSpeculation, GuessOwner {
   private readonly environment: Environment
   /** Those that a call may still claim, and those that a call has joined. */
   private readonly live = new Set<Guess>()
-  /** Those whose call is not answered. */
-  private readonly unanswered = new Set<Guess>()
-  private considered: Array<Considered> = []
-  /** What the model has asked for in this turn. */
-  private made: Array<Call> = []
+  private readonly lessons: Lessons
+  private readonly atWork = new GuessesAtWork()
+  private readonly foreseeing = new Foreseeing()
+  /** Handlers that outlived their grace, and were no call's by then. */
+  readonly abandoned: Array<Abandoned> = []
   private turn: Turn | undefined = undefined
   private askedAt = 0
   private started = 0
   private isReading = false
   private isClosed = false
   private ids = 0
-  private idle: (() => void) | undefined = undefined
 
   constructor(host: Host, shared: Shared) {
     this.host = host
     this.shared = shared
     this.foresight = new Foresight(host, shared.appraiser, shared.predictor)
+    this.lessons = new Lessons(shared)
     this.freshness = new Freshness(shared.epochs)
     const { parent, runId, timers, tracing } = host.settings
     this.environment = {
       timers,
-      admission: new GuessAdmission(host.dispatcher, this.released),
-      listener: this.listener,
+      admission: new GuessAdmission(host.dispatcher, this.released, this.atWork.outlived),
+      listener: guessListener(host, shared.deaf, this.abandoned),
       tracing,
       parent,
       runId
@@ -115,8 +110,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     // A turn that is asked again is foreseen already.
     if (this.turn === turn) return
     this.turn = turn
-    this.considered = []
-    this.made = []
+    this.foreseeing.begin()
     this.started = 0
     this.sweep()
     this.foresight.ask(turn.step, (foreseen) => this.consider(foreseen))
@@ -130,7 +124,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     const complete = this.writing.grew(id, delta)
     if (complete === undefined) return
     const { params, tool } = complete
-    const decoded = exitOf(decodeGuess(tool, params))
+    const decoded = exitOf(evaluate(() => decodeGuess(tool, params)))
     if (decoded?._tag !== "Success") return
     const guess = { tool: tool.compiled.tool.name, params, confidence: argumentsConfidence, predictor: argumentsName }
     this.writing.guessed(id, this.consider({ predictor: argumentsName, guess, tool, decoded: decoded.value }))
@@ -151,22 +145,9 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (broken) return
     const { appraiser } = this.shared
     appraiser.modelTook(this.service, endedAt - startedAt)
-    for (const { candidate, right, started } of this.considered) appraiser.judged(candidate, right, started, this.now)
-    this.tell(this.considered)
-  }
-
-  private tell(considered: ReadonlyArray<Considered>): void {
-    const { learning, predictor } = this.shared
-    if (predictor === undefined) return
-    const verdicts = considered.flatMap(({ candidate, guess, right }) =>
-      candidate.predictor === argumentsName ? [] : [{ guess, right }]
-    )
-    if (verdicts.length > 0) this.lesson(learning, () => predictor.judged(verdicts), predictor)
-  }
-
-  private lesson(learning: Learning, learn: () => Effect.Effect<void, unknown>, { names }: Predictor.PredictorService) {
-    const { appraiser } = this.shared
-    learning.offer({ learn, failed: () => appraiser.failed(names[0] ?? "custom") })
+    const considered = this.foreseeing.take()
+    for (const { candidate, right, started } of considered) appraiser.judged(candidate, right, started, this.now)
+    this.lessons.tell(considered.filter(({ candidate }) => candidate.predictor !== argumentsName))
   }
 
   // ---- starting -------------------------------------------------------------------------------------------------------
@@ -174,11 +155,11 @@ class Guesses implements RunSpeculation, GuessOwner {
   private consider({ decoded: { decoded, same }, guess, predictor, tool }: Foreseen): Guess | undefined {
     if (!this.isReading) return undefined
     const candidate: Candidate = { predictor, tool, stated: guess.confidence, decoded }
-    const right = this.made.some((call) => call.tool === tool && same(call.decoded))
+    const right = this.foreseeing.isMade(candidate, same)
     const considered = { guess, candidate, same, right, started: false }
     const isForeseen = !right && this.isForeseen(candidate, decoded)
     // What the model is about to confirm is no further guess.
-    if (predictor !== argumentsName || !isForeseen) this.considered.push(considered)
+    if (predictor !== argumentsName || !isForeseen) this.foreseeing.add(considered)
     if (right || isForeseen) return undefined
     const started = this.tryStart(candidate, guess.params, same)
     considered.started = started !== undefined
@@ -226,7 +207,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     call.decoded = guess.candidate.decoded
     call.state = "waiting"
     this.live.add(guess)
-    this.unanswered.add(guess)
+    this.atWork.started(guess)
     call.span = openCall(call)
     tool.guess!(call)
     return guess
@@ -234,18 +215,24 @@ class Guesses implements RunSpeculation, GuessOwner {
 
   // ---- claiming -------------------------------------------------------------------------------------------------------
 
+  made(call: Call): void {
+    this.foreseeing.make(call)
+  }
+
   claim(call: Call, next: Runner): void {
-    this.made.push(call)
-    for (const each of this.considered) {
-      if (!each.right && each.candidate.tool === call.tool && each.same(call.decoded)) each.right = true
-    }
-    const guess = this.matching(call)
-    if (guess === undefined) {
-      this.refuteOnly(call)
-      return this.goOn(call, next)
-    }
-    const now = this.now
-    call.claimed = { speculationId: guess.id, aheadMillis: now - guess.startedAt, runMillis: 0 }
+    // Told to stop in the step in which it got its turn: it only waits for its answer.
+    if (call.reason !== undefined) return next(call)
+    const guess = call.tool.guess === undefined ? undefined : this.matching(call)
+    if (guess !== undefined) return this.take(guess, call, next)
+    this.refuteOnly(call)
+    this.goOn(call, next)
+  }
+
+  private take(guess: Guess, call: Call, next: Runner): void {
+    const { now } = this
+    const joined = guess.state === "running"
+    const aheadMillis = now - guess.startedAt
+    call.claimed = { speculationId: guess.id, aheadMillis, runMillis: 0 }
     call.attempts = 1
     call.startedAt = now
     this.host.emit({
@@ -253,14 +240,13 @@ class Guesses implements RunSpeculation, GuessOwner {
       callId: call.id,
       speculationId: guess.id,
       name: call.name,
-      running: guess.state === "running",
-      aheadMillis: call.claimed.aheadMillis,
+      running: joined,
+      aheadMillis,
       time: this.host.time
     })
-    guess.claim = { call, next, joined: guess.state === "running" }
-    if (!guess.claim.joined) return this.conclude(guess)
-    call.adopted = guess.call
-    this.setDeadline(call)
+    guess.claim = { call, next, joined }
+    if (joined) call.adopted = guess.call
+    else this.conclude(guess)
   }
 
   // The one a call may have; those of them that do not stand are thrown away.
@@ -282,21 +268,10 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (about.length === 1 && only!.state === "running" && only!.claim === undefined) only!.discard("refuted")
   }
 
+  // What it writes is stale from here on; a guess that reads it is stopped, and reads no half of it.
   private goOn(call: Call, next: Runner): void {
-    this.freshness.begin(call)
+    if (this.freshness.begin(call)) this.sweep()
     next(call)
-  }
-
-  // While it waits for a guess the steps behind this one have not begun, its deadline among them.
-  private setDeadline(call: Call): void {
-    const { deadlineMillis } = call.tool.compiled.policies
-    if (deadlineMillis === undefined) return
-    const { timers } = this.host.settings
-    const left = Math.max(deadlineMillis - (timers.now() - call.sealedAt), 0)
-    call.deadlineTimer = timers.addOnce(
-      Math.ceil(left),
-      () => Attempt.stop(call, CancelReason.timeout("deadline", deadlineMillis))
-    )
   }
 
   // The guess that a call has claimed has ended, or is left to itself.
@@ -306,28 +281,30 @@ class Guesses implements RunSpeculation, GuessOwner {
     guess.state = "over"
     this.live.delete(guess)
     call.adopted = undefined
-    if (call.state === "answered") return this.settle(guess, "miss")
     if (call.reason !== undefined) {
       this.settle(guess, "miss")
       call.abandoned = guess.call.abandoned
-      call.released = true
-      return Attempt.settle(call, Attempt.stopped(call, call.reason))
+      call.brokenCleanUp = guess.call.brokenCleanUp
+      return this.answer(call, Attempt.stopped(call, call.reason), call.brokenCleanUp)
     }
     if (outcome?.status !== "success") return this.afresh(guess, call, next)
-    call.claimed!.runMillis = guess.call.answeredAt - guess.startedAt
+    call.claimed!.runMillis = runMillisOf(guess, this.now)
     this.settle(guess, guess.claim!.joined ? "lateHit" : "hit")
+    this.answer(call, outcome)
+  }
+
+  private answer(call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, unknown>): void {
     call.released = true
-    Attempt.settle(call, outcome)
+    Attempt.settle(call, outcome, exit)
+    call.environment.admission.free(call)
   }
 
   private afresh(guess: Guess, call: Call, next: Runner): void {
     this.discarded(guess, "failed")
-    if (call.deadlineTimer !== undefined) this.host.settings.timers.remove(call.deadlineTimer)
-    call.deadlineTimer = undefined
     call.claimed = undefined
     call.attempts = 0
     call.startedAt = Number.NaN
-    if (this.host.isEnding) return Attempt.settle(call, Attempt.stopped(call, CancelReason.shutdown))
+    if (this.host.isEnding) return this.answer(call, Attempt.stopped(call, CancelReason.shutdown))
     this.goOn(call, next)
   }
 
@@ -335,7 +312,6 @@ class Guesses implements RunSpeculation, GuessOwner {
 
   private readonly done = (call: Call, outcome: Outcome): void => {
     const guess = call.guess as Guess
-    this.unanswered.delete(guess)
     guess.outcome = outcome
     if (call.attempts === 0) this.shared.appraiser.ended(guess.candidate)
     if (guess.claim !== undefined) {
@@ -351,7 +327,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (outcome.status === "success") {
       this.shared.appraiser.toolTook(call.tool, call.answeredAt - call.startedAt)
     }
-    if (this.unanswered.size === 0) this.idle?.()
+    this.atWork.answered(guess)
   }
 
   private readonly released = (call: Call): void => {
@@ -369,36 +345,27 @@ class Guesses implements RunSpeculation, GuessOwner {
       speculationId: guess.id,
       name: guess.call.name,
       why,
-      runMillis: this.runMillis(guess),
+      runMillis: runMillisOf(guess, this.now),
       time: this.host.time
     })
-  }
-
-  private runMillis({ call }: Guess): number {
-    if (call.attempts === 0) return 0
-    return (call.state === "answered" ? call.answeredAt : this.now) - call.startedAt
   }
 
   private settle(guess: Guess, outcome: Settled["outcome"]): void {
     if (guess.settled) return
     guess.settled = true
-    const isHit = outcome === "hit" || outcome === "lateHit"
-    const runMillis = this.runMillis(guess)
-    const claimedAt = guess.claim?.call.startedAt ?? this.now
-    this.shared.appraiser.settled(guess.candidate, {
-      // A guess that no room was found for has not failed.
-      outcome: outcome === "failed" && !guess.hasStarted ? "preempted" : outcome,
-      savedMillis: isHit ? Math.min(claimedAt - guess.startedAt, runMillis) : 0,
-      wastedMillis: isHit ? 0 : runMillis,
-      wastedTokens: isHit || !guess.hasStarted ? 0 : tokensOf(guess),
-      rateLimited: outcome === "failed" && isRateLimited(guess)
-    }, this.now)
+    const { now } = this
+    this.shared.appraiser.settled(guess.candidate, settledOf(guess, outcome, now), now)
   }
 
   answered(call: Call, { status }: Outcome): void {
-    this.freshness.end(call)
+    // What has begun may write until it has really ended.
+    if (call.attempts === 0) this.freshness.end(call)
     if (status !== "success" || call.attempts === 0 || call.claimed !== undefined || call.adopted !== undefined) return
     this.shared.appraiser.toolTook(call.tool, call.answeredAt - call.startedAt)
+  }
+
+  ended(call: Call): void {
+    this.freshness.end(call)
   }
 
   private sweep(): void {
@@ -410,66 +377,19 @@ class Guesses implements RunSpeculation, GuessOwner {
     return this.shared.appraiser.report()
   }
 
+  get awaitEnded(): Effect.Effect<void> {
+    return this.atWork.awaitEnded
+  }
+
+  abandonAll(): void {
+    this.atWork.abandonAll()
+  }
+
   close(): Effect.Effect<void> {
     this.isClosed = true
     this.finished()
     this.report()
-    this.freshness.close()
-    this.learn()
-    if (this.unanswered.size === 0) return Effect.void
-    return Effect.callback<void>((resume) => {
-      if (this.unanswered.size === 0) return resume(Effect.void)
-      this.idle = () => resume(Effect.void)
-      return Effect.sync(() => {
-        this.idle = undefined
-      })
-    })
-  }
-
-  private learn(): void {
-    const { learning, predictor } = this.shared
-    const { prompt, settings: { prompt: { content }, runId } } = this.host
-    if (predictor === undefined || prompt.content.length <= content.length) return
-    const run = { runId, prompt, from: content.length, tools: this.foresight.tools }
-    this.lesson(learning, () => predictor.learn(run), predictor)
-  }
-
-  // ---- what the guesses' handlers say ---------------------------------------------------------------------------------
-
-  private readonly listener: Listener = {
-    started: (call) => {
-      const guess = call.guess as Guess
-      this.host.emit({
-        type: "tool-speculated",
-        speculationId: guess.id,
-        name: call.name,
-        params: guess.params,
-        predictor: guess.candidate.predictor,
-        confidence: guess.confidence,
-        step: guess.step,
-        time: this.host.time
-      })
-    },
-    progress: ({ guess }, result, encodedResult) => {
-      const claim = (guess as Guess).claim?.call
-      if (claim?.state === "waiting") claim.environment.listener?.progress(claim, result, encodedResult)
-    },
-    cancelled: () => {},
-    abandoned: ({ guess, tool }, reason) => {
-      this.shared.deaf.add(tool.compiled.tool)
-      const claim = (guess as Guess).claim?.call
-      claim?.environment.listener?.abandoned(claim, reason)
-    },
-    retried: () => {}
+    this.lessons.learn(this.host, this.foresight.tools)
+    return this.awaitEnded
   }
 }
-
-const tokensOf = ({ call: { decoded, tool } }: Guess): number => {
-  const estimate = tool.compiled.policies.cost?.estimate
-  const tokens = estimate === undefined ? 0 : orElse((): unknown => estimate(decoded as never), 0)
-  return Number.isFinite(tokens) ? tokens as number : 0
-}
-
-// A service says so in the failure; our own limits refuse a guess for its slack, which is no refusal of the service's.
-const isRateLimited = ({ call: { exit, outcome } }: Guess): boolean =>
-  signalOf(exit ?? outcome?.result, 0)?.congested === true

@@ -1,7 +1,15 @@
 /**
  * Turns the records of a finished run into its report: pure arithmetic over times the engine took anyway.
  */
-import type { CallReport, GroupReport, Report, Segment, SpeculationReport, StepReport } from "../../domain/Report.ts"
+import type {
+  Abandoned,
+  CallReport,
+  GroupReport,
+  Report,
+  Segment,
+  SpeculationReport,
+  StepReport
+} from "../../domain/Report.ts"
 import type { Call, Claimed } from "./Call.ts"
 
 /** One finished turn. */
@@ -23,7 +31,8 @@ export const report = (
   peakConcurrency: number,
   turns: ReadonlyArray<TurnRecord>,
   groups: ReadonlyArray<GroupReport> = [],
-  speculation?: SpeculationReport
+  speculation?: SpeculationReport,
+  guesses: ReadonlyArray<Abandoned> = []
 ): Report => {
   const calls: Array<CallReport> = []
   const steps: Array<StepReport> = []
@@ -62,17 +71,17 @@ export const report = (
     calls,
     steps,
     criticalPath,
-    abandoned: turns.flatMap((turn) =>
-      everyCall(turn).flatMap((call) => {
-        const reason = call.governor === undefined ? call.reason : call.governor.abandoned
-        return reason !== undefined && (call.abandoned || call.governor !== undefined)
-          ? [{ callId: call.id, name: call.name, reason }]
-          : []
-      })
-    ),
+    abandoned: [...turns.flatMap((turn) => everyCall(turn).flatMap(abandonedOf)), ...guesses],
     groups,
     ...(speculation === undefined ? undefined : { speculation })
   }
+}
+
+const abandonedOf = (call: Call): ReadonlyArray<Abandoned> => {
+  const reason = call.governor === undefined ? call.reason : call.governor.abandoned
+  return reason !== undefined && (call.abandoned || call.governor !== undefined)
+    ? [{ callId: call.id, name: call.name, reason }]
+    : []
 }
 
 const everyCall = ({ calls, dropped }: TurnRecord): ReadonlyArray<Call> =>

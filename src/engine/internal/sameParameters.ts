@@ -40,8 +40,10 @@ export const decodeGuess = ({ compiled, context }: BoundTool, params: unknown): 
       return Exit.succeed({ decoded: own, same: (other: unknown) => orElse(() => canonical(other) === text, false) })
     })
   }
+  // What a schema hands on as it is must not be shared with the handler.
+  const own: unknown = JSON.parse(JSON.stringify(params))
   const twice = Effect.flatMapEager(decode(params), (decoded) =>
-    Effect.flatMapEager(decode(params), (kept) => {
+    Effect.flatMapEager(decode(own), (kept) => {
       const equal = orElse(() => equivalenceOf(tool), undefined)
       if (equal === undefined) return Exit.fail("not comparable")
       return Exit.succeed({ decoded, same: (other: unknown) => orElse(() => equal(kept, other), false) })

@@ -6,7 +6,7 @@ import type * as Prompt from "effect/ai/Prompt"
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { CancelReason } from "../../domain/CancelReason.ts"
-import type { SpeculationReport } from "../../domain/Report.ts"
+import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
 import type { Dispatcher } from "../Dispatcher.ts"
@@ -38,14 +38,24 @@ export interface RunSpeculation {
    * noted where it may write.
    */
   claim(call: Call, next: Runner): void
+  /** A call has its parameters, and goes on to whatever it waits for before it may claim a guess. */
+  made(call: Call): void
+  /** A call and all its attempts have really ended: it writes no more. */
+  ended(call: Call): void
   /** A call of the run is answered: its time, and what it wrote. */
   answered(call: Call, outcome: Outcome): void
   /** The model has finished its answer: what it did not ask for is ruled out. */
   finished(): void
   /** Its stream has ended: guesses are judged. `broken`: nobody knows what it would have asked for. */
   endReading(turn: Turn, broken: boolean): void
-  /** Of this run so far. */
+  /** Of this run, which starts no more. */
   report(): SpeculationReport
+  /** Guesses whose handlers did not end in their grace, and were no call's by then. */
+  readonly abandoned: ReadonlyArray<Abandoned>
+  /** Ends when what was told to stop has ended, or its grace is over. */
+  readonly awaitEnded: Effect.Effect<void>
+  /** The grace of what was told to stop is over now. */
+  abandonAll(): void
   /** Stops everything; ends when it has ended or its grace is over. Learning goes on without the run. */
   close(reason: CancelReason | undefined): Effect.Effect<void>
 }
