@@ -181,6 +181,7 @@ export class Run implements Listener {
         this.usage = usage.sum(this.usage, part.usage)
         turn.usage = usage.sum(turn.usage, part.usage)
         if (endedWell(part.reason)) this.endedWell()
+        this.speculation?.finished()
         break
       default:
     }
@@ -214,10 +215,7 @@ export class Run implements Listener {
     const refusal = this.refusal(turn, call) ?? late
     if (refusal !== undefined) return this.dispatcher.answer(call, refusal)
     const from = turn.earlier?.claim(call)
-    if (from === undefined) {
-      this.speculation?.sealed(call)
-      return this.dispatcher.submit(call, false)
-    }
+    if (from === undefined) return this.dispatcher.submit(call, false)
     turn.adopted++
     this.emit({ type: "tool-adopted", callId: id, name: call.name, from: from.id, time: this.time })
     this.dispatcher.adopt(call, from)

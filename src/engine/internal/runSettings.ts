@@ -19,6 +19,7 @@ export interface RunSettings {
   readonly toolCallConcurrency: number
   readonly maxToolCalls: number
   readonly maxRepeats: number
+  readonly modelService: string | undefined
   readonly completion: GroupsByTool | undefined
   /** Whether a turn may be asked more than once. */
   readonly asksAgain: boolean

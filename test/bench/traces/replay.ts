@@ -30,13 +30,21 @@ export interface Start {
   readonly isRead: boolean
 }
 
-/** What happened before and in one turn. `ahead`: of each claimed call (by its id), how long before it its guess had started. */
+/**
+ * What happened before and in one turn. `name`: the run's id and the step, as predictors are asked. `ahead`: of each claimed call (by its id), how long before it its guess had
+ * started. `toolMillis`: how long its calls' tools take.
+ */
 export interface PlayedTurn {
+  readonly name: string
   readonly turn: Turn
   readonly starts: Array<Start>
   readonly ahead: Map<string, number>
   readonly modelMillis: number
+  readonly toolMillis: (call: RecordedCall) => number
 }
+
+/** The name of a turn. */
+export const turnName = (runId: string, step: number): string => `${runId} ${step}`
 
 export interface Played {
   readonly turns: ReadonlyArray<PlayedTurn>
@@ -73,15 +81,13 @@ export const play = (cast: Cast, conversation: Conversation, times: Times): Effe
     )
   })
 
-/** The time between the model's calls and the end of its answer: the next turn is later than what was started before this one. */
-export const trailingMillis = 10
-
 class Playing {
   readonly turns: Array<PlayedTurn> = []
   millis = 0
   strayWrites = 0
   private prompt: Prompt.Prompt = Prompt.empty
   /** Turns of the conversation before this run, and those of this run that were begun. */
+  private runs = 0
   private before = 0
   private begun = 0
   private readonly recorded: ReadonlyArray<RecordedCall>
@@ -100,17 +106,23 @@ class Playing {
     return Effect.suspend(() => {
       this.before = this.turns.length
       this.begun = 0
-      for (const turn of episode.turns) this.turns.push(this.played(turn, this.turns.length))
+      const runId = `${this.conversation.id} ${++this.runs}`
+      for (const [index, turn] of episode.turns.entries()) {
+        this.turns.push(this.played(turn, turnName(runId, index + 1)))
+      }
       const prompt = this.promptOf(episode)
-      return Effect.flatMap(TestModel.make(episode.turns.map((turn, index) => this.script(turn, index))), (model) =>
-        Orchestrator.stream({ prompt, toolkit: this.cast.toolkit, maxSteps: episode.turns.length }).pipe(
-          Stream.runForEach((part) => this.note(part as AnyPart)),
-          Effect.provide(this.handlers),
-          Effect.provideService(LanguageModel.LanguageModel, model.languageModel),
-          // Recorded models do repeat themselves.
-          Effect.updateService(Orchestrator.Config, (defaults) => ({ ...defaults, maxRepeats: Infinity })),
-          Effect.mapError((error) => this.diverged(error))
-        ))
+      return Effect.flatMap(
+        TestModel.make(episode.turns.map((turn, index) => this.script(turn, index))),
+        (model) =>
+          Orchestrator.stream({ prompt, toolkit: this.cast.toolkit, maxSteps: episode.turns.length, runId }).pipe(
+            Stream.runForEach((part) => this.note(part as AnyPart)),
+            Effect.provide(this.handlers),
+            Effect.provideService(LanguageModel.LanguageModel, model.languageModel),
+            // Recorded models do repeat themselves.
+            Effect.updateService(Orchestrator.Config, (defaults) => ({ ...defaults, maxRepeats: Infinity })),
+            Effect.mapError((error) => this.diverged(error))
+          )
+      )
     }) as Effect.Effect<void, TracesError>
   }
 
@@ -121,9 +133,9 @@ class Playing {
     return Prompt.concat(this.prompt, Prompt.fromMessages(messages))
   }
 
-  private played(turn: Turn, index: number): PlayedTurn {
-    const modelMillis = this.times.modelMillis(`${this.conversation.id} ${index}`)
-    return { turn, starts: [], ahead: new Map(), modelMillis }
+  private played(turn: Turn, name: string): PlayedTurn {
+    const toolMillis = ({ id }: RecordedCall): number => this.toolMillis(id)
+    return { name, turn, starts: [], ahead: new Map(), modelMillis: this.times.modelMillis(name), toolMillis }
   }
 
   /** Its calls come whole, at one moment: arguments that grow would be guesses of their own. */
@@ -135,7 +147,7 @@ class Playing {
         TestModel.wait(modelMillis),
         ...(turn.text === "" ? [] : [turn.text]),
         ...turn.calls.map(({ id, name, params }) => ({ type: "tool-call", id, name, params }) as const),
-        TestModel.wait(trailingMillis),
+        TestModel.wait(this.times.trailingMillis),
         TestModel.finish(turn.calls.length > 0 ? "tool-calls" : "stop")
       ]
     }
@@ -166,14 +178,18 @@ class Playing {
     return this.turns.slice(this.before + this.begun).flatMap(({ turn }) => turn.calls).find((call) => call.key === key)
   }
 
-  toolMillis(call: string): number {
+  private toolMillis(call: string): number {
     return this.times.toolMillis(`${this.conversation.id} ${call}`)
   }
 
   private note(part: AnyPart): Effect.Effect<void, TracesError> {
     switch (part.type) {
       case "tool-speculated": {
-        const start = { key: keyOf(part.name, part.params), predictor: part.predictor, isRead: this.cast.isRead(part.name) }
+        const start = {
+          key: keyOf(part.name, part.params),
+          predictor: part.predictor,
+          isRead: this.cast.isRead(part.name)
+        }
         this.turns[this.before + part.step - 1]?.starts.push(start)
         return Effect.void
       }
