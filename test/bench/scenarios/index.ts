@@ -7,6 +7,7 @@ import { firstRun } from "./firstRun.ts"
 import { limitsFleet } from "./fleet.ts"
 import { limitsMemory, limitsRedis } from "./limits.ts"
 import { noOpCalls } from "./noOpCalls.ts"
+import { speculationTwoModels } from "./speculation.ts"
 import { longPole, streamedStart } from "./streamed.ts"
 import { virtualTime } from "./virtualTime.ts"
 
@@ -24,6 +25,7 @@ export const scenarios: ReadonlyArray<Scenario> = [
   limitsMemory,
   limitsRedis,
   limitsFleet,
+  speculationTwoModels,
   virtualTime
 ]
 
