@@ -59,8 +59,10 @@ class GuardedCall implements Guarded {
     const { call, service } = this
     call.guarded = this
     const fiber = Effect.runForkWith(call.tool.context)(
-      Effect.flatMap(Effect.suspend(() => breaker.state(service)), (state) =>
-        state._tag === "Closed" ? Effect.sync(() => this.pass()) : Effect.sync(() => this.shut()))
+      Effect.flatMap(
+        Effect.suspend(() => breaker.state(service)),
+        (state) => state._tag === "Closed" ? Effect.sync(() => this.pass()) : Effect.sync(() => this.shut())
+      )
     )
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.left(exit)

@@ -140,6 +140,9 @@ export interface Claimed {
   runMillis: number
 }
 
+/** Under which a program's context has its `Speculation`: all the pipeline asks is whether there is one. */
+export const speculationKey = "effect-toolformer/engine/Speculation"
+
 /** The guesses of a run, as its calls see them. */
 export interface Speculating {
   /** Gives the call the outcome of its guess, or lets it go on. */

@@ -88,12 +88,15 @@ export class Freshness {
 
   /** The run is over: what it was writing it writes no more, or it was left to itself. */
   close(): void {
-    for (const call of [...this.written.keys()]) this.end(call)
+    for (const call of this.written.keys()) this.end(call)
   }
 }
 
 const isLeft = (call: Call): boolean => call.abandoned || call.governor?.abandoned !== undefined
 
 // Of a tool that says nothing, or whose function fails: `undefined`.
-const resourcesOf = ({ policies: { resources } }: CompiledTool, decoded: unknown): ReadonlyArray<Resource> | undefined =>
+const resourcesOf = (
+  { policies: { resources } }: CompiledTool,
+  decoded: unknown
+): ReadonlyArray<Resource> | undefined =>
   resources === undefined ? undefined : orElse(() => resources(decoded as never), undefined)

@@ -140,7 +140,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     this.foresight.stop()
     this.writing.clear()
     this.isReading = false
-    for (const guess of [...this.live]) if (guess.state === "running") guess.discard("refuted")
+    for (const guess of this.live) if (guess.state === "running") guess.discard("refuted")
     // The newest are the likeliest to be asked for yet.
     const kept = [...this.live].filter(({ state }) => state === "finished")
     for (const guess of kept.slice(0, Math.max(kept.length - mostKept, 0))) guess.discard("refuted")
@@ -176,8 +176,10 @@ class Guesses implements RunSpeculation, GuessOwner {
     const candidate: Candidate = { predictor, tool, stated: guess.confidence, decoded }
     const right = this.made.some((call) => call.tool === tool && same(call.decoded))
     const considered = { guess, candidate, same, right, started: false }
-    this.considered.push(considered)
-    if (right || this.isForeseen(candidate, decoded)) return undefined
+    const isForeseen = !right && this.isForeseen(candidate, decoded)
+    // What the model is about to confirm is no further guess.
+    if (predictor !== argumentsName || !isForeseen) this.considered.push(considered)
+    if (right || isForeseen) return undefined
     const started = this.tryStart(candidate, guess.params, same)
     considered.started = started !== undefined
     return started
@@ -263,7 +265,7 @@ class Guesses implements RunSpeculation, GuessOwner {
 
   // The one a call may have; those of them that do not stand are thrown away.
   private matching(call: Call): Guess | undefined {
-    for (const guess of [...this.live]) {
+    for (const guess of this.live) {
       if (guess.candidate.tool !== call.tool || guess.claim !== undefined || !guess.same(call.decoded)) continue
       if (!this.stands(guess)) guess.discard("stale")
       else if (!guess.hasStarted) guess.discard("refuted")
@@ -400,11 +402,11 @@ class Guesses implements RunSpeculation, GuessOwner {
   }
 
   private sweep(): void {
-    for (const guess of [...this.live]) if (guess.claim === undefined && !this.stands(guess)) guess.discard("stale")
+    for (const guess of this.live) if (guess.claim === undefined && !this.stands(guess)) guess.discard("stale")
   }
 
   report(): SpeculationReport {
-    for (const guess of [...this.live]) guess.discard("run-ended")
+    for (const guess of this.live) guess.discard("run-ended")
     return this.shared.appraiser.report()
   }
 

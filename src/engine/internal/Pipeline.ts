@@ -21,14 +21,13 @@ import * as Attempt from "./Attempt.ts"
 import * as Attempts from "./Attempts.ts"
 import { blockedAfterMillis } from "./blocking.ts"
 import * as Breaking from "./Breaking.ts"
-import { fault } from "./Call.ts"
+import { fault, speculationKey } from "./Call.ts"
 import type { BoundTool, Call, Outcome, Runner } from "./Call.ts"
 import { compile } from "./CompiledTool.ts"
 import type { CompiledTool } from "./CompiledTool.ts"
 import { exitOf } from "./exitOf.ts"
-import { isOrdered } from "./Ordering.ts"
 import { mayWrite } from "./Freshness.ts"
-import { Speculation } from "./speculating.ts"
+import { isOrdered } from "./Ordering.ts"
 
 /** What the steps of a tool are built from: the tool, and the policies of the caller's context. */
 interface Binding extends Omit<BoundTool, "run" | "guess"> {
@@ -109,7 +108,7 @@ export const bind = (
   const bound: Binding = {
     retry: context.mapUnsafe.get(Retry.key) as Retry["Service"] | undefined,
     breaker: context.mapUnsafe.get(Breaker.key) as Breaker["Service"] | undefined,
-    speculates: context.mapUnsafe.has(Speculation.key) && (compiled.policies.speculate || mayWrite(compiled)),
+    speculates: context.mapUnsafe.has(speculationKey) && (compiled.policies.speculate || mayWrite(compiled)),
     compiled,
     handler: handler?.handler ??
       (() => Effect.die(new Error(`no handler for "${tool.name}": provide its toolkit's layer`))),

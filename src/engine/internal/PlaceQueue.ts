@@ -175,7 +175,9 @@ export class PlaceQueue implements Limits.Places {
       this.head = 0
     }
     this.pumping = false
-    if (this.spares.size > 0 && this.head < this.queue.length && !this.isFree) this.yieldPlaces(this.queue.length - this.head)
+    if (this.spares.size > 0 && this.head < this.queue.length && !this.isFree) {
+      this.yieldPlaces(this.queue.length - this.head)
+    }
     if (this.blockedTools.size > 0 && this.hasPlace) this.wakeBlocked()
     if (this.watchers.length > 0 && this.hasPlace) this.wakeWatchers()
   }

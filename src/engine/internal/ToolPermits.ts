@@ -125,8 +125,7 @@ export const tryTakeBeside = (permits: ToolPermits, call: Holder): boolean =>
   (isOpen(permits) && takeFree(permits, call)) || borrow(permits, call)
 
 /** Takes a free permit that nobody at all waits for; borrows from nobody. */
-export const tryTakeIdle = (permits: ToolPermits, call: Holder): boolean =>
-  isIdle(permits) && takeFree(permits, call)
+export const tryTakeIdle = (permits: ToolPermits, call: Holder): boolean => isIdle(permits) && takeFree(permits, call)
 
 /** Whether one is free that nobody at all waits for. */
 export const isIdle = (permits: ToolPermits): boolean =>

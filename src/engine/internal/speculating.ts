@@ -10,8 +10,9 @@ import type { SpeculationReport } from "../../domain/Report.ts"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
 import type { Dispatcher } from "../Dispatcher.ts"
+import { speculationKey } from "./Call.ts"
 import type { BoundTool, Call, Outcome, Runner } from "./Call.ts"
-import type { RunSettings } from "./Run.ts"
+import type { RunSettings } from "./runSettings.ts"
 import type { Turn } from "./Turn.ts"
 
 /** The run, as its speculation sees it. */
@@ -114,7 +115,7 @@ export interface SpeculationService {
  * @since 0.1.0
  */
 export class Speculation extends Context.Service<Speculation, SpeculationService>()(
-  "effect-toolformer/engine/Speculation"
+  speculationKey
 ) {}
 
 /** What `learn` and `predict` get of the tools. */

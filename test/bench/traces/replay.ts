@@ -102,15 +102,18 @@ class Playing {
       this.begun = 0
       for (const turn of episode.turns) this.turns.push(this.played(turn, this.turns.length))
       const prompt = this.promptOf(episode)
-      return Effect.flatMap(TestModel.make(episode.turns.map((turn, index) => this.script(turn, index))), (model) =>
-        Orchestrator.stream({ prompt, toolkit: this.cast.toolkit, maxSteps: episode.turns.length }).pipe(
-          Stream.runForEach((part) => this.note(part as AnyPart)),
-          Effect.provide(this.handlers),
-          Effect.provideService(LanguageModel.LanguageModel, model.languageModel),
-          // Recorded models do repeat themselves.
-          Effect.updateService(Orchestrator.Config, (defaults) => ({ ...defaults, maxRepeats: Infinity })),
-          Effect.mapError((error) => this.diverged(error))
-        ))
+      return Effect.flatMap(
+        TestModel.make(episode.turns.map((turn, index) => this.script(turn, index))),
+        (model) =>
+          Orchestrator.stream({ prompt, toolkit: this.cast.toolkit, maxSteps: episode.turns.length }).pipe(
+            Stream.runForEach((part) => this.note(part as AnyPart)),
+            Effect.provide(this.handlers),
+            Effect.provideService(LanguageModel.LanguageModel, model.languageModel),
+            // Recorded models do repeat themselves.
+            Effect.updateService(Orchestrator.Config, (defaults) => ({ ...defaults, maxRepeats: Infinity })),
+            Effect.mapError((error) => this.diverged(error))
+          )
+      )
     }) as Effect.Effect<void, TracesError>
   }
 
@@ -173,7 +176,11 @@ class Playing {
   private note(part: AnyPart): Effect.Effect<void, TracesError> {
     switch (part.type) {
       case "tool-speculated": {
-        const start = { key: keyOf(part.name, part.params), predictor: part.predictor, isRead: this.cast.isRead(part.name) }
+        const start = {
+          key: keyOf(part.name, part.params),
+          predictor: part.predictor,
+          isRead: this.cast.isRead(part.name)
+        }
         this.turns[this.before + part.step - 1]?.starts.push(start)
         return Effect.void
       }

@@ -41,7 +41,8 @@ export const recorded = (folder: string, conversations: ReadonlyArray<Conversati
   const seconds = conversations.flatMap(turnsOf).flatMap(({ calls }) => calls).flatMap(({ seconds }) => seconds ?? [])
   const measured = seconds.filter((each) => each > 0)
   return {
-    from: `model: ${read.length > 0 ? `${read.length} times of gpt-4o in ${processing}` : "five typical times of gpt-4o"}; `
+    from:
+      `model: ${read.length > 0 ? `${read.length} times of gpt-4o in ${processing}` : "five typical times of gpt-4o"}; `
       + `tools: ${measured.length > 0 ? `${measured.length} measured steps` : "times of the same spread"}, scaled`,
     model,
     tool: measured.length > 0 ? measured : model

@@ -107,6 +107,42 @@ describe("standing", () => {
 })
 
 describe("a tool that is off", () => {
+  it("is on again once eight guesses would have been worth it, before its pause is over", () => {
+    const appraiser = appraisal({ confidenceThreshold: 0.01, ...ample })
+    const [good, bad] = [boundTool("good"), boundTool("bad")]
+    const both = (isRight: boolean, now: number) => {
+      turn(appraiser, candidate(0.9, { tool: good }), true, now)
+      return turn(appraiser, candidate(0.9, { tool: bad }), isRight, now)
+    }
+    const lies = Array.from({ length: 10 }, (_, i) => both(false, i))
+    assert.strictEqual(lies.indexOf("off"), 8)
+    // The two that were off and wrong count too.
+    const rights = Array.from({ length: 10 }, (_, i) => both(true, 10 + i))
+    assert.strictEqual(rights.indexOf(undefined), 6)
+  })
+
+  it("is held to what its guesses took and saved when they did start, as it was of late", () => {
+    const again = (wastedMillis: number, before: number): number => {
+      const appraiser = appraisal({ confidenceThreshold: 0.1, ...ample })
+      const [good, bad] = [boundTool("good"), boundTool("bad")]
+      for (let i = 0; i < 300; i++) turn(appraiser, candidate(0.9, { tool: good }), true, i)
+      const lie = (now: number, millis: number) =>
+        turn(appraiser, candidate(0.9, { tool: bad }), false, now, came("miss", { wastedMillis: millis }))
+      let now = 300
+      lie(now++, before)
+      while (lie(now++, wastedMillis) === undefined) assert.isBelow(now, 1000)
+      // Half of them right: worth it at what they took before, or not.
+      for (let i = 0; i < 40; i++) {
+        const guess = candidate(0.9, { tool: bad })
+        if (turn(appraiser, guess, i % 2 === 0, now++) === undefined) return i
+      }
+      return Infinity
+    }
+    assert.isBelow(again(100, 100), 20)
+    assert.isBelow(again(100, 20_000), 20)
+    assert.strictEqual(again(100_000, 100), Infinity)
+  })
+
   it("keeps no other tool of its predictor off, and comes back by being right before its pause is over", () => {
     const appraiser = appraisal(ample)
     const [good, bad] = [boundTool("good"), boundTool("bad")]

@@ -73,7 +73,7 @@ describe("belief", () => {
       sure.judged(0.99, false, i)
       doubtful.judged(0.5, false, i)
     }
-    assert.isBelow(sure.factor, 0.6)
+    assert.isBelow(sure.factor, 0.5)
     assert.strictEqual(doubtful.factor, 1)
   })
 
