@@ -7,6 +7,7 @@ import { firstRun } from "./firstRun.ts"
 import { limitsFleet } from "./fleet.ts"
 import { limitsMemory, limitsRedis } from "./limits.ts"
 import { noOpCalls } from "./noOpCalls.ts"
+import { speculationNoHarm } from "./speculation.ts"
 import { longPole, streamedStart } from "./streamed.ts"
 import { virtualTime } from "./virtualTime.ts"
 
@@ -24,7 +25,8 @@ export const scenarios: ReadonlyArray<Scenario> = [
   limitsMemory,
   limitsRedis,
   limitsFleet,
-  virtualTime
+  virtualTime,
+  speculationNoHarm
 ]
 
 /** The scenarios of a name: the one called so, else the family whose names begin with it (`limits`: `limits-memory` ...). */
