@@ -129,6 +129,21 @@ describe("a predictor on recorded conversations", () => {
       }
     }).pipe(Effect.scoped))
 
+  it.effect("is asked once before every turn, each time with all that was said before", () =>
+    Effect.gen(function*() {
+      const asked: Array<readonly [said: number, earlier: number]> = []
+      const listener = Predictor.make({
+        predict: ({ from, prompt }) => {
+          asked.push([prompt.content.length, from])
+          return Stream.empty
+        }
+      })
+      const predictor = yield* predictorOf(listener)
+      yield* timed(predictor, cast, [support(1)], drawn({ from: "", model: [500], tool: [500] }, 1000, 1))
+      // User, reply; user, call, result, call, result, reply; user, call, result, reply.
+      assert.deepStrictEqual(asked, [[1, 1], [3, 3], [5, 3], [7, 3], [9, 9], [11, 9]])
+    }).pipe(Effect.scoped))
+
   it.effect("that names writes starts none of them", () =>
     Effect.gen(function*() {
       const writer = Predictor.make({
