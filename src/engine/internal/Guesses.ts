@@ -240,10 +240,9 @@ class Guesses implements RunSpeculation, GuessOwner {
       if (!each.right && each.candidate.tool === call.tool && each.same(call.decoded)) each.right = true
     }
     const guess = this.matching(call)
-    if (guess === undefined) {
-      this.refuteOnly(call)
-      return this.goOn(call, next)
-    }
+    // Its own arguments say nothing for what was guessed of them before.
+    if (guess === undefined || guess.candidate.predictor === argumentsName) this.refuteOnly(call)
+    if (guess === undefined) return this.goOn(call, next)
     const now = this.now
     call.claimed = { speculationId: guess.id, aheadMillis: now - guess.startedAt, runMillis: 0 }
     call.attempts = 1
@@ -277,7 +276,9 @@ class Guesses implements RunSpeculation, GuessOwner {
   // The only guess of the turn about a tool is wrong when the tool is called otherwise. Of several the next call may be one.
   private refuteOnly({ tool }: Call): void {
     const step = this.turn?.step
-    const about = [...this.live].filter((guess) => guess.candidate.tool === tool && guess.step === step)
+    const about = [...this.live].filter(({ candidate, step: of }) =>
+      candidate.tool === tool && candidate.predictor !== argumentsName && of === step
+    )
     const [only] = about
     if (about.length === 1 && only!.state === "running" && only!.claim === undefined) only!.discard("refuted")
   }

@@ -7,8 +7,9 @@ import { firstRun } from "./firstRun.ts"
 import { limitsFleet } from "./fleet.ts"
 import { limitsMemory, limitsRedis } from "./limits.ts"
 import { noOpCalls } from "./noOpCalls.ts"
-import { speculationNoHarm } from "./speculation.ts"
+import { speculationNoHarm } from "./noHarm.ts"
 import { longPole, streamedStart } from "./streamed.ts"
+import { speculationTwoModels } from "./twoModels.ts"
 import { virtualTime } from "./virtualTime.ts"
 
 /** The scenarios by order. */
@@ -25,8 +26,9 @@ export const scenarios: ReadonlyArray<Scenario> = [
   limitsMemory,
   limitsRedis,
   limitsFleet,
-  virtualTime,
-  speculationNoHarm
+  speculationTwoModels,
+  speculationNoHarm,
+  virtualTime
 ]
 
 /** The scenarios of a name: the one called so, else the family whose names begin with it (`limits`: `limits-memory` ...). */
