@@ -80,7 +80,7 @@ export const probabilities = (model: Model, features: Float32Array): Float64Arra
 }
 
 /** The model that says the same as `model` with the means and deviations of these examples. */
-const rebased = (model: Model, examples: ReadonlyArray<Example>): Model => {
+export const rebased = (model: Model, examples: ReadonlyArray<Example>): Model => {
   const width = model.weights.length
   const mean = new Float64Array(width)
   const deviation = new Float64Array(width)
