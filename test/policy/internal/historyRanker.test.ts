@@ -7,6 +7,7 @@ import { amongSeveral, fittingAll, Ranker } from "../../../src/policy/internal/h
 import { capacity, packed, unpacked } from "../../../src/policy/internal/historyRows.ts"
 import type { Row } from "../../../src/policy/internal/historyTypes.ts"
 import { random } from "../../random.ts"
+import { Tally } from "../historyTally.ts"
 
 const widths = { choice: 12, turn: 5 }
 
@@ -40,24 +41,6 @@ const learn = Effect.fnUntraced(function*(ranker: Ranker, rows: ReadonlyArray<Ro
   if (ranker.due) yield* ranker.fit
 })
 
-/** Stated and right, by tenths. */
-class Tally {
-  readonly bins = Array.from({ length: 10 }, () => ({ count: 0, stated: 0, right: 0 }))
-  add(stated: number, right: boolean): void {
-    const bin = this.bins[Math.min(9, Math.floor(stated * 10))]!
-    bin.count++
-    bin.stated += stated
-    if (right) bin.right++
-  }
-  worst(): number {
-    const full = this.bins.filter((bin) => bin.count >= 100)
-    return Math.max(...full.map((bin) => Math.abs(bin.stated - bin.right) / bin.count))
-  }
-  full(): number {
-    return this.bins.filter((bin) => bin.count >= 100).length
-  }
-}
-
 const run = Effect.fnUntraced(function*(ranker: Ranker, next: () => Row, runs: number) {
   const confidence = new Tally()
   const ifCalling = new Tally()
@@ -86,8 +69,8 @@ describe("historyRanker", () => {
         yield* run(ranker, next, 60)
         const { confidence, ifCalling } = yield* run(ranker, next, 600)
         const about = JSON.stringify({ seed, confidence: confidence.bins, ifCalling: ifCalling.bins })
-        assert.isAtLeast(confidence.full(), 4, about)
-        assert.isAtLeast(ifCalling.full(), 5, about)
+        assert.isAtLeast(confidence.full().length, 4, about)
+        assert.isAtLeast(ifCalling.full().length, 5, about)
         assert.isAtMost(confidence.worst(), 0.1, about)
         assert.isAtMost(ifCalling.worst(), 0.1, about)
       })
