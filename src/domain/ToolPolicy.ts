@@ -393,9 +393,23 @@ const priceOf = (
   tool: Tool.Any,
   price: Duration.Input | ((params: never) => Duration.Input) | undefined
 ): Policies["priceMillis"] => {
-  if (typeof price === "function") return (params) => Duration.toMillis(Duration.fromInputUnsafe(price(params)))
+  if (typeof price === "function") {
+    return (params) => {
+      const given = price(params)
+      return isDuration(given) ? Duration.toMillis(Duration.fromInputUnsafe(given)) : Number.NaN
+    }
+  }
+  if (price !== undefined && !isDuration(price)) die(tool, "Price", price, "a duration of at least 0, or a function")
   return millis(tool, "Price", price) ?? 0
 }
+
+const unitNames = ["weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds", "nanoseconds"]
+
+// To `Duration` a NaN is 0, and so is any object that names no unit, such as a promise of a duration.
+const isDuration = (input: Duration.Input): boolean =>
+  typeof input === "object" && input !== null
+    ? Duration.isDuration(input) || Array.isArray(input) || unitNames.some((unit) => unit in input)
+    : !Number.isNaN(input)
 
 // Effect's default for `Destructive` is true, so a tool that says nothing must not count.
 const explicitlyDestructive = (tool: Tool.Any): boolean => tool.annotations.mapUnsafe.get(Tool.Destructive.key) === true

@@ -5,104 +5,39 @@
  *
  * A predictor of your own is {@link make}; the two of the library are a faster model and the history of finished runs.
  */
-import type * as Prompt from "effect/ai/Prompt"
-import type * as Tool from "effect/ai/Tool"
+import type { LanguageModel as Model } from "effect/ai/LanguageModel"
+import { LanguageModel } from "effect/ai/LanguageModel"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
+import { mergedPredictor } from "./internal/mergedPredictor.ts"
+import { modelPredictor } from "./internal/modelPredictor.ts"
+import { modelSettings } from "./internal/modelPredictorSettings.ts"
+import { Predictor } from "./internal/predicting.ts"
+import type { FinishedRun, Guess, Question, Verdict } from "./internal/predicting.ts"
 
-/**
- * A likely call of the turn that the model is being asked for.
- *
- * - `params`: as a model would send them (JSON, not decoded).
- * - `confidence`: the probability that this turn makes exactly this call, 0 to 1; a turn may also answer the user.
- * - `ifCalling`: the same, given that the turn makes a call at all; at least `confidence`. For those who want to know.
- * - `predictor`: who says so; set by `make` and `merge`, not by you.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Guess {
-  readonly tool: string
-  readonly params: unknown
-  readonly confidence: number
-  readonly ifCalling?: number | undefined
-  readonly predictor?: string | undefined
-}
-
-/**
- * What a predictor is asked: the whole history the model is asked with, the tools it is offered, and which of them may start on a
- * guess. It is not told whether the turn will make calls or answer the user.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Question {
-  readonly runId: string
-  readonly step: number
-  readonly prompt: Prompt.Prompt
-  /** How many messages of `prompt` the run began with: what is before belongs to earlier runs of the conversation. */
-  readonly from: number
-  readonly tools: Readonly<Record<string, Tool.Any>>
-  /** The names of those that may start on a guess; guesses about others are ignored, and counted. */
-  readonly speculable: ReadonlySet<string>
-  /** Notes what asking cost, in tokens. */
-  readonly spend: (tokens: number) => void
-}
-
-/**
- * What came of a guess, started or not: whether the turn made exactly this call. Told when the turn is over.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Verdict {
-  readonly guess: Guess
-  readonly right: boolean
-}
-
-/**
- * A run that has ended, for predictors that learn: its whole history, of which the first `from` messages were there before.
- *
- * @category models
- * @since 0.1.0
- */
-export interface FinishedRun {
-  readonly runId: string
-  readonly prompt: Prompt.Prompt
-  readonly from: number
-  readonly tools: Readonly<Record<string, Tool.Any>>
-}
-
-/**
- * The predictor of a program.
- *
- * **Shape** `predict` is run when the model is asked and interrupted when its answer has ended; the likeliest guesses first. `judged`
- * hears of every guess of a turn when that is over. `learn` hears of every run when it has ended; it does not hold up the run,
- * and runs one at a time.
- *
- * **Errors** Whatever it fails with is counted; nobody sees it.
- *
- * @category services
- * @since 0.1.0
- */
-export class Predictor extends Context.Service<Predictor, {
-  /** Its name in the ledger; of several in one program each has its own. */
-  readonly names: ReadonlyArray<string>
-  readonly predict: (question: Question) => Stream.Stream<Guess, unknown>
-  readonly judged: (verdicts: ReadonlyArray<Verdict>) => Effect.Effect<void, unknown>
-  readonly learn: (run: FinishedRun) => Effect.Effect<void, unknown>
-}>()("effect-toolformer/policy/Predictor") {}
+export {
+  type FinishedRun,
+  type Guess,
+  Predictor,
+  type PredictorService,
+  type Question,
+  type Verdict
+} from "./internal/predicting.ts"
 
 /**
  * A predictor of your own.
+ *
+ * - `name`: its name in the ledger; default `"custom"`.
+ * - `predict`: its guesses about a turn, the likeliest first. Run when the model is asked, interrupted when its answer has ended.
+ * - `judged`: hears when a turn is over which of its guesses the turn made.
+ * - `learn`: hears of each run when it has ended; one run at a time, and no run waits for it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** Its name in the ledger; default `"custom"`. */
   readonly name?: string | undefined
   readonly predict: (question: Question) => Stream.Stream<Guess, unknown>
   readonly judged?: ((verdicts: ReadonlyArray<Verdict>) => Effect.Effect<void, unknown>) | undefined
@@ -112,14 +47,162 @@ export interface Options {
 /**
  * Makes a predictor of your own.
  *
+ * **Errors** None that anybody sees: what it fails with, or throws, is a number in the ledger.
+ *
+ * **Example** (Whoever searches reads what was found)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Prompt } from "effect/ai"
+ * import { Predictor } from "effect-toolformer"
+ *
+ * const reads = Predictor.make({
+ *   name: "reads",
+ *   predict: ({ prompt }) => {
+ *     const last = prompt.content.at(-1)
+ *     if (last?.role !== "tool") return Stream.empty
+ *     return Stream.fromIterable(last.content.flatMap((part) =>
+ *       part.type === "tool-result" && part.name === "search"
+ *         ? [{ tool: "read", params: { path: part.result }, confidence: 0.8 }]
+ *         : []
+ *     ))
+ *   }
+ * })
+ *
+ * const prompt = Prompt.fromMessages([Prompt.toolMessage({
+ *   content: [Prompt.toolResultPart({ id: "a", name: "search", isFailure: false, result: "notes.md", providerExecuted: false })]
+ * })])
+ * const question = { runId: "1", step: 2, prompt, from: 0, tools: {}, speculable: new Set(["read"]), spend: () => {} }
+ * const program = Predictor.Predictor.use(({ predict }) => Stream.runCollect(predict(question)))
+ * const guesses = await Effect.runPromise(Effect.provide(program, reads))
+ * guesses // => [{ tool: "read", params: { path: "notes.md" }, confidence: 0.8, predictor: "reads" }]
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
 export const make = (options: Options): Layer.Layer<Predictor> =>
-  Layer.sync(Predictor, () =>
-    Predictor.of({
-      names: [options.name ?? "custom"],
-      predict: options.predict,
+  Layer.sync(Predictor, () => {
+    const name = options.name ?? "custom"
+    // What is no guess is for the engine to count.
+    const named = (guess: Guess): Guess =>
+      typeof guess === "object" && guess !== null ? { ...guess, predictor: name } : guess
+    return Predictor.of({
+      names: [name],
+      predict: (question) => Stream.map(Stream.suspend(() => options.predict(question)), named),
       judged: options.judged ?? (() => Effect.void),
       learn: options.learn ?? (() => Effect.void)
-    }))
+    })
+  })
+
+/**
+ * How a faster model predicts.
+ *
+ * - `model`: the faster model, as a Layer or as the service. It is for the guesses only; the program's own model stays what it is.
+ * - `confidenceThreshold`: guesses about a tool whose guesses were right less often are not given; from 0 to 1, default 0.3.
+ * - `name`: its name in the ledger; default `"model"`.
+ * - `maxCalls`: how many of the calls of one answer are read; its request is then ended. An integer of at least 1, default 8.
+ * - `prior`: what is believed before anything is known: right with `confidence` (default 0.7), as if `weight` (default 4) guesses had
+ *   said so.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ModelOptions<E = never, R = never> {
+  readonly model: Layer.Layer<Model, E, R> | typeof LanguageModel.Service
+  readonly confidenceThreshold?: number | undefined
+  readonly name?: string | undefined
+  readonly maxCalls?: number | undefined
+  readonly prior?: { readonly confidence?: number | undefined; readonly weight?: number | undefined } | undefined
+}
+
+/**
+ * Predicts with a faster model: it gets the same prompt and the same tools at the same moment as the main one, and each call
+ * it makes is a guess as soon as its arguments are complete. Nothing of its answer but its calls is used.
+ *
+ * **Shape** Its confidence is what its past says: how often its guesses about the tool were right, beginning with the prior; the
+ * last 50 or so count. Of a tool that has fallen under the threshold every tenth guess is given all the same, with its low
+ * confidence: it is judged whether it is started or not, and the tool comes back when the model has become better at it. Calls of
+ * tools that never start on a guess are passed on and counted as ignored.
+ *
+ * **Errors** Whatever the model fails with is counted and seen by nobody. Options that make no sense die here, naming them.
+ *
+ * **Gotchas** It costs what asking the faster model costs, each turn; tokens are counted when its answer ends, so not where the main
+ * model was quicker: its request is then aborted. Where no offered tool may start on a guess it is not asked. Its requests pass no
+ * limits of the program's.
+ *
+ * **Example** (What a faster model makes of a question)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Prompt } from "effect/ai"
+ * import { Predictor } from "effect-toolformer"
+ * import { TestModel, ToolCall } from "effect-toolformer/Testing"
+ *
+ * const fast = TestModel.script([ToolCall("weather", { city: "Paris" })])
+ * const predictor = Predictor.layerModel({ model: fast })
+ *
+ * const prompt = Prompt.make("Do I need an umbrella in Paris?")
+ * const question = { runId: "1", step: 1, prompt, from: 0, tools: {}, speculable: new Set(["weather"]), spend: () => {} }
+ * const program = Predictor.Predictor.use(({ predict }) => Stream.runCollect(predict(question)))
+ * const guesses = await Effect.runPromise(Effect.provide(program, predictor))
+ * guesses // => [{ tool: "weather", params: { city: "Paris" }, confidence: 0.7, predictor: "model" }]
+ * ```
+ *
+ * @see {@link make} for a rule of your own
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerModel = <E = never, R = never>(options: ModelOptions<E, R>): Layer.Layer<Predictor, E, R> => {
+  const settings = modelSettings(options)
+  const made = Layer.effect(Predictor, Effect.map(LanguageModel, (model) => modelPredictor(model, settings)))
+  return Layer.provide(made, isLayer(options.model) ? options.model : Layer.succeed(LanguageModel, options.model))
+}
+
+const isLayer = <E, R>(model: ModelOptions<E, R>["model"]): model is Layer.Layer<Model, E, R> => Layer.isLayer(model)
+
+/**
+ * Several predictors as one.
+ *
+ * **Shape** All are asked at once and their guesses come as they come. One that fails or hangs does not stop the others. In the ledger
+ * each has its own name; where two have the same, the later one's becomes `name-2`. Each hears of its own guesses only, and all
+ * learn from every run.
+ *
+ * **Errors** Those of building the Layers.
+ *
+ * **Example** (Two rules)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Prompt } from "effect/ai"
+ * import { Predictor } from "effect-toolformer"
+ *
+ * const always = (tool: string, confidence: number) =>
+ *   Predictor.make({ predict: () => Stream.succeed({ tool, params: {}, confidence }) })
+ * const merged = Predictor.merge(always("clock", 0.9), always("weather", 0.4))
+ *
+ * const question = {
+ *   runId: "1",
+ *   step: 1,
+ *   prompt: Prompt.make("Hello"),
+ *   from: 0,
+ *   tools: {},
+ *   speculable: new Set(["clock", "weather"]),
+ *   spend: () => {}
+ * }
+ * const program = Predictor.Predictor.use(({ predict }) => Stream.runCollect(predict(question)))
+ * const guesses = await Effect.runPromise(Effect.provide(program, merged))
+ * guesses.map(({ predictor, tool }) => `${predictor}: ${tool}`) // => ["custom: clock", "custom-2: weather"]
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const merge = <const Layers extends ReadonlyArray<Layer.Layer<Predictor, unknown, unknown>>>(
+  ...layers: Layers
+): Layer.Layer<Predictor, Layer.Error<Layers[number]>, Layer.Services<Layers[number]>> =>
+  Layer.effect(
+    Predictor,
+    Effect.map(Effect.forEach(layers, (layer) => Layer.build(layer)), (contexts) =>
+      mergedPredictor(contexts.map((context) => Context.get(context, Predictor))))
+  ) as Layer.Layer<Predictor, Layer.Error<Layers[number]>, Layer.Services<Layers[number]>>

@@ -69,7 +69,8 @@ export interface Settled {
  * What the program knows of its guesses, over all runs: whether one is worth a call. One per `Speculation.layer`. Synchronous.
  *
  * `admit` says whether a guess may start now (`undefined`), having taken its budget and its place among `maxConcurrent`, or why
- * not; everything that was admitted is `settled` once.
+ * not; everything that was admitted has `ended` once, when nothing of it is at work any more, which gives its place back, and is
+ * `settled` once, when it is known what it came to; in either order.
  */
 export interface Appraiser {
   /** The predictor is to be asked; false where it is off and its next probe is not due. */
@@ -81,6 +82,8 @@ export interface Appraiser {
   /** A stated confidence as the engine believes it. */
   confidence(candidate: Candidate): number
   admit(candidate: Candidate, now: number, modelMillisLeft: number | undefined): undefined | Refusal
+  /** What was admitted is at work no more: its place is free. The same object as was admitted, here and in the following. */
+  ended(candidate: Candidate): void
   settled(candidate: Candidate, settled: Settled, now: number): void
   /** Started or not: whether the turn made the call. */
   judged(candidate: Candidate, right: boolean, started: boolean, now: number): void
