@@ -120,9 +120,9 @@ describe("historyRanker", () => {
       assert.isDefined(again)
       const { situation } = next()
       const stated = (of: Ranker) => of.state(situation).flatMap(({ confidence, ifCalling }) => [confidence, ifCalling])
-      stated(ranker).forEach((value, i) => assert.approximately(stated(again!)[i]!, value, 1e-3))
-      assert.strictEqual(again!.lessons.size, ranker.lessons.size)
-      const { confidence } = yield* run(again!, next, 200)
+      stated(ranker).forEach((value, i) => assert.approximately(stated(again)[i]!, value, 1e-3))
+      assert.strictEqual(again.lessons.size, ranker.lessons.size)
+      const { confidence } = yield* run(again, next, 200)
       assert.isAtMost(confidence.worst(), 0.1, JSON.stringify(confidence.bins))
     }))
 
