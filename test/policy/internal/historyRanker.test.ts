@@ -93,6 +93,23 @@ describe("historyRanker", () => {
       assert.strictEqual(ranker.belief, 1)
     }))
 
+  it.effect("states less of a turn that is likely to answer, and the same of it if it calls", () =>
+    Effect.gen(function*() {
+      const ranker = new Ranker(widths)
+      const next = sourceOf(13, 0)
+      yield* run(ranker, next, 200)
+      const best = (row: Row) => ranker.state(row.situation).reduce((a, b) => a.ifCalling > b.ifCalling ? a : b)
+      const shares = Array.from({ length: 400 }, next).map((row) => ({
+        share: best(row).confidence / best(row).ifCalling,
+        called: row.truth.calls > 0
+      }))
+      const mean = (called: boolean) => {
+        const some = shares.filter((one) => one.called === called)
+        return some.reduce((sum, { share }) => sum + share, 0) / some.length
+      }
+      assert.isAbove(mean(true), mean(false) + 0.25, `${mean(true)} of those that call, ${mean(false)} of the others`)
+    }))
+
   it.effect("follows a source whose rule changes", () =>
     Effect.gen(function*() {
       const ranker = new Ranker(widths)
@@ -144,6 +161,9 @@ describe("historyRanker", () => {
     const pages = rankerPages(ranker, "all")
     assert.isDefined(rankerFrom(pages, widths))
     assert.isUndefined(rankerFrom(pages, { ...widths, choice: 11 }))
+    const short = JSON.parse(pages.get("ranker")!) as { choice: { weights: Array<number> } }
+    short.choice.weights.pop()
+    assert.isUndefined(rankerFrom(new Map(pages).set("ranker", JSON.stringify(short)), widths))
     const without = new Map(pages)
     without.delete("rows/0")
     assert.isUndefined(rankerFrom(without, widths))
@@ -226,6 +246,12 @@ describe("historyCalibration", () => {
     assert.approximately(along(line, 0.5), logistic(-0.8), 0.03)
   })
 
+  it("is moved little by little evidence", () => {
+    const evidence = new Evidence()
+    for (let i = 0; i < 3; i++) evidence.add(0.5, true, 1)
+    assert.approximately(evidence.line().shift, 0.32, 0.05)
+  })
+
   it("leaves what is stated alone without evidence, and keeps the order where it says nothing", () => {
     assert.deepStrictEqual(new Evidence().line(), { slope: 1, shift: 0 })
     const evidence = new Evidence()
@@ -241,6 +267,8 @@ describe("historyCalibration", () => {
     assert.strictEqual(posteriors.corrected("two", 0.75), 0.75)
     for (let i = 0; i < 3000; i++) posteriors.note("one", 0.75, true)
     assert.isAbove(posteriors.corrected("one", 0.75), 0.95)
+    for (let i = 0; i < 400; i++) posteriors.note("one", 0.75, false)
+    assert.isBelow(posteriors.corrected("one", 0.75), 0.2)
     posteriors.note("two", 0.5, true)
     posteriors.note("three", 0.5, true)
     assert.strictEqual(posteriors.entries().length, 2)
