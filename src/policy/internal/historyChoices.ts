@@ -140,7 +140,8 @@ export class ToolChoices {
   private frames(): void {
     for (const filled of filledFrames(this.moment, this.tool)) {
       const [hit, tried] = frameKeys(this.tool, filled.id)
-      const p = (this.counts.get(hit) + 0.1) / (this.counts.get(tried) + 2)
+      // Hits are counted before a frame is known well enough to be tried.
+      const p = Math.min(0.95, (this.counts.get(hit) + 0.1) / (this.counts.get(tried) + 2))
       const hole = filled.values.indexOf(undefined)
       const given = filled.values.map((id) => id === undefined ? undefined : this.moment.view.values[id]!)
       const texts = new Set(given.map((value) => value?.text))

@@ -69,7 +69,7 @@ export const choiceNames: ReadonlyArray<string> = [
 ]
 
 /** The logarithm of the odds. */
-export const odds = (p: number): number => Math.log((p + 1e-4) / (1 - p + 1e-4))
+export const odds = (p: number): number => Math.log((Math.min(p, 1) + 1e-4) / (1 - Math.min(p, 1) + 1e-4))
 
 const tag = {
   words: textKey("w"),

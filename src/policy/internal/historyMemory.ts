@@ -20,7 +20,7 @@ import { noLore } from "./historyLore.ts"
 import type { Moment } from "./historyMoment.ts"
 import { momentOf } from "./historyMoment.ts"
 import type { Choice, Pages, Row, Situation } from "./historyTypes.ts"
-import type { View } from "./historyView.ts";
+import type { View } from "./historyView.ts"
 import { callText } from "./historyView.ts"
 
 export { View } from "./historyView.ts"
