@@ -242,7 +242,8 @@ class Guesses implements RunSpeculation, GuessOwner {
     const guess = this.matching(call)
     // Its own arguments say nothing for what was guessed of them before.
     if (guess === undefined || guess.candidate.predictor === argumentsName) this.refuteOnly(call)
-    if (guess === undefined) return this.goOn(call, next)
+    this.freshness.begin(call)
+    if (guess === undefined) return next(call)
     const now = this.now
     call.claimed = { speculationId: guess.id, aheadMillis: now - guess.startedAt, runMillis: 0 }
     call.attempts = 1
@@ -259,7 +260,6 @@ class Guesses implements RunSpeculation, GuessOwner {
     guess.claim = { call, next, joined: guess.state === "running" }
     if (!guess.claim.joined) return this.conclude(guess)
     call.adopted = guess.call
-    this.setDeadline(call)
   }
 
   // The one a call may have; those of them that do not stand are thrown away.
@@ -283,23 +283,6 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (about.length === 1 && only!.state === "running" && only!.claim === undefined) only!.discard("refuted")
   }
 
-  private goOn(call: Call, next: Runner): void {
-    this.freshness.begin(call)
-    next(call)
-  }
-
-  // While it waits for a guess the steps behind this one have not begun, its deadline among them.
-  private setDeadline(call: Call): void {
-    const { deadlineMillis } = call.tool.compiled.policies
-    if (deadlineMillis === undefined) return
-    const { timers } = this.host.settings
-    const left = Math.max(deadlineMillis - (timers.now() - call.sealedAt), 0)
-    call.deadlineTimer = timers.addOnce(
-      Math.ceil(left),
-      () => Attempt.stop(call, CancelReason.timeout("deadline", deadlineMillis))
-    )
-  }
-
   // The guess that a call has claimed has ended, or is left to itself.
   private conclude(guess: Guess): void {
     const { call, next } = guess.claim!
@@ -311,25 +294,28 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (call.reason !== undefined) {
       this.settle(guess, "miss")
       call.abandoned = guess.call.abandoned
-      call.released = true
-      return Attempt.settle(call, Attempt.stopped(call, call.reason))
+      return this.answer(call, Attempt.stopped(call, call.reason))
     }
     if (outcome?.status !== "success") return this.afresh(guess, call, next)
     call.claimed!.runMillis = guess.call.answeredAt - guess.startedAt
     this.settle(guess, guess.claim!.joined ? "lateHit" : "hit")
+    this.answer(call, outcome)
+  }
+
+  // What it touches is free again, in this run, also where the handler of its guess is left to itself.
+  private answer(call: Call, outcome: Outcome): void {
     call.released = true
     Attempt.settle(call, outcome)
+    call.environment.admission.free(call)
   }
 
   private afresh(guess: Guess, call: Call, next: Runner): void {
     this.discarded(guess, "failed")
-    if (call.deadlineTimer !== undefined) this.host.settings.timers.remove(call.deadlineTimer)
-    call.deadlineTimer = undefined
     call.claimed = undefined
     call.attempts = 0
     call.startedAt = Number.NaN
-    if (this.host.isEnding) return Attempt.settle(call, Attempt.stopped(call, CancelReason.shutdown))
-    this.goOn(call, next)
+    if (this.host.isEnding) return this.answer(call, Attempt.stopped(call, CancelReason.shutdown))
+    next(call)
   }
 
   // ---- what guesses come to -------------------------------------------------------------------------------------------
