@@ -293,7 +293,7 @@ describe("Limiter: asking", () => {
         for (let i = 0; i < 2; i++) {
           const fiber = yield* forked(Effect.catch(guess(Effect.never), ({ reason }) => Effect.succeed(reason)))
           yield* TestClock.adjust("1 second")
-          outcomes.push(String(fiber.pollUnsafe() === undefined ? "runs" : yield* Fiber.join(fiber)))
+          outcomes.push(fiber.pollUnsafe() === undefined ? "runs" : yield* Fiber.join(fiber))
         }
         const expected = { open: ["StoreUnavailable", "StoreUnavailable"], local: ["runs", "Exceeded"] }
         assert.deepStrictEqual(outcomes, onStoreError === "closed" ? expected.open : expected[onStoreError])
