@@ -66,6 +66,6 @@ export const speculationNoHarm: Scenario = {
   peers: { "ours": measure },
   bounds: [
     absolute("p99 of real calls later than without guesses", { peer: "ours", n: 200, unit: "ms" }, "at most", 1),
-    absolute("guesses started", { peer: "ours", n: 200, unit: "calls" }, "at most", 60)
+    absolute("guesses started", { peer: "ours", n: 200, unit: "calls" }, "at most", 24)
   ]
 }
