@@ -107,6 +107,14 @@ export const branchCancelled = (note?: string): CancelReason =>
 export const callerGone: CancelReason = { _tag: "CallerGone" }
 
 /**
+ * The call was started on a guess that proved wrong, or whose place a real call needed.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const misspeculated: CancelReason = { _tag: "Misspeculated" }
+
+/**
  * A budget (steps, calls, tokens) was used up. `budget` names it.
  *
  * @category constructors

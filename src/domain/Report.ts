@@ -8,7 +8,8 @@ import { CancelReasonSchema } from "./CancelReason.ts"
  * One call. `status` is `"success"`, `"failure"` (the tool's own), `"denied"`, or the tag of a `ToolFailure`. Milliseconds from
  * the seal to the handler's start (to the answer where it never started) are `limiterMillis` where a limit made it wait, and
  * `queuedMillis` otherwise; `runMillis` from the start to the answer, waits between attempts included. `abandoned`: it was
- * answered while its handler still ran. `adoptedFrom`: the call of a broken answer whose outcome it has.
+ * answered while its handler still ran. `adoptedFrom`: the call of a broken answer whose outcome it has. `claimed`: the guess whose
+ * outcome it has, which had started `aheadMillis` before the call was made; `runMillis` is then the time the call waited for it.
  *
  * @category models
  * @since 0.1.0
@@ -24,7 +25,8 @@ export const CallReport = Schema.Struct({
   attempts: Schema.Int,
   abandoned: Schema.Boolean,
   service: Schema.optionalKey(Schema.String),
-  adoptedFrom: Schema.optionalKey(Schema.String)
+  adoptedFrom: Schema.optionalKey(Schema.String),
+  claimed: Schema.optionalKey(Schema.Struct({ speculationId: Schema.String, aheadMillis: Schema.Finite }))
 })
 export type CallReport = typeof CallReport.Type
 

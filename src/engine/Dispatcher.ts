@@ -51,7 +51,7 @@ export class Dispatcher implements Admission, Tenant {
   private idle: (() => void) | undefined
   private readonly owner: Owner
   private readonly ordering: Ordering
-  private readonly places: PlaceQueue
+  readonly places: PlaceQueue
 
   constructor(
     concurrency: number,
@@ -139,7 +139,9 @@ export class Dispatcher implements Admission, Tenant {
   abandonAll(): void {
     // A call with attempts is answered when they are, and one that joined another when that one is.
     for (const call of [...this.attempts, ...this.live]) {
-      if (call.reason !== undefined && call.governor === undefined && call.adopted === undefined) Attempt.abandon(call)
+      if (call.reason === undefined || call.governor !== undefined) continue
+      if (call.adopted === undefined) Attempt.abandon(call)
+      else if (call.adopted.guess !== undefined) Attempt.abandon(call.adopted)
     }
   }
 
@@ -249,6 +251,14 @@ export class Dispatcher implements Admission, Tenant {
     this.places.release(call)
     if (call.attemptOf === undefined) this.ordering.free(call)
     else call.attemptOf.governor!.released()
+    this.places.pump()
+    this.checkIdle()
+  }
+
+  /** The same of a call on a guess. `then`: before anybody gets its place, or is told that all is over. */
+  releaseGuess(call: Call, then: (call: Call) => void): void {
+    this.places.release(call)
+    then(call)
     this.places.pump()
     this.checkIdle()
   }

@@ -9,7 +9,7 @@ import { Reader, timesOf } from "./internal/readParts.ts"
 import type { Timeline } from "./internal/recorded.ts"
 import { draw } from "./internal/waterfallText.ts"
 
-export type { RecordedCall, RecordedTurn, Span, Timeline } from "./internal/recorded.ts"
+export type { RecordedCall, RecordedGuess, RecordedTurn, Span, Timeline } from "./internal/recorded.ts"
 
 /**
  * What a run's parts do not say.

@@ -126,6 +126,35 @@ describe("ToolPolicy.read", () => {
     })
   })
 
+  it.each<readonly [string, Tool.Any, boolean]>([
+    ["one that says nothing", Tool.make("t"), false],
+    ["Readonly", Tool.make("t").annotate(Tool.Readonly, true), true],
+    ["Idempotent, which may write", Tool.make("t").annotate(Tool.Idempotent, true), false],
+    ["Speculate", Tool.make("t").annotate(ToolPolicy.Speculate, true), true],
+    [
+      "Readonly that asks not to",
+      Tool.make("t").annotate(Tool.Readonly, true).annotate(ToolPolicy.Speculate, false),
+      false
+    ],
+    [
+      "Speculate that needs approval",
+      Tool.make("t", { needsApproval: true }).annotate(ToolPolicy.Speculate, true),
+      false
+    ],
+    [
+      "Speculate that waits for the end of the turn",
+      Tool.make("t").annotate(ToolPolicy.Eager, "after-finish").annotate(ToolPolicy.Speculate, true),
+      false
+    ],
+    [
+      "Speculate that is destructive",
+      Tool.make("t").annotate(Tool.Destructive, true).annotate(ToolPolicy.Speculate, true),
+      false
+    ]
+  ])("says whether a call may start on a guess: %s", (_, tool, speculate) => {
+    assert.strictEqual(ToolPolicy.read(tool).speculate, speculate)
+  })
+
   it("lets only an explicit Destructive wait for the end of the turn, and Eager decide", () => {
     const eager = (tool: Tool.Any) => ToolPolicy.read(tool).eager
     assert.strictEqual(eager(Tool.make("a").annotate(Tool.Destructive, true)), "after-finish")
@@ -148,7 +177,13 @@ describe("ToolPolicy.read", () => {
     ["Timeout", Tool.make("bad").annotate(ToolPolicy.Timeout, "-1 seconds")],
     ["Timeout", Tool.make("bad").annotate(ToolPolicy.Timeout, "soon" as never)],
     ["Deadline", Tool.make("bad").annotate(ToolPolicy.Deadline, -1)],
-    ["Grace", Tool.make("bad").annotate(ToolPolicy.Grace, -1)]
+    ["Grace", Tool.make("bad").annotate(ToolPolicy.Grace, -1)],
+    ["Price", Tool.make("bad").annotate(ToolPolicy.Price, -1)],
+    ["Price", Tool.make("bad").annotate(ToolPolicy.Price, Number.NaN)],
+    ["Price", Tool.make("bad").annotate(ToolPolicy.Price, "cheap" as never)],
+    ["Price", Tool.make("bad").annotate(ToolPolicy.Price, {})],
+    ["Price", Tool.make("bad").annotate(ToolPolicy.Price, Promise.resolve(1) as never)],
+    ["Speculate", Tool.make("bad").annotate(ToolPolicy.Speculate, "yes" as never)]
   ])("dies on a %s that makes no sense, with the tool's name", (name, tool) => {
     assert.throws(() => ToolPolicy.read(tool), new RegExp(`ToolPolicy\\.${name} of tool "bad"`))
   })
@@ -169,7 +204,9 @@ describe("ToolPolicy.define", () => {
     concurrency: 4,
     eager: "sealed",
     group: "g",
-    service: "s"
+    service: "s",
+    speculate: false,
+    price: "2 seconds"
   } as const
 
   it("writes every annotation of the record on the tool", () => {
@@ -195,8 +232,8 @@ describe("ToolPolicy.define", () => {
       cost,
       retry: undefined,
       hedge: undefined,
-      speculate: true,
-      priceMillis: 0,
+      speculate: false,
+      priceMillis: 2000,
       repeatable: true
     } as never)
     const get = <A>(key: Context.Key<never, A>) => Context.getOrUndefined(tool.annotations, key as never)

@@ -166,6 +166,119 @@ for (const [store, layer] of stores) {
         assert.deepStrictEqual([...log], [["first", 0], ["guess", "Exceeded"], ["small", "Exceeded"]])
       }).pipe(Effect.provide(layer({ global: perSecond(2), services: { a: perSecond(1) } }))))
 
+    it.effect("lets a guess with slack pass only where that much stays free, and a hedge take the last", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        for (const name of ["guess 1", "guess 2", "guess 3"]) {
+          yield* starts(log)(name, { service: "a", speculative: true, slack: 0.5 })
+        }
+        yield* starts(log)("hedge", { service: "a", speculative: true })
+        yield* starts(log)("real", { service: "a" })
+        yield* starts(log)("late", { service: "a", speculative: true })
+        assert.deepStrictEqual([...log], [
+          ["guess 1", 0],
+          ["guess 2", 0],
+          ["guess 3", "Exceeded"],
+          ["hedge", 0],
+          ["real", 0],
+          ["late", "Exceeded"]
+        ])
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(4) } }))))
+
+    it.effect("does not let a refused guess hold up the requests that come with it", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        yield* starts(log)("first", { service: "a" })
+        const guess = Effect.exit(Limiter.withAdmission({ service: "a", speculative: true, slack: 0.5 })(Effect.void))
+        yield* Effect.all([guess, starts(log)("second", { service: "a" }), guess], { concurrency: "unbounded" })
+        yield* starts(log)("third", { service: "a" })
+        assert.deepStrictEqual([...log], [["first", 0], ["second", 0], ["third", 0]])
+      }).pipe(Effect.provide(layer({ services: { a: perSecond(3) } }))))
+
+    it.effect("asks guesses that hold permits to give way, no more of them than are needed", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        const asked: Array<string> = []
+        const guess = (name: string, says: boolean) =>
+          Effect.gen(function*() {
+            const stop = yield* Deferred.make<void>()
+            const giveWay = () => {
+              asked.push(name)
+              if (says) Deferred.doneUnsafe(stop, Effect.void)
+              return says
+            }
+            const request = { service: "a", speculative: true, slack: 0.5, giveWay }
+            yield* Effect.forkChild(Limiter.withAdmission(request)(Deferred.await(stop)), { startImmediately: true })
+            yield* settled
+          })
+        const hold = Effect.forkChild(Limiter.withAdmission({ service: "a" })(Effect.never), { startImmediately: true })
+        for (const [name, says] of [["claimed", false], ["first", true], ["second", true]] as const) {
+          yield* guess(name, says)
+        }
+        yield* Effect.repeat(hold, { times: 2 })
+        yield* settled
+        assert.deepStrictEqual(asked, [])
+        yield* starts(log)("real", { service: "a" })
+        yield* settled
+        assert.deepStrictEqual(asked, ["claimed", "first"])
+        assert.deepStrictEqual([...log], [["real", 0]])
+        // "real" has ended: there is a permit for one.
+        yield* hold
+        yield* starts(log)("another", { service: "a" })
+        yield* settled
+        assert.deepStrictEqual(asked, ["claimed", "first", "second"])
+        assert.strictEqual(log.get("another"), 0)
+      }).pipe(Effect.provide(layer({ global: Limiter.permits(100), services: { a: Limiter.permits(6) } }))))
+
+    it.effect("asks one more guess to give way for each that joins a line", () =>
+      Effect.gen(function*() {
+        let asked = 0
+        // They say that they will end, and take their time.
+        const guess = { service: "a", speculative: true, slack: 0.5, giveWay: () => ++asked > 0 }
+        for (const request of [guess, guess, guess, { service: "a" }, { service: "a" }, { service: "a" }]) {
+          yield* Effect.forkChild(Limiter.withAdmission(request)(Effect.never), { startImmediately: true })
+          yield* settled
+        }
+        for (const told of [1, 2, 3, 3]) {
+          yield* Effect.forkChild(Limiter.withAdmission({ service: "a" })(Effect.void), { startImmediately: true })
+          yield* settled
+          assert.strictEqual(asked, told)
+        }
+      }).pipe(Effect.provide(layer({ services: { a: Limiter.permits(6) } }))))
+
+    it.effect("asks no guess that has ended, or waits for itself", () =>
+      Effect.gen(function*() {
+        const log = new Map<string, number | string>()
+        let asked = 0
+        const giveWay = () => ++asked > 0
+        const request = { service: "a", speculative: true, slack: 0.5, giveWay }
+        yield* Limiter.withAdmission(request)(Effect.void)
+        const hold = Effect.forkChild(Limiter.withAdmission({ service: "a" })(Effect.never), { startImmediately: true })
+        yield* Effect.repeat(hold, { times: 1 })
+        yield* settled
+        assert.strictEqual((yield* Effect.flip(Limiter.withAdmission(request)(Effect.void))).reason, "Exceeded")
+        yield* starts(log)("real", { service: "a" })
+        yield* settled
+        assert.strictEqual(asked, 0)
+        assert.strictEqual(log.size, 0)
+      }).pipe(Effect.provide(layer({ services: { a: Limiter.permits(2) } }))))
+
+    it.effect("refuses slack that is no share, or of a request that would queue", () =>
+      Effect.gen(function*() {
+        for (
+          const request of [
+            { speculative: true, slack: Number.NaN },
+            { speculative: true, slack: -0.1 },
+            { speculative: true, slack: 1.1 },
+            { slack: 0.5 }
+          ]
+        ) {
+          const { message, reason } = yield* Effect.flip(Limiter.withAdmission(request)(Effect.void))
+          assert.strictEqual(reason, "InvalidRequest")
+          assert.match(message, /^slack is /)
+        }
+      }).pipe(Effect.provide(layer({}))))
+
     it.effect("rejects at once what could only start after its maxWait, and lets the rest wait", () =>
       Effect.gen(function*() {
         const log = new Map<string, number | string>()

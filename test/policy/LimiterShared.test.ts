@@ -249,6 +249,57 @@ describe("Limiter: asking", () => {
       assert.strictEqual(yield* Fiber.join(large), 1000)
     }))
 
+  it.effect("asks for a guess with slack once, tells nobody to wait for what it was refused, and counts it nowhere", () =>
+    Effect.gen(function*() {
+      const wire = new Wire()
+      wire.delay = () => 10
+      const { limiter } = yield* one({ services: { a: perSecond(4) } }, wire)
+      const call = limiter.withAdmission({ service: "a" })
+      const first = yield* forked(Effect.all([call(now), call(now)], { concurrency: 2 }))
+      yield* TestClock.adjust("10 millis")
+      yield* Fiber.join(first)
+      const request = { service: "a", speculative: true, slack: 0.5 }
+      const guess = yield* forked(Effect.flip(limiter.withAdmission(request)(Effect.void)))
+      yield* TestClock.adjust("5 millis")
+      // It comes while the guess is asked for, and there is room for it.
+      const real = yield* forked(call(now))
+      yield* TestClock.adjust("15 millis")
+      assert.strictEqual((yield* Fiber.join(guess)).reason, "Exceeded")
+      assert.strictEqual(yield* Fiber.join(real), 30)
+      assert.deepStrictEqual(wire.asks.map((asks) => asks.map(({ heads, waiting }) => [heads.length, waiting])), [
+        [[2, 2]],
+        [[1, 0]],
+        [[1, 1]]
+      ])
+    }))
+
+  it.effect("asks for a hedge before the guesses that came with it: what they are refused is not refused to it", () =>
+    Effect.gen(function*() {
+      const { limiter } = yield* one({ services: { a: perSecond(2) } })
+      yield* limiter.withAdmission({ service: "a" })(Effect.void)
+      const guess = Effect.exit(limiter.withAdmission({ service: "a", speculative: true, slack: 0.5 })(Effect.void))
+      const hedge = Effect.exit(limiter.withAdmission({ service: "a", speculative: true })(Effect.void))
+      const exits = yield* Effect.all([guess, hedge], { concurrency: 2 })
+      assert.deepStrictEqual(exits.map(Exit.isSuccess), [false, true])
+    }))
+
+  for (const onStoreError of ["open", "closed", "local"] as const) {
+    it.effect(`while the store is away, under onStoreError ${onStoreError}, lets no guess pass that nobody counts`, () =>
+      Effect.gen(function*() {
+        const { limiter, wire } = yield* one({ services: { a: Limiter.permits(2) }, onStoreError })
+        wire.state = "down"
+        const guess = limiter.withAdmission({ service: "a", speculative: true, slack: 0.5 })
+        const outcomes: Array<string> = []
+        for (let i = 0; i < 2; i++) {
+          const fiber = yield* forked(Effect.catch(guess(Effect.never), ({ reason }) => Effect.succeed(reason)))
+          yield* TestClock.adjust("1 second")
+          outcomes.push(String(fiber.pollUnsafe() === undefined ? "runs" : yield* Fiber.join(fiber)))
+        }
+        const expected = { open: ["StoreUnavailable", "StoreUnavailable"], local: ["runs", "Exceeded"] }
+        assert.deepStrictEqual(outcomes, onStoreError === "closed" ? expected.open : expected[onStoreError])
+      }))
+  }
+
   it.effect("lets one wait for a permit for less than a second", () =>
     Effect.gen(function*() {
       const { limiter } = yield* one({ services: { a: Limiter.permits(1) }, maxWait: "500 millis" })

@@ -25,7 +25,7 @@ for i, step in ipairs(cjson.decode(ARGV[1])) do
   local now = step[1]
   if step[2] > 0 then adaptiveTake(s, now, step[2]) end
   local said = step[3]
-  observe(s, now, said[1], said[2], said[3], said[4], said[5], said[6])
+  observe(s, now, said[1], said[2], said[3], said[4], said[5], said[6], said[7])
   s = adaptiveLoad(adaptivePack(s))
   local line = {}
   for j, name in ipairs({ 'rate', 'ceiling', 'nextAt', 'pausedUntil', 'decreasedAt', 'grownAt', 'used', 'usedAt', 'latency',
@@ -47,6 +47,7 @@ const stepsOf = (seed: number): ReadonlyArray<Step> => {
       calls: pick([0, 1, 1, 1, 5]),
       signal: {
         congested: next() < 0.15,
+        isGuess: next() < 0.3,
         grantedAt: often < 0.2 ? Number.NaN : now - pick([0, 10, 500, 5000]),
         retryAfterMillis: amount([0, 20, 1000, 60_000, 86_400_000]),
         remaining: amount([0, 1, 20, 1e6]),
@@ -74,7 +75,8 @@ describeRedis("the learnt rate in Redis", () => {
               told(signal.retryAfterMillis),
               told(signal.remaining),
               told(signal.resetMillis),
-              told(signal.latencyMillis)
+              told(signal.latencyMillis),
+              signal.isGuess === true
             ]
           ])
           const lines = yield* server.send("EVAL", twin, "0", JSON.stringify(sent))

@@ -7,6 +7,7 @@ import type { Harness } from "./store.ts"
 import { protocolContract } from "./storeProtocol.ts"
 import { ruleContract } from "./storeRules.ts"
 import { claimsContract, sharesContract } from "./storeShares.ts"
+import { slackContract } from "./storeSlack.ts"
 
 export const storeContract = (name: string, harness: Harness): void => {
   describe(`the contract of a store: ${name}`, () => {
@@ -14,5 +15,6 @@ export const storeContract = (name: string, harness: Harness): void => {
     protocolContract(harness)
     sharesContract(harness)
     claimsContract(harness)
+    slackContract(harness)
   })
 }

@@ -383,3 +383,121 @@ turn 2: the model answers 80-100 ms (tool-calls)
     assert.strictEqual(text.split("\n").length, 2)
   })
 })
+
+describe("Timeline of guesses", () => {
+  const guessed = (id: string, time: number, name = "search"): Part => ({
+    type: "tool-speculated",
+    speculationId: id,
+    name,
+    params: { query: id },
+    predictor: "test",
+    confidence: 0.8,
+    step: 1,
+    time
+  })
+  const claimed = (
+    callId: string,
+    speculationId: string,
+    running: boolean,
+    aheadMillis: number,
+    time: number
+  ): Part => ({
+    type: "tool-claimed",
+    callId,
+    speculationId,
+    name: "search",
+    running,
+    aheadMillis,
+    time
+  })
+  const discarded = (speculationId: string, why: ToolEvent.ToolDiscarded["why"], time: number): Part => ({
+    type: "tool-discarded",
+    speculationId,
+    name: "search",
+    why,
+    runMillis: 10,
+    time
+  })
+
+  it("lets a call that claims a guess have begun when the guess began", () => {
+    const { calls, guesses, maxConcurrentCalls } = at(
+      [1000, start],
+      [1000, step(1, 1000)],
+      [1010, guessed("g", 1010)],
+      [1020, guessed("h", 1020)],
+      [1050, made("a", "search")],
+      [1050, queued("a", "search", 1050)],
+      [1050, claimed("a", "g", true, 40, 1050)],
+      [1060, made("b", "search")],
+      [1060, queued("b", "search", 1060)],
+      [1060, claimed("b", "h", false, 40, 1060)],
+      [1060, answered("b", "search")],
+      [1090, answered("a", "search")]
+    )
+    assert.deepStrictEqual(
+      calls.map(({ claimed, endedAt, id, spans, startedAt }) => [id, claimed, startedAt, endedAt, spans]),
+      [
+        ["a", "g", 10, 90, [{ startedAt: 10, startedAs: 2, endedAt: 90, endedAs: 11 }]],
+        ["b", "h", 20, 60, [{ startedAt: 20, startedAs: 3, endedAt: 60, endedAs: 9 }]]
+      ]
+    )
+    assert.deepStrictEqual(guesses.map(({ claimedBy, endedAt, outcome }) => [outcome, claimedBy, endedAt]), [
+      ["claimed", "a", 90],
+      ["claimed", "b", 60]
+    ])
+    // What had ended before it was asked for was not at work with anybody.
+    assert.strictEqual(maxConcurrentCalls, 1)
+  })
+
+  it("says of the others why they were thrown away", () => {
+    const { calls, guesses } = at(
+      [1000, start],
+      [1000, step(1, 1000)],
+      [1010, guessed("g", 1010)],
+      [1020, discarded("g", "refuted", 1020)],
+      [1030, guessed("h", 1030)]
+    )
+    assert.deepStrictEqual(calls, [])
+    assert.deepStrictEqual(guesses.map(({ endedAt, id, outcome }) => [id, outcome, endedAt]), [
+      ["g", "refuted", 20],
+      ["h", "pending", undefined]
+    ])
+  })
+
+  it("forgets a claim that came to nothing: the call began when it ran afresh", () => {
+    const { calls: [call], guesses, maxConcurrentCalls } = at(
+      [1000, start],
+      [1000, step(1, 1000)],
+      [1010, guessed("g", 1010)],
+      [1050, made("a", "search")],
+      [1050, queued("a", "search", 1050)],
+      [1050, claimed("a", "g", true, 40, 1050)],
+      [1060, discarded("g", "failed", 1060)],
+      [1061, started("a", "search", 1061)],
+      [1090, answered("a", "search")]
+    )
+    assert.deepStrictEqual([call?.claimed, call?.startedAt, call?.endedAt, call?.attempts], [undefined, 61, 90, 1])
+    assert.deepStrictEqual(guesses.map(({ endedAt, outcome }) => [outcome, endedAt]), [["failed", 60]])
+    assert.strictEqual(maxConcurrentCalls, 1)
+  })
+
+  it("shows how far ahead a guess was", () => {
+    const timeline = at(
+      [1000, start],
+      [1000, step(1, 1000)],
+      [1010, guessed("g", 1010)],
+      [1010, guessed("h", 1010)],
+      [1050, made("a", "search")],
+      [1050, queued("a", "search", 1050)],
+      [1050, claimed("a", "g", true, 40, 1050)],
+      [1050, discarded("h", "refuted", 1050)],
+      [1100, answered("a", "search")]
+    )
+    assert.strictEqual(
+      Timeline.format(timeline, { width: 10 }),
+      `100 ms, 1 call, at most 1 at work at once, 2 guesses, 1 claimed; not over
+turn 1: the model answers 0-? ms (no end)
+  a search {}  10-100 ms  [ #########]  succeeded; guessed 40 ms before it was made`
+    )
+  })
+})

@@ -51,6 +51,7 @@ const happened = (
     attempts: spans.length,
     abandoned: false,
     adoptedFrom: [],
+  claimed: undefined,
     limiterMillis: undefined,
     ...call
   }
@@ -58,6 +59,7 @@ const happened = (
 
 const timeline = (calls: ReadonlyArray<RecordedCall>, maxConcurrentCalls = 1): Timeline => ({
   calls,
+  guesses: [],
   turns: [],
   totalMillis: 100,
   maxConcurrentCalls,

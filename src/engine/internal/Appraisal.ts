@@ -108,6 +108,7 @@ export class Appraisal implements Appraiser {
     countSettled(candidate, settled)
     this.adjustBudget(settled, admission.at, now)
     const sample = this.sampleOf(settled, admission.price)
+    admission.pair.learn(sample)
     admission.pair.count(sample, now, admission.isProbe)
     admission.predictor.count(sample, now)
   }
@@ -118,7 +119,7 @@ export class Appraisal implements Appraiser {
     this.ledger.judged(candidate, right, started)
     pair.belief.judged(candidate.stated, right, now)
     predictor.belief.judged(candidate.stated, right, now)
-    const sample = started ? undefined : this.sampleOfUnstarted(candidate, right)
+    const sample = started ? undefined : this.sampleOfUnstarted(pair, candidate, right)
     if (sample === undefined) return
     pair.count(sample, now, false)
     predictor.count(sample, now)
@@ -164,12 +165,12 @@ export class Appraisal implements Appraiser {
   }
 
   /** What a guess would have come to; `undefined` where it would not have been started by what was stated. */
-  private sampleOfUnstarted(candidate: Candidate, right: boolean): Sample | undefined {
+  private sampleOfUnstarted(pair: Standing, candidate: Candidate, right: boolean): Sample | undefined {
     const millis = this.typical(candidate.tool) ?? unknownMillis
     const price = priceOf(candidate)
     const { stated } = candidate
     if (!(stated >= this.settings.confidenceThreshold && stated * millis > price)) return undefined
-    return { right, saved: right ? millis : 0, cost: right ? 0 : price + this.rate * millis, idle: false }
+    return pair.asStarted(right, millis, price + this.rate * millis)
   }
 }
 

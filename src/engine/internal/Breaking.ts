@@ -2,6 +2,9 @@
  * Calls on their way through the program's circuit breaker, where there is one: one `execute` around each attempt, on a fiber of
  * its own, outside the limits, so that an open circuit costs no permit. It ends as the attempt was answered; an attempt that
  * never asked the service, or was stopped for another's sake, is interrupted and does not count.
+ *
+ * A guess passes a closed circuit only, and tells the breaker nothing: nobody needed its answer, and the probe of a circuit that
+ * opens again is a real call's.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -18,7 +21,9 @@ import type { Call, Guarded, Outcome, Runner } from "./Call.ts"
 
 /** The step: asks the breaker, then takes the call onward. */
 export const guard = (breaker: Breaker["Service"], service: string, next: Runner): Runner => (call) =>
-  new GuardedCall(call, service, next).ask(breaker)
+  call.guess === undefined
+    ? new GuardedCall(call, service, next).ask(breaker)
+    : new GuardedCall(call, service, next).look(breaker)
 
 const stoppedByBreaker = CancelReason.branchCancelled("the circuit breaker ended it")
 
@@ -47,6 +52,36 @@ class GuardedCall implements Guarded {
     this.fiber = fiber
     fiber.addObserver((exit) => this.left(exit))
     if (this.isStopped) fiber.interruptUnsafe()
+  }
+
+  /** Takes a guess onward where the circuit is closed. */
+  look(breaker: Breaker["Service"]): void {
+    const { call, service } = this
+    call.guarded = this
+    const fiber = Effect.runForkWith(call.tool.context)(
+      Effect.flatMap(
+        Effect.suspend(() => breaker.state(service)),
+        (state) => state._tag === "Closed" ? Effect.sync(() => this.pass()) : Effect.sync(() => this.shut())
+      )
+    )
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) return this.left(exit)
+    this.fiber = fiber
+    fiber.addObserver((exit) => this.left(exit))
+    if (this.isStopped) fiber.interruptUnsafe()
+  }
+
+  private pass(): void {
+    if (this.state !== "asking") return
+    this.state = "ended"
+    this.next(this.call)
+  }
+
+  private shut(): void {
+    if (this.state !== "asking") return
+    this.state = "ended"
+    const { call: { environment, id, name }, service } = this
+    environment.admission.refuse(this.call, ToolFailure.rejected(name, id, `the circuit of ${service} is open`))
   }
 
   private get isStopped(): boolean {

@@ -47,6 +47,8 @@ export interface BoundTool {
   /** How long its first step may take before it counts as blocking the event loop. */
   readonly blockedMillis: number
   readonly run: Runner
+  /** The way of a call on a guess, where there may be one. */
+  readonly guess: Runner | undefined
 }
 
 /** Who lets a call start. What is said of a call holds for one attempt of a call that has several. */
@@ -124,9 +126,26 @@ export interface Follower {
   abort(reason: CancelReason): void
 }
 
+/** A guess, as the call sees it that was started on it. */
+export interface Guessed {
+  /** Somebody needs what it holds: whether it is stopped for that now. One that a call has claimed is not. */
+  giveWay(): boolean
+}
+
+/** A guess that a call has taken. */
+export interface Claimed {
+  readonly speculationId: string
+  /** How long before the call it had started, and how long it ran. */
+  readonly aheadMillis: number
+  runMillis: number
+}
+
+/** Under which a program's context has its `Speculation`: all the pipeline asks is whether there is one. */
+export const speculationKey = "effect-toolformer/engine/Speculation"
+
 /** The guesses of a run, as its calls see them. */
 export interface Speculating {
-  /** Takes the outcome of the call's guess, or goes on. */
+  /** Gives the call the outcome of its guess, or lets it go on. */
   claim(call: Call, next: Runner): void
 }
 
@@ -187,6 +206,10 @@ export class Call implements Holder {
   attemptOf: Call | undefined = undefined
   /** An attempt beside one that is slow. */
   hedge = false
+  /** Nobody has asked for it: it takes only what nobody needs, and gives that up. */
+  guess: Guessed | undefined = undefined
+  /** The guess whose outcome it has, or waits for. */
+  claimed: Claimed | undefined = undefined
   /** Its way through the circuit breaker, where the program has one. */
   guarded: Guarded | undefined = undefined
   /** The call of a broken answer whose outcome it has. */
@@ -236,6 +259,11 @@ export class Call implements Holder {
 
   get parent(): Call | undefined {
     return this.environment.parent
+  }
+
+  /** Whether it waits for nothing: it starts on room that nobody waits for, or not at all. */
+  get isSpare(): boolean {
+    return this.hedge || this.guess !== undefined
   }
 
   get permits(): ToolPermits | undefined {

@@ -18,8 +18,11 @@ import * as Limiter from "../../policy/Limiter.ts"
 import * as Attempt from "./Attempt.ts"
 import type { Admitted, Call, Runner } from "./Call.ts"
 import { orElse } from "./orElse.ts"
-import { Flow, giveBack, isStuck, mayTake, tryTakeBeside, tryTakeIdle, wake } from "./ToolPermits.ts"
+import { Flow, giveBack, isStuck, mayTake, tryTakeBeside, tryTakeIdle, wake, watchPermits } from "./ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./ToolPermits.ts"
+
+/** The share of every limit that a guess leaves free. */
+export const slackOfGuesses = 0.5
 
 /** The limiter of one owner of calls, with the context its fibers get. */
 export interface Limits {
@@ -40,6 +43,8 @@ export const isRetryable = ({ reason }: Limiter.Rejected): boolean =>
 /** The places of a dispatcher, as a call in the limiter sees them. */
 export interface Places {
   readonly hasPlace: boolean
+  /** Nobody waits for it. */
+  readonly hasIdlePlace: boolean
   readonly isStopping: boolean
   /** Admissions that have just begun: what ends within them is free only when they have ended too. */
   entering: number
@@ -144,7 +149,9 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
       run: environment.runId,
       deadline: deadlineTimer === undefined ? undefined : Math.max(deadlineTimer.at - environment.timers.now(), 0),
       repeat: false,
-      speculative: call.hedge ? true : undefined,
+      speculative: call.isSpare ? true : undefined,
+      slack: call.guess === undefined ? undefined : slackOfGuesses,
+      giveWay: call.guess === undefined ? undefined : () => call.guess!.giveWay(),
       gate: this.hasGate ? this : undefined
     }
     const admitted = Effect.suspend(() => limiter.withAdmission(request)((lease) => this.admitted(lease)))
@@ -198,7 +205,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
       return places.enter(call, next)
     }
     this.release()
-    if (call.hedge) places.enterNow(call, next)
+    if (call.isSpare) places.enterNow(call, next)
     else places.lineUp(call, next)
   }
 
@@ -284,8 +291,9 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     if (this.taken) return true
     if (!this.mayStart) return false
     const { call, places } = this
-    if (!places.hasPlace || (call.permits !== undefined && !takePermit(call.permits, call))) {
-      this.flow.shut(this.now)
+    const hasPlace = call.isSpare ? places.hasIdlePlace : places.hasPlace
+    if (!hasPlace || (call.permits !== undefined && !takePermit(call.permits, call))) {
+      if (!call.isSpare) this.flow.shut(this.now)
       return false
     }
     this.flow.open(this.now)
@@ -318,7 +326,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     if (!this.mayStart && this.fiber !== undefined) this.whenLeft = wake
     else if (!places.hasPlace) places.watch(wake)
     else if (permits === undefined || mayTake(permits, call)) places.soon(wake)
-    else permits.watchers.push({ wake, nested: call.parent !== undefined })
+    else watchPermits(permits, { wake, nested: call.parent !== undefined })
   }
 
   // ---- as a waiter for the tool's permit, to be answered when none will come ------------------------------------------
@@ -335,7 +343,7 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
 }
 
 const takePermit = (permits: ToolPermits, call: Call): boolean =>
-  call.hedge ? tryTakeIdle(permits, call) : tryTakeBeside(permits, call)
+  call.isSpare ? tryTakeIdle(permits, call) : tryTakeBeside(permits, call)
 
 // A name says enough to wait by; what can never pass is told in full.
 const nameOf = (error: Limiter.Rejected): string =>

@@ -21,19 +21,19 @@ import * as Attempt from "./Attempt.ts"
 import * as Attempts from "./Attempts.ts"
 import { blockedAfterMillis } from "./blocking.ts"
 import * as Breaking from "./Breaking.ts"
-import { fault } from "./Call.ts"
+import { fault, speculationKey } from "./Call.ts"
 import type { BoundTool, Call, Outcome, Runner } from "./Call.ts"
 import { compile } from "./CompiledTool.ts"
 import type { CompiledTool } from "./CompiledTool.ts"
 import { exitOf } from "./exitOf.ts"
+import { mayWrite } from "./Freshness.ts"
 import { isOrdered } from "./Ordering.ts"
-import { Speculation } from "./speculating.ts"
 
 /** What the steps of a tool are built from: the tool, and the policies of the caller's context. */
-interface Binding extends Omit<BoundTool, "run"> {
+interface Binding extends Omit<BoundTool, "run" | "guess"> {
   readonly retry: Retry["Service"] | undefined
   readonly breaker: Breaker["Service"] | undefined
-  /** The program speculates, and the tool's calls may start on a guess. */
+  /** The program speculates, and the tool's calls may start on a guess, or make one stale. */
   readonly speculates: boolean
 }
 
@@ -41,18 +41,30 @@ type Step = (tool: Binding, next: Runner) => Runner
 
 /** Outermost first. One line per policy. From `attempts` on a step is passed once per attempt. */
 const order: ReadonlyArray<Step> = [
-  (tool, next) =>
-    tool.speculates
-      ? (call) =>
-        call.environment.speculation === undefined ? next(call) : call.environment.speculation.claim(call, next)
-      : next,
+  (tool, next) => tool.speculates ? (call) => claim(call, next) : next,
   ({ compiled }, next) => deadline(compiled.policies.deadlineMillis, next),
   (tool, next) => isOrdered(tool) ? (call) => call.environment.admission.order(call, next) : next,
   (tool, next) => attempts(tool, next),
-  ({ breaker, compiled }, next) => breaker === undefined ? next : Breaking.guard(breaker, serviceOf(compiled), next),
+  (tool, next) => guarded(tool, next),
   (_, next) => (call) => call.environment.admission.admit(call, next),
   () => Attempt.start
 ]
+
+const guarded: Step = ({ breaker, compiled }, next) =>
+  breaker === undefined ? next : Breaking.guard(breaker, serviceOf(compiled), next)
+
+/** The same of a call that nobody has asked for: it is attempted once, and has nothing to wait for. */
+const guessOrder: ReadonlyArray<Step> = [
+  guarded,
+  (_, next) => (call) => call.environment.admission.admit(call, next),
+  () => Attempt.start
+]
+
+const claim = (call: Call, next: Runner): void => {
+  const { speculation } = call.environment
+  if (speculation === undefined) next(call)
+  else speculation.claim(call, next)
+}
 
 /** Whose failures, pauses and circuit a tool's calls share. */
 const serviceOf = ({ policies, tool }: CompiledTool): string => policies.service ?? tool.name
@@ -96,7 +108,7 @@ export const bind = (
   const bound: Binding = {
     retry: context.mapUnsafe.get(Retry.key) as Retry["Service"] | undefined,
     breaker: context.mapUnsafe.get(Breaker.key) as Breaker["Service"] | undefined,
-    speculates: compiled.policies.speculate && context.mapUnsafe.has(Speculation.key),
+    speculates: context.mapUnsafe.has(speculationKey) && (compiled.policies.speculate || mayWrite(compiled)),
     compiled,
     handler: handler?.handler ??
       (() => Effect.die(new Error(`no handler for "${tool.name}": provide its toolkit's layer`))),
@@ -105,7 +117,12 @@ export const bind = (
     timeoutMillis: compiled.policies.timeoutMillis ??
       (defaultTimeout === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(defaultTimeout)))
   }
-  return { ...bound, run: order.reduceRight<Runner>((next, step) => step(bound, next), () => {}) }
+  const chain = (steps: ReadonlyArray<Step>) => steps.reduceRight<Runner>((next, step) => step(bound, next), () => {})
+  return {
+    ...bound,
+    run: chain(order),
+    guess: bound.speculates && compiled.policies.speculate ? chain(guessOrder) : undefined
+  }
 }
 
 /** The tools of a toolkit, by own name only: no name a model invents reaches a prototype. */

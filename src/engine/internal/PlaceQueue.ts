@@ -7,7 +7,7 @@ import type * as Scheduler from "effect/Scheduler"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
 import type { Call, Runner } from "./Call.ts"
 import * as Limits from "./Limits.ts"
-import { Flow, rejectStuck, release as releasePermit, tryTake, tryTakeIdle, wait, wake } from "./ToolPermits.ts"
+import { Flow, isIdle, rejectStuck, release as releasePermit, tryTake, tryTakeIdle, wait, wake } from "./ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./ToolPermits.ts"
 
 /** How many handlers are started in one go before the event loop gets its turn. */
@@ -63,6 +63,9 @@ export class PlaceQueue implements Limits.Places {
   private watchers: Array<() => void> = []
   private waking = false
   private wakeAgain = false
+  /** Guesses that hold a place, and those that were told to give theirs up and have not ended. */
+  private readonly spares = new Set<Call>()
+  private readonly yielding = new Set<Call>()
   private readonly concurrency: number
   private readonly scheduler: Scheduler.SchedulerDispatcher
   private readonly tenant: Tenant
@@ -82,7 +85,7 @@ export class PlaceQueue implements Limits.Places {
 
   /** Takes a call that may run; starts it when there is room for it. */
   admit(call: Call, next: Runner): void {
-    if (this.limits === undefined) return call.hedge ? this.enterNow(call, next) : this.lineUp(call, next)
+    if (this.limits === undefined) return call.isSpare ? this.enterNow(call, next) : this.lineUp(call, next)
     const stuck = this.abandoned >= this.concurrency ? this.allStuck : Limits.stuckTool(call.permits, call)
     if (stuck !== undefined) return this.reject(call, stuck)
     Limits.ask(this.limits, this, call, next)
@@ -109,9 +112,30 @@ export class PlaceQueue implements Limits.Places {
     if (--this.stopping === 0) this.pump()
   }
 
+  // It gives its place and its permit up to whoever needs them.
+  private spare(call: Call): void {
+    this.spares.add(call)
+    call.permits?.spares.add(call)
+  }
+
+  // As many guesses give way as calls wait for a place; those that do already count.
+  private yieldPlaces(waiting: number): void {
+    for (const call of this.spares) {
+      if (waiting <= this.yielding.size) return
+      this.spares.delete(call)
+      // Noted before: it may end at once.
+      this.yielding.add(call)
+      if (!call.guess!.giveWay()) this.yielding.delete(call)
+    }
+  }
+
   /** The handler of an admitted call has really ended; to be followed by {@link pump}. */
   release(call: Call): void {
     this.running--
+    if (call.guess !== undefined) {
+      this.spares.delete(call)
+      this.yielding.delete(call)
+    }
     if (call.abandoned) this.abandoned--
     const { permits } = call
     if (permits !== undefined) releasePermit(permits, call)
@@ -151,6 +175,9 @@ export class PlaceQueue implements Limits.Places {
       this.head = 0
     }
     this.pumping = false
+    if (this.spares.size > 0 && this.head < this.queue.length && !this.isFree) {
+      this.yieldPlaces(this.queue.length - this.head)
+    }
     if (this.blockedTools.size > 0 && this.hasPlace) this.wakeBlocked()
     if (this.watchers.length > 0 && this.hasPlace) this.wakeWatchers()
   }
@@ -181,9 +208,18 @@ export class PlaceQueue implements Limits.Places {
     this.blockedTools.add(permits)
   }
 
+  private get isFree(): boolean {
+    return this.running + this.reserved < this.concurrency
+  }
+
   get hasPlace(): boolean {
-    return this.running + this.reserved < this.concurrency && this.stopping === 0 &&
+    return this.isFree && this.stopping === 0 &&
       this.starts + this.reserved < startsPerTurn
+  }
+
+  /** Whether a call that nobody has asked for would find room. */
+  hasRoomFor(permits: ToolPermits | undefined): boolean {
+    return this.hasIdlePlace && (permits === undefined || isIdle(permits))
   }
 
   get hasIdlePlace(): boolean {
@@ -205,6 +241,7 @@ export class PlaceQueue implements Limits.Places {
 
   enter(call: Call, next: Runner): void {
     this.running++
+    if (call.guess !== undefined) this.spare(call)
     if (this.running > this.peak) this.peak = this.running
     if (++this.starts >= startsPerTurn) this.rest()
     next(call)
@@ -238,6 +275,7 @@ export class PlaceQueue implements Limits.Places {
 
   watch(wake: () => void): void {
     this.watchers.push(wake)
+    if (this.spares.size > 0 && !this.isFree) this.yieldPlaces(this.watchers.length)
   }
 
   soon(wake: () => void): void {

@@ -2,7 +2,7 @@
  * Turns the records of a finished run into its report: pure arithmetic over times the engine took anyway.
  */
 import type { CallReport, GroupReport, Report, Segment, SpeculationReport, StepReport } from "../../domain/Report.ts"
-import type { Call } from "./Call.ts"
+import type { Call, Claimed } from "./Call.ts"
 
 /** One finished turn. */
 export interface TurnRecord {
@@ -48,7 +48,7 @@ export const report = (
     for (const call of everyCall(turn)) {
       const one = callReport(call)
       calls.push(one)
-      if (call.adopted === undefined) sequentialMillis += one.runMillis
+      if (call.adopted === undefined) sequentialMillis += call.claimed?.runMillis ?? one.runMillis
       if (call.outcome !== undefined && (last === undefined || call.answeredAt > last.answeredAt)) last = call
     }
     if (last !== undefined) criticalPath.push(...segments(last))
@@ -96,9 +96,15 @@ const callReport = (call: Call): CallReport => {
     runMillis: started ? call.answeredAt - call.startedAt : 0,
     attempts: call.attempts,
     abandoned: call.abandoned,
-    ...(service === undefined ? undefined : { service })
+    ...(service === undefined ? undefined : { service }),
+    ...(call.claimed === undefined ? undefined : { claimed: claimedOf(call.claimed) })
   }
 }
+
+const claimedOf = ({ aheadMillis, speculationId }: Claimed): NonNullable<CallReport["claimed"]> => ({
+  speculationId,
+  aheadMillis
+})
 
 const adoptedReport = (call: Call, from: Call): CallReport => ({
   callId: call.id,

@@ -19,41 +19,19 @@ import { answerFollowers, notAskedAgain } from "./Adoption.ts"
 import * as Approvals from "./Approvals.ts"
 import { settle } from "./Attempt.ts"
 import { Call } from "./Call.ts"
-import type { BoundTool, Environment, Listener, Outcome, Tracing } from "./Call.ts"
-import type { GroupsByTool } from "./completions.ts"
+import type { BoundTool, Environment, Listener, Outcome } from "./Call.ts"
 import { Groups } from "./Groups.ts"
 import * as Limits from "./Limits.ts"
 import type { Reason } from "./OrchestratorError.ts"
-import type { PartQueue } from "./PartQueue.ts"
 import { bind } from "./Pipeline.ts"
 import { keyOf, Repeats } from "./Repeats.ts"
 import type { TurnRecord } from "./Reporter.ts"
+import type { RunSettings, Sink } from "./runSettings.ts"
 import { Speculation } from "./speculating.ts"
 import type { RunSpeculation } from "./speculating.ts"
-import type { Timers } from "./Timers.ts"
 import { endSpan } from "./Tracing.ts"
 import { endedWell, gaveUp, Turn } from "./Turn.ts"
 import * as usage from "./usage.ts"
-
-export interface RunSettings {
-  readonly runId: string
-  readonly prompt: Prompt.Prompt
-  readonly tools: ReadonlyMap<string, BoundTool>
-  readonly context: Context.Context<never>
-  readonly timers: Timers
-  readonly tracing: Tracing | undefined
-  readonly parent: Call | undefined
-  readonly sink: Sink | undefined
-  readonly toolCallConcurrency: number
-  readonly maxToolCalls: number
-  readonly maxRepeats: number
-  readonly completion: GroupsByTool | undefined
-  /** Whether a turn may be asked more than once. */
-  readonly asksAgain: boolean
-}
-
-/** Where parts go when somebody reads them. */
-export type Sink = Pick<PartQueue<AnyPart, never>, "offer" | "offerProgress" | "forget" | "gate" | "blockedMillis">
 
 export class Run implements Listener {
   prompt: Prompt.Prompt
@@ -203,6 +181,7 @@ export class Run implements Listener {
         this.usage = usage.sum(this.usage, part.usage)
         turn.usage = usage.sum(turn.usage, part.usage)
         if (endedWell(part.reason)) this.endedWell()
+        this.speculation?.finished()
         break
       default:
     }
@@ -236,10 +215,7 @@ export class Run implements Listener {
     const refusal = this.refusal(turn, call) ?? late
     if (refusal !== undefined) return this.dispatcher.answer(call, refusal)
     const from = turn.earlier?.claim(call)
-    if (from === undefined) {
-      this.speculation?.sealed(call)
-      return this.dispatcher.submit(call, false)
-    }
+    if (from === undefined) return this.dispatcher.submit(call, false)
     turn.adopted++
     this.emit({ type: "tool-adopted", callId: id, name: call.name, from: from.id, time: this.time })
     this.dispatcher.adopt(call, from)

@@ -24,6 +24,12 @@ const manyIdle = least / 2
 
 const [firstPause, longestPause] = [10_000, 600_000]
 
+/** So much of what is known goes into each new one. */
+const inertia = 0.8
+
+const mixed = (known: number | undefined, next: number): number =>
+  known === undefined ? next : inertia * known + (1 - inertia) * next
+
 export class Standing {
   readonly belief = new Belief()
   private judged = 0
@@ -34,6 +40,8 @@ export class Standing {
   private dueAt = Number.NaN
   /** It was not right often enough, so being right brings it back. */
   private wasWrong = false
+  private savedEach: number | undefined = undefined
+  private costEach: number | undefined = undefined
   private isProbing = false
   private isOpen = false
   isOff = false
@@ -58,6 +66,19 @@ export class Standing {
     if (!this.isOpen) this.probe(now)
     this.isOpen = false
     return true
+  }
+
+  /** What a guess that did not start would have come to, as those did that started; else by these numbers. */
+  asStarted(right: boolean, saved: number, cost: number): Sample {
+    return right
+      ? { right, saved: this.savedEach ?? saved, cost: 0, idle: false }
+      : { right, saved: 0, cost: this.costEach ?? cost, idle: false }
+  }
+
+  /** What one came to that started. */
+  learn({ cost, right, saved }: Sample): void {
+    if (right) this.savedEach = mixed(this.savedEach, saved)
+    else this.costEach = mixed(this.costEach, cost)
   }
 
   /** `isProbe`: by default every guess since the pause was over. */

@@ -65,6 +65,8 @@ export interface ToolPermits {
   readonly flow: Flow
   /** Told once, when a permit may be free. */
   watchers: Array<Watcher>
+  /** Calls on a guess that hold one, to be asked to give it up. */
+  readonly spares: Set<Holder & { readonly guess: { giveWay(): boolean } | undefined }>
   waking: boolean
   wakeAgain: boolean
 }
@@ -85,6 +87,7 @@ export const makePermits = (limit: number): ToolPermits => ({
   limited: new Map(),
   flow: new Flow(),
   watchers: [],
+  spares: new Set(),
   waking: false,
   wakeAgain: false
 })
@@ -122,8 +125,25 @@ export const tryTakeBeside = (permits: ToolPermits, call: Holder): boolean =>
   (isOpen(permits) && takeFree(permits, call)) || borrow(permits, call)
 
 /** Takes a free permit that nobody at all waits for; borrows from nobody. */
-export const tryTakeIdle = (permits: ToolPermits, call: Holder): boolean =>
-  permits.waiters.size === 0 && permits.watchers.length === 0 && takeFree(permits, call)
+export const tryTakeIdle = (permits: ToolPermits, call: Holder): boolean => isIdle(permits) && takeFree(permits, call)
+
+/** Whether one is free that nobody at all waits for. */
+export const isIdle = (permits: ToolPermits): boolean =>
+  permits.used < permits.limit && permits.waiters.size === 0 && permits.watchers.length === 0
+
+// A call waits for a permit that a guess holds: one guess gives way for each.
+const yieldOne = (permits: ToolPermits): void => {
+  for (const spare of permits.spares) {
+    permits.spares.delete(spare)
+    if (spare.guess!.giveWay()) return
+  }
+}
+
+/** A flow of a limiter waits for a permit. */
+export const watchPermits = (permits: ToolPermits, watcher: Watcher): void => {
+  permits.watchers.push(watcher)
+  yieldOne(permits)
+}
 
 /** Whether {@link tryTakeBeside} would say yes. */
 export const mayTake = (permits: ToolPermits, call: Holder): boolean =>
@@ -196,6 +216,7 @@ const startNext = (permits: ToolPermits, call: Holder, waiter: Waiter): void => 
 export const wait = (permits: ToolPermits, call: Holder, waiter: Waiter): void => {
   permits.waiters.set(call, waiter)
   if (call.parent !== undefined) permits.nested.add(call)
+  yieldOne(permits)
 }
 
 /** Leaves the line. */
@@ -214,6 +235,7 @@ export const release = (permits: ToolPermits, call: Holder): void => {
 /** As {@link release}, and tells nobody. */
 export const giveBack = (permits: ToolPermits, call: Holder): void => {
   const { borrower, holdsToolPermit, lender } = call
+  if (permits.spares.size > 0) permits.spares.delete(call as never)
   call.holdsToolPermit = false
   call.lender = undefined
   call.borrower = undefined

@@ -78,7 +78,7 @@ export const openCall = (call: Call): Tracer.Span | undefined => {
   if (tracing === undefined) return undefined
   return orElse(() => {
     const span = tracing.tracer.span({
-      name: `execute_tool ${call.name}`,
+      name: `${call.guess === undefined ? "execute_tool" : "speculate"} ${call.name}`,
       parent: Option.fromUndefinedOr(tracing.parent),
       annotations: Context.empty(),
       links: [],
@@ -102,6 +102,7 @@ export const closeCall = (call: Call, outcome: Outcome, exit: Exit.Exit<unknown,
   orElse(() => {
     if (outcome.isFailure) span.attribute("error.type", outcome.status)
     span.attribute("toolformer.status", outcome.status)
+    if (call.claimed !== undefined) span.attribute("toolformer.speculation", call.claimed.speculationId)
     if (call.attempts > 1) span.attribute("toolformer.attempts", call.attempts)
   }, undefined)
   endSpan(span, call.environment.timers.clock, exit ?? (outcome.isFailure ? Exit.fail(outcome.result) : Exit.void))

@@ -10,8 +10,9 @@ import type { SpeculationReport } from "../../domain/Report.ts"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
 import type { Dispatcher } from "../Dispatcher.ts"
+import { speculationKey } from "./Call.ts"
 import type { BoundTool, Call, Outcome, Runner } from "./Call.ts"
-import type { RunSettings } from "./Run.ts"
+import type { RunSettings } from "./runSettings.ts"
 import type { Turn } from "./Turn.ts"
 
 /** The run, as its speculation sees it. */
@@ -32,13 +33,16 @@ export interface RunSpeculation {
   opened(id: string, name: string): void
   /** They grow. What looks complete is a guess too. */
   grew(id: string, delta: string): void
-  /** The model made a call that will be run: no guess of it may start any more. */
-  sealed(call: Call): void
-  /** The call has its parameters: it takes the outcome of its guess, now or when that ends, or goes its own way (`next`). */
+  /**
+   * The call has its parameters: it takes the outcome of its guess, now or when that ends, or goes its own way (`next`), and is
+   * noted where it may write.
+   */
   claim(call: Call, next: Runner): void
   /** A call of the run is answered: its time, and what it wrote. */
   answered(call: Call, outcome: Outcome): void
-  /** The model's answer has ended: what it did not ask for is ruled out. */
+  /** The model has finished its answer: what it did not ask for is ruled out. */
+  finished(): void
+  /** Its stream has ended: guesses are judged. `broken`: nobody knows what it would have asked for. */
   endReading(turn: Turn, broken: boolean): void
   /** Of this run so far. */
   report(): SpeculationReport
@@ -111,7 +115,7 @@ export interface SpeculationService {
  * @since 0.1.0
  */
 export class Speculation extends Context.Service<Speculation, SpeculationService>()(
-  "effect-toolformer/engine/Speculation"
+  speculationKey
 ) {}
 
 /** What `learn` and `predict` get of the tools. */

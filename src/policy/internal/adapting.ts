@@ -139,7 +139,7 @@ const tell = (
 ): Effect.Effect<void> =>
   said === undefined && Exit.isFailure(exit)
     ? Effect.void
-    : call.tell({ congested: false, ...said, latencyMillis }, now)
+    : call.tell({ congested: false, ...said, latencyMillis, isGuess: (call.request.slack ?? 0) > 0 }, now)
 
 const again = (call: Call, use: Use, refused: Refused, said: Said, now: () => number): Admitted =>
   Effect.suspend(() => {

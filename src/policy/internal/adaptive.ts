@@ -101,7 +101,8 @@ export const observe = (state: State, now: number, signal: Signal): void => {
   const grantedAt = Number.isFinite(signal.grantedAt)
     ? Math.min(signal.grantedAt, now)
     : now - Math.min(amount(signal.latencyMillis) ?? 0, maxPauseMillis)
-  if (signal.congested) refused(state, now, grantedAt, signal.retryAfterMillis)
+  if (signal.congested && signal.isGuess === true) pauseFor(state, now, signal.retryAfterMillis)
+  else if (signal.congested) refused(state, now, grantedAt, signal.retryAfterMillis)
   else answered(state, now, grantedAt, signal)
   budget(state, now, signal.remaining, signal.resetMillis)
 }
@@ -135,6 +136,12 @@ const setRate = (state: State, now: number, rate: number): void => {
 const pause = (state: State, now: number, asked: number): void => {
   state.pausedUntil = Math.max(state.pausedUntil, now + Math.min(asked, maxPauseMillis))
   state.nextAt = Math.max(state.nextAt, state.pausedUntil)
+}
+
+// A call that nobody needed was refused: that is no jam, but the service is left alone for as long as it says.
+const pauseFor = (state: State, now: number, retryAfterMillis: number | undefined): void => {
+  const asked = amount(retryAfterMillis)
+  if (asked !== undefined) pause(state, now, asked)
 }
 
 const refused = (state: State, now: number, grantedAt: number, retryAfterMillis: number | undefined): void => {

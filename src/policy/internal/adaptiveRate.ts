@@ -24,7 +24,8 @@ export class AdaptiveRate implements RuleState {
     return restored
   }
 
-  wait(now: number): number {
+  wait(now: number, cost: number): number {
+    if (cost === Number.POSITIVE_INFINITY && Adaptive.rateAt(this.state, now) > 0) return cost
     return roundWait(Adaptive.wait(this.state, now))
   }
 

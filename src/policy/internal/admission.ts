@@ -39,7 +39,7 @@ export const overSynchronousDesk =
         }
         if (mayYield(fiber)) return Effect.andThen(Effect.yieldNow, admitted)
         if (!desk.isFree(lane)) return guarded(desk, plan, lane, use, fiber)
-        const waitMillis = store.takeUnsafe(lane.lane, plan.calls, plan.tokens)
+        const waitMillis = store.takeUnsafe(lane.lane, plan.calls, plan.tokens, plan.slack)
         return waitMillis === 0 ? use : refused(desk, plan, lane, use, fiber, waitMillis)
       })
       return admitted

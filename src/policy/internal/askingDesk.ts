@@ -26,7 +26,7 @@ import { Questions } from "./questions.ts"
 import * as Rejections from "./rejections.ts"
 import type { Rejected } from "./request.ts"
 import { shareMillis, unitMillis } from "./shares.ts"
-import type { Answer, Grant } from "./store.ts"
+import type { Answer, Grant, Head } from "./store.ts"
 import type { Timer } from "./timer.ts"
 
 type Store = LimiterStore["Service"]
@@ -200,12 +200,14 @@ export class AskingDesk extends Desk {
       if (lane.parkedAt !== undefined) this.unpark(lane)
       return
     }
-    const ids = heads.map(({ calls, tokens }) => ({
-      id: lane.hasPermits ? `${this.owner}:${++this.ids}` : "",
-      calls,
-      tokens
-    }))
-    const ask = { lane: lane.lane, heads: ids, waiting: lane.turns.open + heads.length }
+    let guesses = 0
+    const ids = heads.map(({ calls, plan: { slack }, tokens }): Head => {
+      const id = lane.hasPermits ? `${this.owner}:${++this.ids}` : ""
+      if (slack === 0) return { id, calls, tokens }
+      guesses++
+      return { id, calls, tokens, slack }
+    })
+    const ask = { lane: lane.lane, heads: ids, waiting: lane.turns.open + heads.length - guesses }
     legs.push({ lane, heads, ask, from: lane.parkedAt })
   }
 
@@ -236,7 +238,9 @@ export class AskingDesk extends Desk {
   private answeredLeg({ ask, heads, lane }: Leg, answer: Answer, starts: Array<() => void>): void {
     const { granted, grantedAt, waitMillis } = answer
     lane.asked = 0
-    if (heads.length > 0) lane.batch = nextBatch(heads.length, granted)
+    const guess = heads.findIndex(({ plan }) => plan.slack > 0)
+    const sent = guess < 0 ? heads.length : guess
+    if (sent > 0) lane.batch = nextBatch(sent, Math.min(granted, sent))
     heads.slice(0, granted).forEach((waiter, index) => {
       const grant: Grant = { lane: ask.lane, head: ask.heads[index]!, grantedAt }
       if (waiter.phase === "asked") starts.push(() => this.startAsked(waiter, grant))
@@ -247,7 +251,8 @@ export class AskingDesk extends Desk {
     this.putBack(refused, refused[0], queue, waitMillis, starts)
     lane.isRegistered = ask.waiting > granted
     lane.elsewhere = Math.max(answer.waiting - Math.max(ask.waiting - granted, 0), 0)
-    this.reposition(lane, granted > 0, refused.length > 0 ? queue : undefined, waitMillis)
+    // What a guess was told holds for nobody else.
+    this.reposition(lane, granted > 0, granted < sent ? queue : undefined, waitMillis)
   }
 
   private startAsked(waiter: Waiter, grant: Grant): void {

@@ -5,6 +5,7 @@
  *
  * - A newcomer goes behind whoever waits for one of its limits.
  * - A lane that was refused parks at the limit that blocks it; its turn keeps its age until it gets a grant.
+ * - Guesses that hold permits give way as soon as somebody waits for these.
  * - A grant belongs to exactly one waiter: it starts, or passes the grant on when it left before its first step.
  */
 import * as Effect from "effect/Effect"
@@ -43,6 +44,7 @@ export abstract class Desk {
   private isScheduled = false
   private readonly poked = new Set<LimitQueue>()
   private readonly ready = new Set<LaneQueue>()
+  private readonly crowded = new Map<LimitQueue, number>()
   private orphans: Array<{ readonly lane: LaneQueue; readonly grant: Grant }> = []
 
   constructor(timer: Timer) {
@@ -136,7 +138,10 @@ export abstract class Desk {
     }
     waiter.isTold = refusal !== undefined || lane.parkedAt !== undefined
     if (!waiter.isTold) lane.untold++
-    if (lane.parkedAt !== undefined) return this.hasten(lane)
+    if (lane.parkedAt !== undefined) {
+      this.crowd(lane.parkedAt, [waiter])
+      return this.hasten(lane)
+    }
     if (lane.asked > 0) return
     if (refusal !== undefined && lane.turns.size === 1) {
       lane.ticket = ++this.tickets
@@ -195,6 +200,28 @@ export abstract class Desk {
     queue.add(lane)
     this.parked++
     if (waitMillis !== undefined && queue.parked[0] === lane) this.await(queue, waitMillis)
+    if (queue.guests.size > 0) this.crowd(queue, lane.turns.all())
+  }
+
+  // They wait where guesses are at work: so much is to come back.
+  private crowd(queue: LimitQueue, waiters: Iterable<Waiter>): void {
+    if (queue.guests.size === 0) return
+    let wanted = this.crowded.get(queue) ?? 0
+    for (const waiter of waiters) wanted += costAt(queue, waiter)
+    this.crowded.set(queue, wanted)
+    this.schedule()
+  }
+
+  private makeRoom(): void {
+    for (const [queue, wanted] of this.crowded) {
+      this.crowded.delete(queue)
+      let back = 0
+      for (const guest of queue.guests) {
+        if (back >= wanted) break
+        for (const { guests } of guest.lane.limits) guests.delete(guest)
+        if (guest.plan.request.giveWay!()) back += costAt(queue, guest)
+      }
+    }
   }
 
   /** Takes a lane out of its limit's queue; who is first now may try at once. */
@@ -257,6 +284,7 @@ export abstract class Desk {
     this.isScheduled = false
     this.starts = 0
     this.passOrphans()
+    this.makeRoom()
     for (const queue of this.poked) {
       this.poked.delete(queue)
       this.due(queue)
@@ -305,7 +333,14 @@ export abstract class Desk {
   begin(waiter: Waiter): Admitted {
     waiter.phase = "started"
     const { use } = waiter
+    if (waiter.plan.request.giveWay !== undefined) this.invite(waiter)
     return Effect.isEffect(use) ? use : use(new HeldLease(this, waiter))
+  }
+
+  private invite(waiter: Waiter): void {
+    for (const queue of waiter.lane.limits) {
+      if (queue.limit.rule._tag === "Permits" && costAt(queue, waiter) > 0) queue.guests.add(waiter)
+    }
   }
 
   /** Turns away a waiter, in line or out of it. */
@@ -367,6 +402,9 @@ export abstract class Desk {
     const { phase } = waiter
     waiter.phase = "over"
     if (phase === "started") {
+      if (waiter.plan.request.giveWay !== undefined) {
+        for (const { guests } of waiter.lane.limits) guests.delete(waiter)
+      }
       if (waiter.grant !== undefined) this.release(waiter)
     } else if (phase === "waiting") this.leave(waiter)
     else if (phase === "asked") this.abandoned(waiter)
@@ -435,3 +473,6 @@ export abstract class Desk {
     }
   }
 }
+
+const costAt = ({ limit }: LimitQueue, { calls, tokens }: Waiter): number =>
+  limit.rule.unit === "calls" ? calls : tokens

@@ -140,6 +140,9 @@ export const fromRateLimiter = (options: Options): Effect.Effect<FromRateLimiter
         if (plan.invalid !== undefined) return Effect.fail(plan.invalid)
         if (plan.readsTenant) place(plan, lanes, fiber.getRef(Tenant))
         if (plan.overCapacity !== undefined) return Effect.fail(plan.overCapacity)
+        // It cannot look at what would be left.
+        const [first] = plan.slack > 0 ? plan.lane.limits : []
+        if (first !== undefined) return Effect.fail(Rejections.exceeded(first.limit.name))
         const { consumed } = plan.lane.lane as ConsumedLane
         return Effect.flatMap(take(limiter, consumed, plan), (waitedMillis) => {
           const settle = settleWith(limiter, consumed, plan.tokens)

@@ -21,6 +21,8 @@ export class LimitQueue implements Entry {
   /** What the head costs that its time was told to. */
   calls = 0
   tokens = 0
+  /** Guesses at work that hold permits of it and give way. */
+  readonly guests = new Set<Waiter>()
   /** The oldest turn first. */
   readonly parked: Array<LaneQueue> = []
 
@@ -92,6 +94,8 @@ export interface Plan {
   readonly deadlineMillis: number
   /** Rejected at once rather than made to wait for a limit. */
   readonly once: boolean
+  /** The share of each limit that must stay free after it; above 0 it is a guess. */
+  readonly slack: number
   /** The tenant is the fiber's, and has limits of its own: the lane is found anew in each run. */
   readonly readsTenant: boolean
   readonly invalid: Rejected | undefined

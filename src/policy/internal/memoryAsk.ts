@@ -2,6 +2,7 @@
  * One batch of asks on the memory store: order, shares and claims, as the contract of `LimiterStore.ask` says.
  */
 import type { Cell, Claim } from "./memoryLane.ts"
+import { reserveOf } from "./ruleState.ts"
 import { type Answer, type Ask, type Head, keptMillis } from "./store.ts"
 import type { Waiters } from "./waiters.ts"
 
@@ -22,6 +23,23 @@ const claimedBefore = (cell: Cell, owner: string, now: number): number => {
   cell.claims = claims.length === 0 ? undefined : claims
   const own = claims.findIndex((claim) => claim.owner === owner)
   return (own < 0 ? claims : claims.slice(0, own)).reduce((sum, claim) => sum + claim.cost, 0)
+}
+
+/** The limit that would have too little left after a head with slack. */
+export const shortOf = (
+  cells: ReadonlyArray<Cell>,
+  owner: string,
+  now: number,
+  head: Omit<Head, "id">
+): Refusal | undefined => {
+  let longest: Refusal | undefined
+  for (const [blockedBy, cell] of cells.entries()) {
+    const cost = costOf(cell, head)
+    if (cost === 0) continue
+    const waitMillis = waitBehind(cell, owner, now, cost + reserveOf(cell.capacity, head.slack ?? 0))
+    if (waitMillis > (longest?.waitMillis ?? 0)) longest = { waitMillis, blockedBy }
+  }
+  return longest
 }
 
 interface Refusal {
@@ -48,7 +66,9 @@ export class Batch {
     let refusal: Refusal | undefined
     while (granted < heads.length) {
       refusal = this.refusal(ask, cells, heads[granted]!)
-      if (refusal === undefined && granted > 0) refusal = this.overShare(ask, cells, heads[granted]!, budgets)
+      if (refusal === undefined && (granted > 0 || isGuess(heads[0]!))) {
+        refusal = this.overShare(ask, cells, heads[granted]!, budgets)
+      }
       if (refusal !== undefined) break
       this.take(cells, heads[granted]!, budgets)
       granted++
@@ -67,14 +87,16 @@ export class Batch {
       const cell = cells[i]!
       const cost = costOf(cell, head)
       if (cost === 0) continue
-      const wait = Math.max(waitBehind(cell, ask.lane.owner, this.now, cost), this.closed.get(cell) ?? 0)
+      const wanted = cost + reserveOf(cell.capacity, head.slack ?? 0)
+      const wait = Math.max(waitBehind(cell, ask.lane.owner, this.now, wanted), this.closed.get(cell) ?? 0)
       if (wait <= waitMillis) continue
       waitMillis = wait
       blockedBy = i
     }
     if (blockedBy < 0) return undefined
     const cell = cells[blockedBy]!
-    if (costOf(cell, head) <= cell.capacity) this.closed.set(cell, waitMillis)
+    // A guess closes no limit: others need less of it.
+    if (!isGuess(head) && costOf(cell, head) <= cell.capacity) this.closed.set(cell, waitMillis)
     return { waitMillis, blockedBy }
   }
 
@@ -111,8 +133,8 @@ export class Batch {
     const { lane } = ask
     for (let i = 0; i < cells.length; i++) {
       const cell = cells[i]!
-      const cost = head === undefined ? 0 : costOf(cell, head)
-      const isClaimed = refusal !== undefined && refusal.blockedBy === i && cost > 1 && cost <= cell.capacity
+      const cost = head === undefined || isGuess(head) ? 0 : costOf(cell, head)
+      const isClaimed = refusal?.blockedBy === i && cost > 1 && cost <= cell.capacity
       const own = cell.claims?.find((claim) => claim.owner === lane.owner)
       if (isClaimed) {
         const until = this.now + keptMillis(refusal.waitMillis)
@@ -130,4 +152,6 @@ const drop = (cell: Cell, claim: Claim): void => {
   cell.claims = claims.length === 0 ? undefined : claims
 }
 
-const costOf = (cell: Cell, head: Head): number => cell.isTokens ? head.tokens : head.calls
+const isGuess = ({ slack }: Head): boolean => slack !== undefined && slack > 0
+
+const costOf = (cell: Cell, head: Omit<Head, "id">): number => cell.isTokens ? head.tokens : head.calls

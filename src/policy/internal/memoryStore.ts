@@ -5,7 +5,7 @@
 import type * as Clock from "effect/Clock"
 import { AdaptiveRate } from "./adaptiveRate.ts"
 import { makeState } from "./makeState.ts"
-import { Batch, waitBehind } from "./memoryAsk.ts"
+import { Batch, shortOf, waitBehind } from "./memoryAsk.ts"
 import { type Cell, Cells, type MemoryLane } from "./memoryLane.ts"
 import { settle } from "./ruleState.ts"
 import type { Answer, Ask, Change, Grant, Lane, Limit, LimitState, Signal, Synchronous } from "./store.ts"
@@ -60,9 +60,16 @@ export class MemoryStore implements Synchronous {
     }
   }
 
-  takeUnsafe = (lane: Lane, calls: number, tokens: number): number => {
+  takeUnsafe = (lane: Lane, calls: number, tokens: number, slack = 0): number => {
     const { cells } = lane as MemoryLane
     const now = this.now()
+    if (slack > 0) {
+      const short = shortOf(this.current(lane), lane.owner, now, { calls, tokens, slack })
+      if (short !== undefined) {
+        this.blocked = short.blockedBy
+        return short.waitMillis
+      }
+    }
     let longest = 0
     for (let i = 0; i < cells.length; i++) {
       let cell = cells[i]!

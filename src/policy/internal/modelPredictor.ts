@@ -52,7 +52,7 @@ const guesses = (
   parts.pipe(
     Stream.tap((part) => part.type === "finish" ? Effect.sync(() => spend(tokensOf(part.usage))) : Effect.void),
     Stream.filter((part): part is Response.ToolCallPart<string, unknown> =>
-      part.type === "tool-call" && part.providerExecuted !== true
+      part.type === "tool-call" && !part.providerExecuted
     ),
     Stream.take(maxCalls),
     Stream.filterMap((call) => {

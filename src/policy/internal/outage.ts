@@ -37,11 +37,13 @@ export class Outage {
   }
 
   decide(waiter: Waiter, error: LimiterStoreError | undefined): Decision {
-    if (this.policy === "open") return { _tag: "Start", grant: undefined }
-    if (this.policy === "closed") return { _tag: "Reject", rejected: Rejections.unavailable(error) }
+    const { slack } = waiter.plan
+    // Where nobody counts, nobody knows what is free.
+    if (this.policy === "open" && slack === 0) return { _tag: "Start", grant: undefined }
+    if (this.policy !== "local") return { _tag: "Reject", rejected: Rejections.unavailable(error) }
     const store = this.local ??= this.makeStore()
     const lane = this.laneOf(store, waiter.lane)
-    const waitMillis = store.takeUnsafe(lane, waiter.calls, waiter.tokens)
+    const waitMillis = store.takeUnsafe(lane, waiter.calls, waiter.tokens, slack)
     if (waitMillis === 0) {
       const head = { id: "", calls: waiter.calls, tokens: waiter.tokens }
       return { _tag: "Start", grant: { lane, head, grantedAt: store.takenAt() } }

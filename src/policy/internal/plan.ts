@@ -22,19 +22,21 @@ export const millisOf = (input: Duration.Input): number => {
 }
 
 export const makePlan = (request: Request, lanes: Lanes, defaults: Defaults): Plan => {
-  const { calls = 1, priority = 0, tokens } = request
+  const { calls = 1, priority = 0, slack = 0, speculative, tokens } = request
   const maxWaitMillis = request.maxWait === undefined ? defaults.maxWaitMillis : millisOf(request.maxWait)
   const deadlineMillis = request.deadline === undefined ? Number.POSITIVE_INFINITY : millisOf(request.deadline)
   const plan: Plan = {
     request,
     calls,
     tokens: tokens ?? 0,
-    priority: request.speculative === true ? Number.NEGATIVE_INFINITY : priority,
+    priority: speculative === true ? leastOf(slack) : priority,
     maxWaitMillis,
     deadlineMillis,
-    once: defaults.fails || request.speculative === true,
+    once: defaults.fails || speculative === true,
+    slack,
     readsTenant: lanes.hasTenants && request.tenant === undefined,
-    invalid: checked(calls, tokens, priority) ?? checkedWaits(request, maxWaitMillis, deadlineMillis),
+    invalid: checked(calls, tokens, priority) ?? checkedSlack(slack, speculative) ??
+      checkedWaits(request, maxWaitMillis, deadlineMillis),
     version: -1,
     tenant: undefined,
     lane: undefined as unknown as LaneQueue,
@@ -43,6 +45,9 @@ export const makePlan = (request: Request, lanes: Lanes, defaults: Defaults): Pl
   if (!plan.readsTenant) place(plan, lanes, request.tenant)
   return plan
 }
+
+// Who may leave nothing free goes before who must.
+const leastOf = (slack: number): number => slack > 0 ? Number.NEGATIVE_INFINITY : -Number.MAX_VALUE
 
 /** Finds the plan's lane under the rules of now. */
 export const place = (plan: Plan, lanes: Lanes, tenant: string | undefined): LaneQueue => {
@@ -72,6 +77,13 @@ const checked = (calls: unknown, tokens: unknown, priority: unknown): Rejected |
     return Rejections.invalid("tokens", tokens, "an integer of at least 1, or absent")
   }
   return Number.isFinite(priority) ? undefined : Rejections.invalid("priority", priority, "a finite number")
+}
+
+const checkedSlack = (slack: number, speculative: boolean | undefined): Rejected | undefined => {
+  if (!(slack >= 0 && slack <= 1)) return Rejections.invalid("slack", slack, "a number from 0 to 1")
+  return slack === 0 || speculative === true
+    ? undefined
+    : Rejections.invalid("slack", slack, "absent: the request is not speculative")
 }
 
 const checkedWaits = (request: Request, maxWait: number, deadline: number): Rejected | undefined => {

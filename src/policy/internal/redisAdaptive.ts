@@ -42,7 +42,7 @@ local function adaptiveTake(s, now, calls)
 end
 `
 
-/** What a signal teaches: `observe(s, now, grantedAt, congested, retryAfter, remaining, reset, latency)`; absent is false. */
+/** What a signal teaches: `observe(s, now, grantedAt, congested, retryAfter, remaining, reset, latency, isGuess)`; absent is false. */
 export const adaptiveObserve = `
 local function level(s, now)
   local rate = rateAt(s, now)
@@ -108,10 +108,12 @@ local function budget(s, now, remaining, reset)
   s.grownAt = now
   pause(s, now, remaining < 1 and reset or 0)
 end
-local function observe(s, now, grantedAt, congested, retryAfter, remaining, reset, latency)
+local function observe(s, now, grantedAt, congested, retryAfter, remaining, reset, latency, isGuess)
   local granted = now - min(latency or 0, 3600000)
   if grantedAt then granted = min(grantedAt, now) end
-  if congested then refused(s, now, granted, retryAfter) else answered(s, now, granted, latency) end
+  if congested and isGuess then
+    if retryAfter then pause(s, now, retryAfter) end
+  elseif congested then refused(s, now, granted, retryAfter) else answered(s, now, granted, latency) end
   budget(s, now, remaining, reset)
 end
 `

@@ -5,7 +5,7 @@ import { escape, unescape } from "./redisKeys.ts"
 import { Batch, type PreparedLimit, prepareLimit, type RedisLane } from "./redisLane.ts"
 import { epochSeconds } from "./redisRules.ts"
 import type { Rule } from "./rule.ts"
-import type { Answer, Ask, Grant, Limit, LimitState, Signal } from "./store.ts"
+import type { Answer, Ask, Grant, Head, Limit, LimitState, Signal } from "./store.ts"
 
 /** A script's keys and arguments; `script`: the one to run instead of the whole one. */
 export interface Encoded {
@@ -23,14 +23,20 @@ export const toMicros = (grantedAt: number): number => Math.round(grantedAt * 10
 const headsOf = (ask: Ask): string => {
   let json = ""
   for (const { calls, id, tokens } of ask.heads) json += `${json === "" ? "" : ","}"${escape(id)}",${calls},${tokens}`
-  return `${ask.waiting},[${json}]]`
+  return `${ask.waiting},[${json}]${slacksOf(ask)}]`
 }
+
+const slacksOf = ({ heads }: Ask): string =>
+  heads.some(hasSlack) ? `,[${heads.map(({ slack }) => slack ?? 0).join(",")}]` : ""
+
+const hasSlack = ({ slack }: Head): boolean => slack !== undefined && slack > 0
 
 const encodeAlone = ({ alone, holdsPermits }: RedisLane, ask: Ask): Encoded => {
   const { keys, script } = alone
   const args = [`${alone.json}${headsOf(ask)}]]`]
-  // Who stays behind must be counted: that is the whole script's.
-  if (script === undefined || ask.waiting > ask.heads.length || ask.heads.length === 0) return { keys, args }
+  // Who stays behind must be counted, and slack be found: that is the whole script's.
+  const isWhole = ask.waiting > ask.heads.length || ask.heads.length === 0 || ask.heads.some(hasSlack)
+  if (script === undefined || isWhole) return { keys, args }
   let calls = 0
   let tokens = 0
   for (const head of ask.heads) {
@@ -195,7 +201,8 @@ export const encodeSignal = (tag: string, channel: string, limit: Limit, signal:
     amount(signal.retryAfterMillis),
     amount(signal.remaining),
     amount(signal.resetMillis),
-    amount(signal.latencyMillis)
+    amount(signal.latencyMillis),
+    signal.isGuess === true
   ]
   return { keys: batch.keys, args: [`[[${batch.json}],${JSON.stringify(said)}]`, channel] }
 }

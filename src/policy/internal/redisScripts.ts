@@ -7,7 +7,7 @@ import { claims, lists, shares } from "./redisShares.ts"
 
 /**
  * Grants heads of lanes: `ARGV[1]` is `[limits, asks]`, an ask `[limits' indexes, hash, field, owner, waiting,
- * heads]` with `id, calls, tokens` of each head in one list. Answers with the time, then five numbers an ask: granted, wait (-1:
+ * heads, slacks]` with `id, calls, tokens` of each head in one list, and each one's slack where any has some. Answers with the time, then five numbers an ask: granted, wait (-1:
  * no time is known), index of the blocking limit in the lane (-1: none), waiting in all, and how long until the first lease
  * ends (-1: none). Order, shares and claims as the contract of `LimiterStore.ask` says.
  *
@@ -41,18 +41,24 @@ local function waitBehind(i, owner, n)
   if w > 0 or wanted <= size then return w end
   return 10000
 end
-local function refusal(wanted, owner, at)
+local function reserveOf(i, slack)
+  local l = limits[i]
+  if l[1] == 6 then return rateAt(A[i], now / 1000) > 0 and huge or 0 end
+  return ceil(l[6] * slack)
+end
+local function refusal(wanted, owner, at, slack)
   local on, heads, longest, by = wanted[1], wanted[6], 0, 0
   for j = 1, #on do
     local i = on[j]
     local n = heads[at + 2 + limits[i][5]]
     if n > 0 then
+      if slack > 0 then n = n + reserveOf(i, slack) end
       local w = waitBehind(i, owner, n)
       if closed[i] and closed[i] > w then w = closed[i] end
       if w > longest then longest, by = w, j end
     end
   end
-  if by > 0 then
+  if by > 0 and slack == 0 then
     local i = on[by]
     if heads[at + 2 + limits[i][5]] <= limits[i][6] then closed[i] = longest end
   end
@@ -88,14 +94,15 @@ for a = 1, #asks do
   local wanted = asks[a]
   local on, owner, waiting, heads = wanted[1], wanted[4], wanted[5], wanted[6]
   local others, ends, live, was = othersOf(values[wanted[2]][waitingAt[a]], owner)
-  local count = #heads / 3
-  local budgets = others > 0 and count > 1 and sharesOf(on, waiting, others, heads)
+  local count, slacks, slack = #heads / 3, wanted[7], 0
+  local budgets = others > 0 and (count > 1 or slacks) and sharesOf(on, waiting, others, heads)
   local granted, wait, by = 0, 0, 0
-  if count > 0 and not budgets and #claims == 0 and takeAll(on, heads) then granted = count end
+  if count > 0 and not slacks and not budgets and #claims == 0 and takeAll(on, heads) then granted = count end
   while granted < count do
     local at = granted * 3
-    wait, by = refusal(wanted, owner, at)
-    if by == 0 and budgets and granted > 0 then wait, by = overShare(on, heads, at, budgets, ends) end
+    slack = slacks and slacks[granted + 1] or 0
+    wait, by = refusal(wanted, owner, at, slack)
+    if by == 0 and budgets and (granted > 0 or slack > 0) then wait, by = overShare(on, heads, at, budgets, ends) end
     if by > 0 then break end
     for j = 1, #on do
       local i = on[j]
@@ -108,8 +115,9 @@ for a = 1, #asks do
     granted = granted + 1
   end
   local left, lease = max(0, waiting - granted), -1
-  claim(wanted, owner, by, heads, granted * 3, kept(wait))
-  if by > 0 then
+  if by == 0 then slack = 0 end
+  claim(wanted, owner, slack > 0 and 0 or by, heads, granted * 3, kept(wait))
+  if by > 0 and slack == 0 then
     local l = limits[on[by]]
     put(l[2], 'm:' .. l[3], 1)
     if l[1] == 5 then
@@ -301,13 +309,13 @@ return answer
 `
 
 /**
- * Learns from an answer: `ARGV[1]` is `[limits, [granted at, congested, retry after, remaining, reset, latency]]`, times in
+ * Learns from an answer: `ARGV[1]` is `[limits, [granted at, congested, retry after, remaining, reset, latency, is a guess]]`, times in
  * milliseconds, what is absent `false` (the grant then was as long ago as the answer took).
  */
 export const feedback = `${rules("")}${adaptiveObserve}
 load(1)
 local s = input[2]
-observe(A[1], now / 1000, s[1], s[2], s[3], s[4], s[5], s[6])
+observe(A[1], now / 1000, s[1], s[2], s[3], s[4], s[5], s[6], s[7])
 dirty[1] = true
 store()
 if call('HDEL', KEYS[limits[1][2]], 'm:' .. limits[1][3]) == 1 then

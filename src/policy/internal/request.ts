@@ -34,6 +34,9 @@ export interface Gate {
  *   passes no limit counted in tokens. To be settled with the lease.
  * - `priority`: a higher one is asked for first within a lane; default 0. `speculative`: never queues: it passes now or is
  *   rejected.
+ * - `slack`: of a speculative one, the share of every limit's capacity, from 0 (default) to 1, that must stay free after it.
+ *   `giveWay`: it holds permits that somebody waits for; says whether it will end now. Called at most once, in the middle of the
+ *   limiter's own step: it may stop the effect, and must not ask the limiter anything.
  * - `run`: whose turn it is: runs share a lane fairly.
  * - `maxWait`, `deadline`: how long it may wait from now. It is rejected at once when the earliest possible start is later.
  *   `deadline` is the caller's own clock and only shortens the answer; it is not watched.
@@ -50,6 +53,8 @@ export interface Request {
   readonly tokens?: number | undefined
   readonly priority?: number | undefined
   readonly speculative?: boolean | undefined
+  readonly slack?: number | undefined
+  readonly giveWay?: (() => boolean) | undefined
   readonly run?: string | undefined
   readonly maxWait?: Duration.Input | undefined
   readonly deadline?: Duration.Input | undefined

@@ -12,7 +12,10 @@ import type { LimitState } from "./store.ts"
 export interface RuleState {
   /** What could ever be taken at once. */
   readonly capacity: number
-  /** 0: `cost` passes now; else the least time until it could. `cost` is at most {@link capacity}. */
+  /**
+   * 0: `cost` passes now; else the least time until it could. `cost` is at most {@link capacity}. `Infinity` asks whether a rule
+   * without a capacity limits anything now.
+   */
   readonly wait: (now: number, cost: number) => number
   readonly take: (now: number, cost: number) => void
   /** Undoes a part of a grant as far as the bound allows; says whether anything came back. */
@@ -39,6 +42,9 @@ export const settle = (
   if (actual > estimate) state.charge(now, actual - estimate)
   return actual < estimate && state.giveBack(grantedAt, now, estimate - actual)
 }
+
+/** How much of a limit must stay free after a head with slack. Without a capacity, all there is. */
+export const reserveOf = (capacity: number, slack: number): number => slack > 0 ? Math.ceil(capacity * slack) : 0
 
 /** The most a rule ever lets pass at once; a larger cost can never be admitted. */
 export const capacityOf = (rule: Rule): number => {

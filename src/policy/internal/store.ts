@@ -37,6 +37,10 @@ export interface Lane {
 /**
  * One request at the head of a lane. `id` names its lease; unique over all processes where the lane has permits.
  *
+ * **Shape** `slack`: the share of each limit's capacity that must stay free after it; absent or 0: none. Of a rate that was learnt
+ * nothing is free in this sense. A head with slack goes last in its ask, does not wait, and leaves nothing behind when it is
+ * refused.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -44,10 +48,12 @@ export interface Head {
   readonly id: string
   readonly calls: number
   readonly tokens: number
+  readonly slack?: number | undefined
 }
 
 /**
- * What a process asks for one lane: its first heads, in their order, and how many wait there in all (the heads included).
+ * What a process asks for one lane: its first heads, in their order, and how many wait there in all (the heads included, but
+ * for those with slack).
  *
  * **Shape** `waiting`, less the heads that pass, is kept as this owner's count for the lane until {@link keptMillis} after the
  * ask; asking renews it. Without heads it only tells the count: with `waiting: 0` nobody waits any more, and the owner's count
@@ -113,7 +119,8 @@ export type Change =
  *
  * **Shape** `congested`: it refused the call for its rate (429, or overload). `retryAfterMillis`: when it wants to be asked
  * again. `limit`, `remaining`, `resetMillis`: its own count of calls, as headers tell. `latencyMillis`: how long the answer
- * took. `grantedAt`: the grant's, so that one jam is counted once.
+ * took. `grantedAt`: the grant's, so that one jam is counted once. `isGuess`: nobody needed the call, so its refusal is no jam:
+ * only the time that the service asks for holds.
  *
  * @category models
  * @since 0.1.0
@@ -126,6 +133,7 @@ export interface Signal {
   readonly remaining?: number | undefined
   readonly resetMillis?: number | undefined
   readonly latencyMillis?: number | undefined
+  readonly isGuess?: boolean | undefined
 }
 
 /**
@@ -169,9 +177,9 @@ export const keptMillis = (waitMillis: number): number =>
 export interface Synchronous {
   /**
    * Takes one head: 0 when it passed, else the least milliseconds until it could (`Infinity` for permits), and
-   * {@link blockedBy} is set.
+   * {@link blockedBy} is set. `slack`: as in {@link Head}.
    */
-  readonly takeUnsafe: (lane: Lane, calls: number, tokens: number) => number
+  readonly takeUnsafe: (lane: Lane, calls: number, tokens: number, slack?: number) => number
   /** The index of the limit with the longest wait in the last refused `takeUnsafe`. */
   readonly blockedBy: () => number
   readonly changeUnsafe: (change: Change) => void

@@ -40,7 +40,7 @@ export class SynchronousDesk extends Desk {
   // Takes its place and its limits: 0; the wait when a limit has no room; -1 when others are ahead, or there is no place.
   private take({ gate, lane, plan }: Waiter): number {
     if (this.closed || !this.isFree(lane) || (gate !== undefined && !gate.tryTake())) return -1
-    const waitMillis = this.store.takeUnsafe(lane.lane, plan.calls, plan.tokens)
+    const waitMillis = this.store.takeUnsafe(lane.lane, plan.calls, plan.tokens, plan.slack)
     if (waitMillis !== 0) gate?.release()
     return waitMillis
   }
@@ -84,7 +84,7 @@ export class SynchronousDesk extends Desk {
       if (lane.parkedAt !== undefined) this.unparkFirst(lane.parkedAt)
       return undefined
     }
-    const waitMillis = this.store.takeUnsafe(lane.lane, waiter.calls, waiter.tokens)
+    const waitMillis = this.store.takeUnsafe(lane.lane, waiter.calls, waiter.tokens, waiter.plan.slack)
     if (waitMillis === 0) {
       const grant = this.grantOf(waiter)
       this.takeOut(lane, waiter)

@@ -5,7 +5,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Orchestrator from "../../engine/Orchestrator.ts"
 import type { ExpectationError } from "./ExpectationError.ts"
-import type { RecordedCall, Timeline } from "./recorded.ts"
+import type { RecordedCall, RecordedGuess, Timeline } from "./recorded.ts"
 
 export type AnyTools = Record<string, Tool.Any>
 
@@ -47,7 +47,7 @@ export interface ExecuteOptions extends Omit<Partial<Orchestrator.Options<AnyToo
 /**
  * A run that was executed: what it gave, and what happened.
  *
- * **Shape** `calls` in the order they were made; `maxConcurrentCalls`: the most that were at work at one moment; `totalDuration`: from
+ * **Shape** `calls` in the order they were made, `guesses` in the order they began; `maxConcurrentCalls`: the most that were at work at one moment; `totalDuration`: from
  * the run's start to its last event, on its clock.
  *
  * @category models
@@ -57,6 +57,7 @@ export interface Execution {
   readonly result: Orchestrator.RunResult<AnyTools>
   readonly timeline: Timeline
   readonly calls: ReadonlyArray<RecordedCall>
+  readonly guesses: ReadonlyArray<RecordedGuess>
   readonly maxConcurrentCalls: number
   readonly totalDuration: Duration.Duration
   readonly assertNoOrphans: (options?: OrphanOptions) => Effect.Effect<void, ExpectationError>

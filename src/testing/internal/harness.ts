@@ -262,6 +262,7 @@ export class Harness {
       result: resultOf(parts)!,
       timeline,
       calls: timeline.calls,
+      guesses: timeline.guesses,
       maxConcurrentCalls: timeline.maxConcurrentCalls,
       totalDuration: Duration.millis(timeline.totalMillis),
       assertNoOrphans: (options) => this.assertNoOrphans(ran, options)

@@ -163,9 +163,10 @@ export class PermitDesk {
     }
   }
 
-  private hasRoom({ calls, request: { service } }: Waiter): boolean {
+  private hasRoom({ calls, request: { service, slack = 0 } }: Waiter): boolean {
     if (service === undefined) return true
-    return (this.used.get(service) ?? 0) + calls <= (this.settings.permits.get(service) ?? Number.POSITIVE_INFINITY)
+    const permits = this.settings.permits.get(service)
+    return permits === undefined || (this.used.get(service) ?? 0) + calls + Math.ceil(permits * slack) <= permits
   }
 
   private tryStart(waiter: Waiter): boolean {

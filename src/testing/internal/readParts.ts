@@ -6,11 +6,12 @@ import * as CancelReason from "../../domain/CancelReason.ts"
 import type { Report } from "../../domain/Report.ts"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
-import type { RecordedCall, RecordedTurn, Span, Timeline } from "./recorded.ts"
+import type { RecordedCall, RecordedGuess, RecordedTurn, Span, Timeline } from "./recorded.ts"
 
 type Draft<A> = { -readonly [K in keyof A]: A[K] extends ReadonlyArray<infer B> ? Array<Draft<B>> : A[K] }
 type Call = Draft<RecordedCall>
 type Turn = Draft<RecordedTurn>
+type Guess = Draft<RecordedGuess>
 
 /** When each part happened: as it says itself; else when it was received, which is late where the reader was. */
 export const timesOf = (
@@ -29,6 +30,7 @@ export class Reader {
   private readonly byId = new Map<string, Call>()
   private readonly calls: Array<Call> = []
   private readonly turns: Array<Turn> = []
+  private readonly guesses = new Map<string, Guess>()
   private readonly earlier: ReadonlyMap<string, Prompt.ToolCallPart>
   private startedAt: number | undefined
   private now = 0
@@ -118,7 +120,51 @@ export class Reader {
           call.abandoned = true
         })
       default:
+        this.readGuess(part)
     }
+  }
+
+  private readGuess(part: AnyPart): void {
+    switch (part.type) {
+      case "tool-speculated": {
+        const { confidence, name, params, predictor, speculationId: id, step } = part
+        const times = { startedAt: this.now, startedAs: this.as, endedAt: undefined, endedAs: undefined }
+        const said = { id, name, params, predictor, confidence, step }
+        return void this.guesses.set(id, { ...said, ...times, outcome: "pending", claimedBy: undefined })
+      }
+      case "tool-claimed":
+        return this.guess(part.speculationId, (guess) => {
+          Object.assign(guess, { outcome: "claimed", claimedBy: part.callId })
+          this.of(part.callId, (call) => this.claimed(call, guess, part.running))
+        })
+      case "tool-discarded":
+        return this.guess(part.speculationId, (guess) => {
+          if (guess.claimedBy !== undefined) this.of(guess.claimedBy, (call) => this.afresh(call))
+          Object.assign(guess, { outcome: part.why, endedAt: this.now, endedAs: this.as })
+        })
+      default:
+    }
+  }
+
+  private guess(id: string, change: (guess: Guess) => void): void {
+    const guess = this.guesses.get(id)
+    if (guess !== undefined) change(guess)
+  }
+
+  // The guess's work is the call's. What had ended before ended nobody knows when; by now at the latest.
+  private claimed(call: Call, guess: Guess, isRunning: boolean): void {
+    const { id: claimed, startedAs, startedAt } = guess
+    Object.assign(call, { claimed, startedAs, startedAt, attempts: 1 })
+    const end = isRunning ? { endedAt: undefined, endedAs: undefined } : { endedAt: this.now, endedAs: this.as }
+    call.spans.push({ startedAt, startedAs, ...end })
+    Object.assign(guess, end)
+    if (isRunning) this.peak = Math.max(this.peak, ++this.atWork)
+  }
+
+  // The guess it waited for came to nothing: it begins as if that had not been.
+  private afresh(call: Call): void {
+    this.rest(call)
+    Object.assign(call, { claimed: undefined, startedAs: undefined, startedAt: undefined, attempts: 0, spans: [] })
   }
 
   private of(id: string, change: (call: Call) => void): void {
@@ -152,6 +198,7 @@ export class Reader {
       attempts: 0,
       abandoned: false,
       adoptedFrom: [],
+      claimed: undefined,
       limiterMillis: undefined
     }
     this.byId.set(id, call)
@@ -207,18 +254,25 @@ export class Reader {
     this.rest(call)
     call.endedAt = this.now
     call.endedAs = this.as
+    if (call.claimed !== undefined) this.guess(call.claimed, (guess) => this.ended(guess))
+  }
+
+  private ended(guess: Guess): void {
+    guess.endedAt ??= this.now
+    guess.endedAs ??= this.as
   }
 
   timeline(failure: unknown): Timeline {
     for (const { adoptedFrom: _, callId, ...report } of this.report?.calls ?? []) {
       this.of(callId, (call) => {
         call.limiterMillis = report.limiterMillis
-        // The run's own report knows better than its reader when the answer came; of adopted work it knows the last part.
-        if (call.adoptedFrom.length === 0) endAfter(call, report.runMillis)
+        // The run's own report knows better than its reader when the answer came; of adopted work it knows the last part, and of a guess's nothing.
+        if (call.adoptedFrom.length === 0 && call.claimed === undefined) endAfter(call, report.runMillis)
       })
     }
     return {
       calls: this.calls,
+      guesses: [...this.guesses.values()],
       turns: this.turns,
       totalMillis: this.now,
       maxConcurrentCalls: this.peak,

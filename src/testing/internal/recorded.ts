@@ -1,5 +1,6 @@
 /** The words of a timeline: calls, turns and the whole, as plain data. */
 import type { CancelReason } from "../../domain/CancelReason.ts"
+import type { ToolDiscarded } from "../../domain/ToolEvent.ts"
 
 /**
  * A stretch in which a call was at work: from a handler's start to the failure of its last attempt, or to its answer. A
@@ -28,8 +29,9 @@ export interface Span {
  * decoded them). `status`: `"success"`, `"failure"` (the tool's own), `"denied"`, the tag of a `ToolFailure`,
  * `"awaits-approval"`, or `"pending"` (no answer came). `reason`: where it was stopped. `attempts` counts handler
  * starts, hedges included; `spans` are the stretches in which it was at work. `adoptedFrom`: the ids under which its
- * work began, in answers that broke off and were asked again. `limiterMillis`: how long a limit made it wait, known
- * when the run ended well.
+ * work began, in answers that broke off and were asked again. `claimed`: the id of the guess whose work it took; it then began
+ * when the guess began, before it was made, and where the guess had ended already, it counts as ended when it was claimed.
+ * `limiterMillis`: how long a limit made it wait, known when the run ended well.
  *
  * @category models
  * @since 0.1.0
@@ -53,6 +55,7 @@ export interface RecordedCall {
   readonly attempts: number
   readonly abandoned: boolean
   readonly adoptedFrom: ReadonlyArray<string>
+  readonly claimed: string | undefined
   readonly limiterMillis: number | undefined
 }
 
@@ -74,7 +77,29 @@ export interface RecordedTurn {
 }
 
 /**
- * A run as it happened. `calls` in the order they were made; `maxConcurrentCalls`: the most that were at work at one
+ * A call that began on a guess, before anybody asked for it; times as those of a call. `outcome`: `"claimed"` (`claimedBy` is the
+ * call), why it was thrown away, or `"pending"`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RecordedGuess {
+  readonly id: string
+  readonly name: string
+  readonly params: unknown
+  readonly predictor: string
+  readonly confidence: number
+  readonly step: number
+  readonly startedAt: number
+  readonly startedAs: number
+  readonly endedAt: number | undefined
+  readonly endedAs: number | undefined
+  readonly outcome: "claimed" | ToolDiscarded["why"] | "pending"
+  readonly claimedBy: string | undefined
+}
+
+/**
+ * A run as it happened. `calls` in the order they were made; `guesses` in the order they began; `maxConcurrentCalls`: the most that were at work at one
  * moment; `end`: how the run ended, in one line; `totalMillis`: from its start to its last event.
  *
  * @category models
@@ -82,6 +107,7 @@ export interface RecordedTurn {
  */
 export interface Timeline {
   readonly calls: ReadonlyArray<RecordedCall>
+  readonly guesses: ReadonlyArray<RecordedGuess>
   readonly turns: ReadonlyArray<RecordedTurn>
   readonly totalMillis: number
   readonly maxConcurrentCalls: number

@@ -36,9 +36,15 @@ export const draw = (timeline: Timeline, frame: Frame): string => {
   return [headline(timeline), ...folded(lines)].join("\n")
 }
 
-const headline = ({ calls, end, maxConcurrentCalls, totalMillis }: Timeline): string => {
+const headline = ({ calls, end, guesses, maxConcurrentCalls, totalMillis }: Timeline): string => {
   const together = calls.length === 0 ? "" : `, at most ${maxConcurrentCalls} at work at once`
-  return `${millis(totalMillis)} ms, ${count(calls.length, "call")}${together}; ${clean(end)}`
+  return `${millis(totalMillis)} ms, ${count(calls.length, "call")}${together}${guessed(guesses)}; ${clean(end)}`
+}
+
+const guessed = (guesses: Timeline["guesses"]): string => {
+  if (guesses.length === 0) return ""
+  const claimed = guesses.filter(({ outcome }) => outcome === "claimed").length
+  return `, ${guesses.length} ${guesses.length === 1 ? "guess" : "guesses"}, ${claimed} claimed`
 }
 
 // Each turn, and behind it its calls. Steps count up, but for a turn whose beginning nobody saw.
@@ -154,6 +160,9 @@ const bar = (call: RecordedCall, total: number, width: number): string => {
 export const endOf = (call: RecordedCall): string => {
   const notes = [
     call.startedAt === undefined && call.status !== "awaits-approval" ? "never started" : "",
+    call.claimed === undefined || call.startedAt === undefined
+      ? ""
+      : `guessed ${millis(call.queuedAt - call.startedAt)} ms before it was made`,
     call.attempts > 1 ? `${call.attempts} attempts` : "",
     call.abandoned ? "its handler did not stop and was abandoned" : "",
     call.adoptedFrom.length > 0 ? `begun as ${call.adoptedFrom.map((id) => cutTo(clean(id), 24)).join(", ")}` : "",

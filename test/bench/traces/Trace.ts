@@ -48,7 +48,9 @@ export const load = (folder: string, only?: string): Effect.Effect<ReadonlyArray
     const home = yield* homeOf(folder)
     const files = yield* attempt(`${home} cannot be read`, () => readdirSync(home))
     const sets = files.filter((file) => file.endsWith(".jsonl")).map((file) => basename(file, ".jsonl")).sort()
-    if (sets.length === 0) return yield* usage(`${folder} holds no traces (files *.jsonl, or a folder traces with them)`)
+    if (sets.length === 0) {
+      return yield* usage(`${folder} holds no traces (files *.jsonl, or a folder traces with them)`)
+    }
     if (only !== undefined && !sets.includes(only)) {
       return yield* usage(`there is no set ${JSON.stringify(only)} in ${home}; its sets are ${sets.join(", ")}`)
     }

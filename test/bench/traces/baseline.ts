@@ -100,14 +100,14 @@ class Baseline {
       for (const [tool, share] of this.next.ranked(context)) {
         if (found.size === 2) return [...found.values()]
         if (!reads.has(tool) || found.has(tool)) continue
-        const params = this.fill(past, tool)
+        const params = this.paramsOf(past, tool)
         if (params !== undefined) found.set(tool, { tool, params, confidence: share * calls, ifCalling: share })
       }
     }
     return [...found.values()]
   }
 
-  private fill(past: Past, tool: string): Readonly<Record<string, unknown>> | undefined {
+  private paramsOf(past: Past, tool: string): Readonly<Record<string, unknown>> | undefined {
     const names = this.argumentsOf.ranked(tool)[0]
     if (names === undefined) return undefined
     const params: Record<string, unknown> = {}
@@ -134,10 +134,10 @@ class Past {
   /** Newest event last; within an event the first element of a list first. */
   private readonly events: Array<ReadonlyArray<Offer>> = []
 
-  /** The contexts of the chain, the longest first. */
+  /** The contexts of the chain, the longest first. What nothing came before has its beginning as context. */
   get contexts(): ReadonlyArray<string> {
-    return [2, 1, 0].filter((order) => order <= this.names.length)
-      .map((order) => `${order}|${this.names.slice(this.names.length - order).join(">")}`)
+    const last = ["^", "^", ...this.names].slice(-2)
+    return [last.join(">"), last[1]!, ""]
   }
 
   add(message: Prompt.Message): void {
@@ -181,9 +181,19 @@ const leaves = (source: string, value: unknown): ReadonlyArray<Offer> =>
     ? Object.entries(value).flatMap(([key, inner]) => leaves(`${source}.${key}`, inner))
     : [offer(source, value)]
 
-// Digits by their number, letters by their case: `mia_li_3668` is `a_a_9999`, `HAT069` is `A999`.
+// Between the signs: digits and codes by their length, words as words: `mia_li_3668` is `a_a_94`, `HAT069` is `X6`.
 const shapeOf = (word: string): string =>
-  word.replaceAll(/[a-z]+/g, "a").replaceAll(/[A-Z]+/g, "A").replaceAll(/[0-9]/g, "9")
+  word.replaceAll(
+    /[A-Za-z0-9]+/g,
+    (part) =>
+      /^[0-9]+$/.test(part)
+        ? `9${part.length}`
+        : /^[A-Z0-9]+$/.test(part)
+        ? `X${part.length}`
+        : /^[a-z]+$/.test(part)
+        ? "a"
+        : "m"
+  )
 
 const words = (text: string): ReadonlyArray<Offer> =>
   [...text.matchAll(/[A-Za-z0-9]+(?:[-_@.:/][A-Za-z0-9]+)*/g)].flatMap(([word]) => {

@@ -11,7 +11,7 @@ import * as Prompt from "effect/ai/Prompt"
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { AnyPart } from "../../../src/domain/ToolEvent.ts"
@@ -30,13 +30,21 @@ export interface Start {
   readonly isRead: boolean
 }
 
-/** What happened before and in one turn. `ahead`: of each claimed call (by its id), how long before it its guess had started. */
+/**
+ * What happened before and in one turn. `name`: the run's id and the step, as predictors are asked. `ahead`: of each claimed call (by its id), how long before it its guess had
+ * started. `toolMillis`: how long its calls' tools take.
+ */
 export interface PlayedTurn {
+  readonly name: string
   readonly turn: Turn
   readonly starts: Array<Start>
   readonly ahead: Map<string, number>
   readonly modelMillis: number
+  readonly toolMillis: (call: RecordedCall) => number
 }
+
+/** The name of a turn. */
+export const turnName = (runId: string, step: number): string => `${runId} ${step}`
 
 export interface Played {
   readonly turns: ReadonlyArray<PlayedTurn>
@@ -73,8 +81,7 @@ export const play = (cast: Cast, conversation: Conversation, times: Times): Effe
     )
   })
 
-/** The time between the model's calls and the end of its answer: the next turn is later than what was started before this one. */
-export const trailingMillis = 10
+let plays = 0
 
 class Playing {
   readonly turns: Array<PlayedTurn> = []
@@ -82,6 +89,9 @@ class Playing {
   strayWrites = 0
   private prompt: Prompt.Prompt = Prompt.empty
   /** Turns of the conversation before this run, and those of this run that were begun. */
+  private runs = 0
+  /** No two runs of a program have one id, also where one conversation is played twice. */
+  private readonly number = ++plays
   private before = 0
   private begun = 0
   private readonly recorded: ReadonlyArray<RecordedCall>
@@ -100,17 +110,24 @@ class Playing {
     return Effect.suspend(() => {
       this.before = this.turns.length
       this.begun = 0
-      for (const turn of episode.turns) this.turns.push(this.played(turn, this.turns.length))
+      const run = `${this.conversation.id} ${++this.runs}`
+      const runId = `${run} #${this.number}`
+      for (const [index, turn] of episode.turns.entries()) {
+        this.turns.push(this.played(turn, turnName(runId, index + 1), turnName(run, index + 1)))
+      }
       const prompt = this.promptOf(episode)
-      return Effect.flatMap(TestModel.make(episode.turns.map((turn, index) => this.script(turn, index))), (model) =>
-        Orchestrator.stream({ prompt, toolkit: this.cast.toolkit, maxSteps: episode.turns.length }).pipe(
-          Stream.runForEach((part) => this.note(part as AnyPart)),
-          Effect.provide(this.handlers),
-          Effect.provideService(LanguageModel.LanguageModel, model.languageModel),
-          // Recorded models do repeat themselves.
-          Effect.updateService(Orchestrator.Config, (defaults) => ({ ...defaults, maxRepeats: Infinity })),
-          Effect.mapError((error) => this.diverged(error))
-        ))
+      return Effect.flatMap(
+        TestModel.make(episode.turns.map((turn, index) => this.script(turn, index))),
+        (model) =>
+          Orchestrator.stream({ prompt, toolkit: this.cast.toolkit, maxSteps: episode.turns.length, runId }).pipe(
+            Stream.runForEach((part) => this.note(part as AnyPart)),
+            Effect.provide(this.handlers),
+            Effect.provideService(LanguageModel.LanguageModel, model.languageModel),
+            // Recorded models do repeat themselves.
+            Effect.updateService(Orchestrator.Config, (defaults) => ({ ...defaults, maxRepeats: Infinity })),
+            Effect.mapError((error) => this.diverged(error))
+          )
+      )
     }) as Effect.Effect<void, TracesError>
   }
 
@@ -121,9 +138,9 @@ class Playing {
     return Prompt.concat(this.prompt, Prompt.fromMessages(messages))
   }
 
-  private played(turn: Turn, index: number): PlayedTurn {
-    const modelMillis = this.times.modelMillis(`${this.conversation.id} ${index}`)
-    return { turn, starts: [], ahead: new Map(), modelMillis }
+  private played(turn: Turn, name: string, timed: string): PlayedTurn {
+    const toolMillis = ({ id }: RecordedCall): number => this.toolMillis(id)
+    return { name, turn, starts: [], ahead: new Map(), modelMillis: this.times.modelMillis(timed), toolMillis }
   }
 
   /** Its calls come whole, at one moment: arguments that grow would be guesses of their own. */
@@ -135,7 +152,7 @@ class Playing {
         TestModel.wait(modelMillis),
         ...(turn.text === "" ? [] : [turn.text]),
         ...turn.calls.map(({ id, name, params }) => ({ type: "tool-call", id, name, params }) as const),
-        TestModel.wait(trailingMillis),
+        TestModel.wait(this.times.trailingMillis),
         TestModel.finish(turn.calls.length > 0 ? "tool-calls" : "stop")
       ]
     }
@@ -166,14 +183,18 @@ class Playing {
     return this.turns.slice(this.before + this.begun).flatMap(({ turn }) => turn.calls).find((call) => call.key === key)
   }
 
-  toolMillis(call: string): number {
+  private toolMillis(call: string): number {
     return this.times.toolMillis(`${this.conversation.id} ${call}`)
   }
 
   private note(part: AnyPart): Effect.Effect<void, TracesError> {
     switch (part.type) {
       case "tool-speculated": {
-        const start = { key: keyOf(part.name, part.params), predictor: part.predictor, isRead: this.cast.isRead(part.name) }
+        const start = {
+          key: keyOf(part.name, part.params),
+          predictor: part.predictor,
+          isRead: this.cast.isRead(part.name)
+        }
         this.turns[this.before + part.step - 1]?.starts.push(start)
         return Effect.void
       }

@@ -17,10 +17,13 @@ const tauBench: Rule = {
 
 // API-Bank names its tools verb first; what adds, books, cancels, deletes, modifies, opens, plays, records, sends or sets is a write.
 const apiBank: Rule = {
-  reads: "Get*, Query*, Search*, Check*, *Search, *Searcher, Calculator, Dictionary, DocumentQA, EmergencyKnowledge, Translate, Wiki",
+  reads:
+    "Get*, Query*, Search*, Check*, *Search, *Searcher, Calculator, Dictionary, DocumentQA, EmergencyKnowledge, Translate, Wiki",
   isRead: (tool) =>
     /^(Get|Query|Search|Check|Recall)/.test(tool) || /(Search|Searcher)$/.test(tool)
-    || /^(Calculator|Dictionary|DocumentQA|EmergencyKnowledge|Translate|Wiki|ImageCaption|SpeechRecognition)$/.test(tool)
+    || /^(Calculator|Dictionary|DocumentQA|EmergencyKnowledge|Translate|Wiki|ImageCaption|SpeechRecognition)$/.test(
+      tool
+    )
 }
 
 // ToolBench's are look-ups of public services, named by their path; a few say that they write.

@@ -11,10 +11,14 @@ import type { Given } from "../../../src/engine/internal/speculationSettings.ts"
 
 export type Price = Context.Service.Shape<typeof ToolPolicy.Price>
 
-export const boundTool = (name = "look_up", price?: Price): BoundTool =>
+export const boundTool = (
+  name = "look_up",
+  price?: Price,
+  context: Context.Context<never> = Context.empty()
+): BoundTool =>
   bind(
     Tool.make(name).annotate(Tool.Readonly, true).annotate(ToolPolicy.Price, price),
-    Context.empty(),
+    context,
     undefined
   )
 

@@ -8,7 +8,7 @@ import { Learning } from "../../../src/engine/internal/Learning.ts"
 
 /** Lessons by number, what was learned of them, and who failed. */
 const school = Effect.gen(function*() {
-  const learning = new Learning(yield* Effect.context<never>())
+  const learning = new Learning(yield* Effect.context())
   const learned: Array<number> = []
   const failed: Array<number> = []
   const offer = (id: number, learn: Effect.Effect<void, unknown> = Effect.void): void =>

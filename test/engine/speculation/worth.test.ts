@@ -31,6 +31,20 @@ describe("belief", () => {
     })
   }
 
+  it("leaves an honest one alone whose confidence is another each time", () => {
+    for (const seed of seeds) {
+      const { chance, next } = random(seed)
+      const belief = new Belief()
+      let least = 1
+      for (let i = 0; i < 10_000; i++) {
+        const stated = next() ** 2
+        belief.judged(stated, chance(stated), i * second)
+        least = Math.min(least, belief.factor)
+      }
+      assert.isAtLeast(least, 0.975, `seed ${seed}`)
+    }
+  })
+
   it("shrinks the word of one who is right half as often as it says to what it is worth", () => {
     for (const seed of seeds) {
       const { chance } = random(seed)
@@ -50,13 +64,16 @@ describe("belief", () => {
     assert.strictEqual(belief.factor, 1)
   })
 
-  it("is shaken by two misses of a sure one, and not by two of a doubtful one", () => {
+  it("is shaken by two misses of a sure one, not by one, and not by two of a doubtful one", () => {
     const [sure, doubtful] = [new Belief(), new Belief()]
+    sure.judged(0.99, false, 0)
+    assert.strictEqual(sure.factor, 1)
+    sure.judged(0.99, true, 0)
     for (let i = 0; i < 2; i++) {
       sure.judged(0.99, false, i)
       doubtful.judged(0.5, false, i)
     }
-    assert.isBelow(sure.factor, 0.4)
+    assert.isBelow(sure.factor, 0.5)
     assert.strictEqual(doubtful.factor, 1)
   })
 
@@ -141,6 +158,17 @@ describe("the budget", () => {
     }
   })
 
+  it("has room as soon as the first of a window has left it", () => {
+    const budget = new GuessBudget(2, 1000)
+    budget.take(0)
+    budget.take(10)
+    assert.isFalse(budget.hasRoom(999.9))
+    assert.isTrue(budget.hasRoom(1000))
+    budget.take(1000)
+    assert.isFalse(budget.hasRoom(1009))
+    assert.isTrue(budget.hasRoom(1010))
+  })
+
   const room = (budget: GuessBudget, now: number): number => {
     let taken = 0
     while (budget.hasRoom(now)) {
@@ -205,6 +233,7 @@ describe("admission", () => {
     ],
     ["a price that is none", () => "soon" as never, 800, undefined, false],
     ["a price of NaN", () => Number.NaN, 800, undefined, false],
+    ["a price below nothing", () => -5, 800, undefined, false],
     ["a price without end", () => Infinity, 800, undefined, false],
     ["a promise of a price", () => Promise.resolve(1) as never, 800, undefined, false],
     ["no price and no time to save", undefined, 0, undefined, false],

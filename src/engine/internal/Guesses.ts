@@ -1,0 +1,476 @@
+/**
+ * The guesses of one run: foreseen, started where they are worth it and room is idle, claimed by the calls the model makes, and
+ * thrown away when its answer rules them out. The run's loop, its calls and its history do not know of them.
+ *
+ * foreseen → considered (judged when the turn is over) → started → claimed, or discarded. What is worth a call the appraiser
+ * says; what a guess goes through is the pipeline's.
+ */
+import * as Effect from "effect/Effect"
+import * as CancelReason from "../../domain/CancelReason.ts"
+import type { SpeculationReport } from "../../domain/Report.ts"
+import { signalOf } from "../../policy/Limiter.ts"
+import type * as Predictor from "../../policy/Predictor.ts"
+import { ArgumentText } from "./ArgumentText.ts"
+import * as Attempt from "./Attempt.ts"
+import { Call } from "./Call.ts"
+import type { BoundTool, Environment, Listener, Outcome, Runner } from "./Call.ts"
+import type { Epochs } from "./Epochs.ts"
+import { exitOf } from "./exitOf.ts"
+import { Foresight } from "./Foresight.ts"
+import type { Foreseen } from "./Foresight.ts"
+import { Freshness } from "./Freshness.ts"
+import { Guess } from "./Guess.ts"
+import type { GuessOwner, Why } from "./Guess.ts"
+import { GuessAdmission } from "./GuessAdmission.ts"
+import type { Learning } from "./Learning.ts"
+import { orElse } from "./orElse.ts"
+import { decodeGuess } from "./sameParameters.ts"
+import type { Same } from "./sameParameters.ts"
+import type { Appraiser, Candidate, Host, RunSpeculation, Settled } from "./speculating.ts"
+import type { Settings } from "./speculationSettings.ts"
+import { openCall } from "./Tracing.ts"
+import type { Turn } from "./Turn.ts"
+
+/** What the runs of a program share, and the run's own part of it. */
+export interface Shared {
+  readonly settings: Settings
+  readonly appraiser: Appraiser & { readonly report: () => SpeculationReport }
+  readonly predictor: Predictor.PredictorService | undefined
+  readonly learning: Learning
+  readonly epochs: Epochs
+  /** Tools whose guesses did not stop when asked: they are not guessed any more. */
+  readonly deaf: WeakSet<object>
+}
+
+/** Finished guesses that nobody has asked for yet are kept, so many a run. */
+const mostKept = 16
+
+/** The name under which arguments that look complete stand in the ledger, and how sure one is of them. */
+const argumentsName = "arguments"
+const argumentsConfidence = 0.99
+
+/** What was foreseen of a turn, started or not. */
+interface Considered {
+  readonly guess: Predictor.Guess
+  readonly candidate: Candidate
+  readonly same: Same
+  right: boolean
+  started: boolean
+}
+
+export const makeGuesses = (host: Host, shared: Shared): RunSpeculation => new Guesses(host, shared)
+
+class Guesses implements RunSpeculation, GuessOwner {
+  private readonly host: Host
+  private readonly shared: Shared
+  private readonly foresight: Foresight
+  private readonly freshness: Freshness
+  private readonly writing = new ArgumentText()
+  private readonly environment: Environment
+  /** Those that a call may still claim, and those that a call has joined. */
+  private readonly live = new Set<Guess>()
+  /** Those whose call is not answered. */
+  private readonly unanswered = new Set<Guess>()
+  private considered: Array<Considered> = []
+  /** What the model has asked for in this turn. */
+  private made: Array<Call> = []
+  private turn: Turn | undefined = undefined
+  private askedAt = 0
+  private started = 0
+  private isReading = false
+  private isClosed = false
+  private ids = 0
+  private idle: (() => void) | undefined = undefined
+
+  constructor(host: Host, shared: Shared) {
+    this.host = host
+    this.shared = shared
+    this.foresight = new Foresight(host, shared.appraiser, shared.predictor)
+    this.freshness = new Freshness(shared.epochs)
+    const { parent, runId, timers, tracing } = host.settings
+    this.environment = {
+      timers,
+      admission: new GuessAdmission(host.dispatcher, this.released),
+      listener: this.listener,
+      tracing,
+      parent,
+      runId
+    }
+  }
+
+  private get now(): number {
+    return this.host.settings.timers.now()
+  }
+
+  private get service(): string {
+    return this.host.settings.modelService ?? "model"
+  }
+
+  // ---- a turn ---------------------------------------------------------------------------------------------------------
+
+  asked(turn: Turn): void {
+    this.askedAt = this.now
+    this.isReading = true
+    this.writing.clear()
+    // A turn that is asked again is foreseen already.
+    if (this.turn === turn) return
+    this.turn = turn
+    this.considered = []
+    this.made = []
+    this.started = 0
+    this.sweep()
+    this.foresight.ask(turn.step, (foreseen) => this.consider(foreseen))
+  }
+
+  opened(id: string, name: string): void {
+    this.writing.opened(id, this.host.settings.tools.get(name))
+  }
+
+  grew(id: string, delta: string): void {
+    const complete = this.writing.grew(id, delta)
+    if (complete === undefined) return
+    const { params, tool } = complete
+    const decoded = exitOf(decodeGuess(tool, params))
+    if (decoded?._tag !== "Success") return
+    const guess = { tool: tool.compiled.tool.name, params, confidence: argumentsConfidence, predictor: argumentsName }
+    this.writing.guessed(id, this.consider({ predictor: argumentsName, guess, tool, decoded: decoded.value }))
+  }
+
+  finished(): void {
+    this.foresight.stop()
+    this.writing.clear()
+    this.isReading = false
+    for (const guess of this.live) if (guess.state === "running") guess.discard("refuted")
+    // The newest are the likeliest to be asked for yet.
+    const kept = [...this.live].filter(({ state }) => state === "finished")
+    for (const guess of kept.slice(0, Math.max(kept.length - mostKept, 0))) guess.discard("refuted")
+  }
+
+  endReading({ endedAt, startedAt }: Turn, broken: boolean): void {
+    this.finished()
+    if (broken) return
+    const { appraiser } = this.shared
+    appraiser.modelTook(this.service, endedAt - startedAt)
+    for (const { candidate, right, started } of this.considered) appraiser.judged(candidate, right, started, this.now)
+    this.tell(this.considered)
+  }
+
+  private tell(considered: ReadonlyArray<Considered>): void {
+    const { learning, predictor } = this.shared
+    if (predictor === undefined) return
+    const verdicts = considered.flatMap(({ candidate, guess, right }) =>
+      candidate.predictor === argumentsName ? [] : [{ guess, right }]
+    )
+    if (verdicts.length > 0) this.lesson(learning, () => predictor.judged(verdicts), predictor)
+  }
+
+  private lesson(learning: Learning, learn: () => Effect.Effect<void, unknown>, { names }: Predictor.PredictorService) {
+    const { appraiser } = this.shared
+    learning.offer({ learn, failed: () => appraiser.failed(names[0] ?? "custom") })
+  }
+
+  // ---- starting -------------------------------------------------------------------------------------------------------
+
+  private consider({ decoded: { decoded, same }, guess, predictor, tool }: Foreseen): Guess | undefined {
+    if (!this.isReading) return undefined
+    const candidate: Candidate = { predictor, tool, stated: guess.confidence, decoded }
+    const right = this.made.some((call) => call.tool === tool && same(call.decoded))
+    const considered = { guess, candidate, same, right, started: false }
+    const isForeseen = !right && this.isForeseen(candidate, decoded)
+    // What the model is about to confirm is no further guess.
+    if (predictor !== argumentsName || !isForeseen) this.considered.push(considered)
+    if (right || isForeseen) return undefined
+    const started = this.tryStart(candidate, guess.params, same)
+    considered.started = started !== undefined
+    return started
+  }
+
+  // Equal to one at hand. What is at hand and will not be claimed is no reason.
+  private isForeseen({ tool }: Candidate, decoded: unknown): boolean {
+    const equal = [...this.live].find((guess) => guess.candidate.tool === tool && guess.same(decoded))
+    if (equal === undefined) return false
+    if (equal.claim !== undefined || this.stands(equal)) return true
+    equal.discard("stale")
+    return false
+  }
+
+  private stands({ mark, startedAt }: Guess): boolean {
+    return this.freshness.isFresh(mark) && this.now - startedAt <= this.shared.settings.maxAgeMillis
+  }
+
+  private tryStart(candidate: Candidate, params: unknown, same: Same): Guess | undefined {
+    const { host, now, shared: { appraiser, settings } } = this
+    const { tool } = candidate
+    const isArguments = candidate.predictor === argumentsName
+    if (this.isClosed || host.isEnding || tool.guess === undefined) return undefined
+    if (this.shared.deaf.has(tool.compiled.tool)) return undefined
+    if (!isArguments && this.started >= settings.maxPerTurn) return undefined
+    if (!host.dispatcher.places.hasRoomFor(tool.compiled.permits)) return undefined
+    const mark = this.freshness.mark(tool.compiled, candidate.decoded)
+    if (mark === undefined) return undefined
+    const confidence = appraiser.confidence(candidate)
+    const left = appraiser.modelLeft(this.service, now - this.askedAt)
+    if (appraiser.admit(candidate, now, left) !== undefined) return undefined
+    if (!isArguments) this.started++
+    const id = `spec_${++this.ids}`
+    const step = this.turn!.step
+    const guess = new Guess(this, { candidate, confidence, id, madeAt: now, mark, params, same, step })
+    return this.start(guess, tool)
+  }
+
+  private start(guess: Guess, tool: BoundTool): Guess {
+    const { id, params, step } = guess
+    const call = new Call(id, tool.compiled.tool.name, params, step, tool, this.environment, this.done)
+    guess.call = call
+    call.guess = guess
+    call.decoded = guess.candidate.decoded
+    call.state = "waiting"
+    this.live.add(guess)
+    this.unanswered.add(guess)
+    call.span = openCall(call)
+    tool.guess!(call)
+    return guess
+  }
+
+  // ---- claiming -------------------------------------------------------------------------------------------------------
+
+  claim(call: Call, next: Runner): void {
+    this.made.push(call)
+    for (const each of this.considered) {
+      if (!each.right && each.candidate.tool === call.tool && each.same(call.decoded)) each.right = true
+    }
+    const guess = this.matching(call)
+    // Its own arguments say nothing for what was guessed of them before.
+    if (guess === undefined || guess.candidate.predictor === argumentsName) this.refuteOnly(call)
+    if (guess === undefined) return this.goOn(call, next)
+    const now = this.now
+    call.claimed = { speculationId: guess.id, aheadMillis: now - guess.startedAt, runMillis: 0 }
+    call.attempts = 1
+    call.startedAt = now
+    this.host.emit({
+      type: "tool-claimed",
+      callId: call.id,
+      speculationId: guess.id,
+      name: call.name,
+      running: guess.state === "running",
+      aheadMillis: call.claimed.aheadMillis,
+      time: this.host.time
+    })
+    guess.claim = { call, next, joined: guess.state === "running" }
+    if (!guess.claim.joined) return this.conclude(guess)
+    call.adopted = guess.call
+    this.setDeadline(call)
+  }
+
+  // The one a call may have; those of them that do not stand are thrown away.
+  private matching(call: Call): Guess | undefined {
+    for (const guess of this.live) {
+      if (guess.candidate.tool !== call.tool || guess.claim !== undefined || !guess.same(call.decoded)) continue
+      if (!this.stands(guess)) guess.discard("stale")
+      else if (!guess.hasStarted) guess.discard("refuted")
+      else return guess
+    }
+    return undefined
+  }
+
+  // The only guess of the turn about a tool is wrong when the tool is called otherwise. Of several the next call may be one.
+  private refuteOnly({ tool }: Call): void {
+    const step = this.turn?.step
+    const about = [...this.live].filter(({ candidate, step: of }) =>
+      candidate.tool === tool && candidate.predictor !== argumentsName && of === step
+    )
+    const [only] = about
+    if (about.length === 1 && only!.state === "running" && only!.claim === undefined) only!.discard("refuted")
+  }
+
+  private goOn(call: Call, next: Runner): void {
+    this.freshness.begin(call)
+    next(call)
+  }
+
+  // While it waits for a guess the steps behind this one have not begun, its deadline among them.
+  private setDeadline(call: Call): void {
+    const { deadlineMillis } = call.tool.compiled.policies
+    if (deadlineMillis === undefined) return
+    const { timers } = this.host.settings
+    const left = Math.max(deadlineMillis - (timers.now() - call.sealedAt), 0)
+    call.deadlineTimer = timers.addOnce(
+      Math.ceil(left),
+      () => Attempt.stop(call, CancelReason.timeout("deadline", deadlineMillis))
+    )
+  }
+
+  // The guess that a call has claimed has ended, or is left to itself.
+  private conclude(guess: Guess): void {
+    const { call, next } = guess.claim!
+    const { outcome } = guess
+    guess.state = "over"
+    this.live.delete(guess)
+    call.adopted = undefined
+    if (call.state === "answered") return this.settle(guess, "miss")
+    if (call.reason !== undefined) {
+      this.settle(guess, "miss")
+      call.abandoned = guess.call.abandoned
+      call.released = true
+      return Attempt.settle(call, Attempt.stopped(call, call.reason))
+    }
+    if (outcome?.status !== "success") return this.afresh(guess, call, next)
+    call.claimed!.runMillis = guess.call.answeredAt - guess.startedAt
+    this.settle(guess, guess.claim!.joined ? "lateHit" : "hit")
+    call.released = true
+    Attempt.settle(call, outcome)
+  }
+
+  private afresh(guess: Guess, call: Call, next: Runner): void {
+    this.discarded(guess, "failed")
+    if (call.deadlineTimer !== undefined) this.host.settings.timers.remove(call.deadlineTimer)
+    call.deadlineTimer = undefined
+    call.claimed = undefined
+    call.attempts = 0
+    call.startedAt = Number.NaN
+    if (this.host.isEnding) return Attempt.settle(call, Attempt.stopped(call, CancelReason.shutdown))
+    this.goOn(call, next)
+  }
+
+  // ---- what guesses come to -------------------------------------------------------------------------------------------
+
+  private readonly done = (call: Call, outcome: Outcome): void => {
+    const guess = call.guess as Guess
+    this.unanswered.delete(guess)
+    guess.outcome = outcome
+    if (call.attempts === 0) this.shared.appraiser.ended(guess.candidate)
+    if (guess.claim !== undefined) {
+      // Else when its place is free again, in this same step.
+      if (call.isActive || call.attempts === 0 || call.abandoned) this.conclude(guess)
+    } else if (guess.state === "running") {
+      if (outcome.status === "success") guess.state = "finished"
+      else {
+        guess.state = "over"
+        this.discarded(guess, "failed")
+      }
+    }
+    if (outcome.status === "success") {
+      this.shared.appraiser.toolTook(call.tool, call.answeredAt - call.startedAt)
+    }
+    if (this.unanswered.size === 0) this.idle?.()
+  }
+
+  private readonly released = (call: Call): void => {
+    const guess = call.guess as Guess
+    this.shared.appraiser.ended(guess.candidate)
+    if (guess.claim !== undefined && guess.state !== "over") this.conclude(guess)
+  }
+
+  discarded(guess: Guess, why: Why): void {
+    this.live.delete(guess)
+    this.settle(guess, why === "preempted" || why === "failed" ? why : "miss")
+    if (!guess.hasStarted) return
+    this.host.emit({
+      type: "tool-discarded",
+      speculationId: guess.id,
+      name: guess.call.name,
+      why,
+      runMillis: this.runMillis(guess),
+      time: this.host.time
+    })
+  }
+
+  private runMillis({ call }: Guess): number {
+    if (call.attempts === 0) return 0
+    return (call.state === "answered" ? call.answeredAt : this.now) - call.startedAt
+  }
+
+  private settle(guess: Guess, outcome: Settled["outcome"]): void {
+    if (guess.settled) return
+    guess.settled = true
+    const isHit = outcome === "hit" || outcome === "lateHit"
+    const runMillis = this.runMillis(guess)
+    const claimedAt = guess.claim?.call.startedAt ?? this.now
+    this.shared.appraiser.settled(guess.candidate, {
+      // A guess that no room was found for has not failed.
+      outcome: outcome === "failed" && !guess.hasStarted ? "preempted" : outcome,
+      savedMillis: isHit ? Math.min(claimedAt - guess.startedAt, runMillis) : 0,
+      wastedMillis: isHit ? 0 : runMillis,
+      wastedTokens: isHit || !guess.hasStarted ? 0 : tokensOf(guess),
+      rateLimited: outcome === "failed" && isRateLimited(guess)
+    }, this.now)
+  }
+
+  answered(call: Call, { status }: Outcome): void {
+    this.freshness.end(call)
+    if (status !== "success" || call.attempts === 0 || call.claimed !== undefined || call.adopted !== undefined) return
+    this.shared.appraiser.toolTook(call.tool, call.answeredAt - call.startedAt)
+  }
+
+  private sweep(): void {
+    for (const guess of this.live) if (guess.claim === undefined && !this.stands(guess)) guess.discard("stale")
+  }
+
+  report(): SpeculationReport {
+    for (const guess of this.live) guess.discard("run-ended")
+    return this.shared.appraiser.report()
+  }
+
+  close(): Effect.Effect<void> {
+    this.isClosed = true
+    this.finished()
+    this.report()
+    this.freshness.close()
+    this.learn()
+    if (this.unanswered.size === 0) return Effect.void
+    return Effect.callback<void>((resume) => {
+      if (this.unanswered.size === 0) return resume(Effect.void)
+      this.idle = () => resume(Effect.void)
+      return Effect.sync(() => {
+        this.idle = undefined
+      })
+    })
+  }
+
+  private learn(): void {
+    const { learning, predictor } = this.shared
+    const { prompt, settings: { prompt: { content }, runId } } = this.host
+    if (predictor === undefined || prompt.content.length <= content.length) return
+    const run = { runId, prompt, from: content.length, tools: this.foresight.tools }
+    this.lesson(learning, () => predictor.learn(run), predictor)
+  }
+
+  // ---- what the guesses' handlers say ---------------------------------------------------------------------------------
+
+  private readonly listener: Listener = {
+    started: (call) => {
+      const guess = call.guess as Guess
+      this.host.emit({
+        type: "tool-speculated",
+        speculationId: guess.id,
+        name: call.name,
+        params: guess.params,
+        predictor: guess.candidate.predictor,
+        confidence: guess.confidence,
+        step: guess.step,
+        time: this.host.time
+      })
+    },
+    progress: ({ guess }, result, encodedResult) => {
+      const claim = (guess as Guess).claim?.call
+      if (claim?.state === "waiting") claim.environment.listener?.progress(claim, result, encodedResult)
+    },
+    cancelled: () => {},
+    abandoned: ({ guess, tool }, reason) => {
+      this.shared.deaf.add(tool.compiled.tool)
+      const claim = (guess as Guess).claim?.call
+      claim?.environment.listener?.abandoned(claim, reason)
+    },
+    retried: () => {}
+  }
+}
+
+const tokensOf = ({ call: { decoded, tool } }: Guess): number => {
+  const estimate = tool.compiled.policies.cost?.estimate
+  const tokens = estimate === undefined ? 0 : orElse((): unknown => estimate(decoded as never), 0)
+  return Number.isFinite(tokens) ? tokens as number : 0
+}
+
+// A service says so in the failure; our own limits refuse a guess for its slack, which is no refusal of the service's.
+const isRateLimited = ({ call: { exit, outcome } }: Guess): boolean =>
+  signalOf(exit ?? outcome?.result, 0)?.congested === true
