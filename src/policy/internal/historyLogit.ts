@@ -35,11 +35,13 @@ export const blank = (width: number): Model => ({
 
 /** Writes the standardised features of all choices to `into`. */
 const standardise = (model: Model, features: Float32Array, into: Float64Array): void => {
-  const width = model.weights.length
-  for (let i = 0; i < features.length; i++) {
-    const at = i % width
-    const value = (features[i]! - model.mean[at]!) / model.deviation[at]!
-    into[i] = value > cut ? cut : value < -cut ? -cut : value
+  const { deviation, mean } = model
+  const width = mean.length
+  for (let start = 0; start < features.length; start += width) {
+    for (let at = 0; at < width; at++) {
+      const value = (features[start + at]! - mean[at]!) / deviation[at]!
+      into[start + at] = value > cut ? cut : value < -cut ? -cut : value
+    }
   }
 }
 
@@ -79,30 +81,41 @@ export const probabilities = (model: Model, features: Float32Array): Float64Arra
   return result.subarray(0, count)
 }
 
-/** The model that says the same as `model` with the means and deviations of these examples. */
-export const rebased = (model: Model, examples: ReadonlyArray<Example>): Model => {
-  const width = model.weights.length
+/** Mean and deviation of each feature over all choices, in slices. */
+function* moments(examples: ReadonlyArray<Example>, width: number): Generator<void, Pick<Model, "mean" | "deviation">> {
   const mean = new Float64Array(width)
-  const deviation = new Float64Array(width)
+  const squares = new Float64Array(width)
   let count = 0
-  for (const example of examples) {
-    count += example.count
-    for (let i = 0; i < example.features.length; i++) mean[i % width]! += example.features[i]!
-  }
-  for (let at = 0; at < width; at++) mean[at]! /= count
-  for (const example of examples) {
-    for (let i = 0; i < example.features.length; i++) {
-      deviation[i % width]! += (example.features[i]! - mean[i % width]!) ** 2
+  let work = 0
+  for (const { features } of examples) {
+    for (let start = 0; start < features.length; start += width) {
+      count++
+      // Welford: the sum of squares would lose what is small beside a large mean.
+      for (let at = 0; at < width; at++) {
+        const off = features[start + at]! - mean[at]!
+        mean[at]! += off / count
+        squares[at]! += off * (features[start + at]! - mean[at]!)
+      }
+    }
+    work += 3 * features.length
+    if (work > slice) {
+      work = 0
+      yield
     }
   }
+  return { mean, deviation: squares.map((square) => Math.max(1e-3, Math.sqrt(square / count))) }
+}
+
+/** The model that says the same as `model` with the means and deviations of these examples. */
+export function* rebased(model: Model, examples: ReadonlyArray<Example>): Generator<void, Model> {
+  const width = model.weights.length
+  const { deviation, mean } = yield* moments(examples, width)
   let none = model.none
-  const weights = new Float64Array(width)
-  for (let at = 0; at < width; at++) {
-    deviation[at] = Math.max(1e-3, Math.sqrt(deviation[at]! / count))
-    const perUnit = model.weights[at]! / model.deviation[at]!
-    weights[at] = perUnit * deviation[at]!
+  const weights = model.weights.map((weight, at) => {
+    const perUnit = weight / model.deviation[at]!
     none -= perUnit * (mean[at]! - model.mean[at]!)
-  }
+    return perUnit * deviation[at]!
+  })
   return { mean, deviation, weights, none }
 }
 
@@ -168,7 +181,7 @@ const scattered = (count: number): () => number => {
 export function* fitting(before: Model, examples: ReadonlyArray<Example>, rounds: number): Generator<void, Model> {
   const used = examples.filter((example) => example.count > 0)
   if (used.length === 0) return before
-  const model = rebased(before, used)
+  const model = yield* rebased(before, used)
   const fit = begin(model)
   const next = scattered(used.length)
   const steps = rounds * used.length

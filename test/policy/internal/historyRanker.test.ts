@@ -216,11 +216,13 @@ describe("historyLogit", () => {
         (_, i) => right[0] === i || (right.length === 0 && i === count) ? 1 : 0
       )
     }))
-    const slices = fitting(blank(widths.choice), examples, 10)
-    let slice = slices.next()
-    while (slice.done !== true) slice = slices.next()
-    const first = slice.value
-    const moved = rebased(first, examples.slice(0, 50))
+    const end = <A>(slices: Generator<void, A>): A => {
+      let slice = slices.next()
+      while (slice.done !== true) slice = slices.next()
+      return slice.value
+    }
+    const first = end(fitting(blank(widths.choice), examples, 10))
+    const moved = end(rebased(first, examples.slice(0, 50)))
     assert.notDeepEqual(moved.mean, first.mean)
     const inside = examples[0]!.features.map(() => 3)
     probabilities(first, inside).forEach((p, i) => assert.approximately(probabilities(moved, inside)[i]!, p, 1e-9))
