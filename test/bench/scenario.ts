@@ -16,6 +16,9 @@ export type Unit =
   | "calls over"
   | "scripts/call"
   | "% off the mean"
+  | "% saved"
+  | "hits"
+  | "ms late"
   | "x"
 
 /** One value from one child process. `ideal`: what nothing could beat, where that is known. */

@@ -47,6 +47,13 @@ export class Foreseeing {
     return this.made.some((call) => call.tool === tool && same(call.decoded))
   }
 
+  /** Whether the same predictor has foreseen it already. */
+  isSaid({ decoded, predictor, tool }: Candidate): boolean {
+    return this.considered.some(({ candidate: said, same }) =>
+      said.predictor === predictor && said.tool === tool && same(decoded)
+    )
+  }
+
   /** All of the turn, once. */
   take(): ReadonlyArray<Considered> {
     const { considered } = this

@@ -5,7 +5,7 @@
  * foreseen → considered (judged when the turn is over) → started → claimed, or discarded. What is worth a call the appraiser
  * says; what a guess goes through is the pipeline's.
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
@@ -156,6 +156,9 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (!this.isReading) return undefined
     const candidate: Candidate = { predictor, tool, stated: guess.confidence, decoded }
     const right = this.foreseeing.isMade(candidate, same)
+    if (predictor !== argumentsName && this.foreseeing.isSaid(candidate)) {
+      return void this.shared.appraiser.ignored(predictor)
+    }
     const considered = { guess, candidate, same, right, started: false }
     const isForeseen = !right && this.isForeseen(candidate, decoded)
     // What the model is about to confirm is no further guess.
@@ -223,9 +226,10 @@ class Guesses implements RunSpeculation, GuessOwner {
     // Told to stop in the step in which it got its turn: it only waits for its answer.
     if (call.reason !== undefined) return next(call)
     const guess = call.tool.guess === undefined ? undefined : this.matching(call)
-    if (guess !== undefined) return this.take(guess, call, next)
-    this.refuteOnly(call)
-    this.goOn(call, next)
+    // Its own arguments say nothing for what was guessed of them before.
+    if (guess === undefined || guess.candidate.predictor === argumentsName) this.refuteOnly(call)
+    if (guess === undefined) this.goOn(call, next)
+    else this.take(guess, call, next)
   }
 
   private take(guess: Guess, call: Call, next: Runner): void {
@@ -263,7 +267,9 @@ class Guesses implements RunSpeculation, GuessOwner {
   // The only guess of the turn about a tool is wrong when the tool is called otherwise. Of several the next call may be one.
   private refuteOnly({ tool }: Call): void {
     const step = this.turn?.step
-    const about = [...this.live].filter((guess) => guess.candidate.tool === tool && guess.step === step)
+    const about = [...this.live].filter(({ candidate, step: of }) =>
+      candidate.tool === tool && candidate.predictor !== argumentsName && of === step
+    )
     const [only] = about
     if (about.length === 1 && only!.state === "running" && only!.claim === undefined) only!.discard("refuted")
   }
@@ -377,19 +383,17 @@ class Guesses implements RunSpeculation, GuessOwner {
     return this.shared.appraiser.report()
   }
 
-  get awaitEnded(): Effect.Effect<void> {
-    return this.atWork.awaitEnded
-  }
-
   abandonAll(): void {
     this.atWork.abandonAll()
   }
 
   close(): Effect.Effect<void> {
-    this.isClosed = true
-    this.finished()
-    this.report()
-    this.lessons.learn(this.host, this.foresight.tools)
-    return this.awaitEnded
+    if (!this.isClosed) {
+      this.isClosed = true
+      this.finished()
+      this.report()
+      this.lessons.learn(this.host, this.foresight.tools)
+    }
+    return Effect.andThen(this.atWork.awaitEnded, Effect.suspend(() => this.foresight.ended))
   }
 }

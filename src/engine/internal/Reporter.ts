@@ -31,8 +31,7 @@ export const report = (
   peakConcurrency: number,
   turns: ReadonlyArray<TurnRecord>,
   groups: ReadonlyArray<GroupReport> = [],
-  speculation?: SpeculationReport,
-  guesses: ReadonlyArray<Abandoned> = []
+  speculation?: { readonly abandoned: ReadonlyArray<Abandoned>; report(): SpeculationReport }
 ): Report => {
   const calls: Array<CallReport> = []
   const steps: Array<StepReport> = []
@@ -71,18 +70,19 @@ export const report = (
     calls,
     steps,
     criticalPath,
-    abandoned: [...turns.flatMap((turn) => everyCall(turn).flatMap(abandonedOf)), ...guesses],
+    abandoned: [...turns.flatMap(abandonedOf), ...speculation?.abandoned ?? []],
     groups,
-    ...(speculation === undefined ? undefined : { speculation })
+    ...(speculation === undefined ? undefined : { speculation: speculation.report() })
   }
 }
 
-const abandonedOf = (call: Call): ReadonlyArray<Abandoned> => {
-  const reason = call.governor === undefined ? call.reason : call.governor.abandoned
-  return reason !== undefined && (call.abandoned || call.governor !== undefined)
-    ? [{ callId: call.id, name: call.name, reason }]
-    : []
-}
+const abandonedOf = (turn: TurnRecord): ReadonlyArray<Abandoned> =>
+  everyCall(turn).flatMap((call) => {
+    const reason = call.governor === undefined ? call.reason : call.governor.abandoned
+    return reason !== undefined && (call.abandoned || call.governor !== undefined)
+      ? [{ callId: call.id, name: call.name, reason }]
+      : []
+  })
 
 const everyCall = ({ calls, dropped }: TurnRecord): ReadonlyArray<Call> =>
   dropped.length === 0 ? calls : [...dropped, ...calls]

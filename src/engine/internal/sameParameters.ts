@@ -28,6 +28,8 @@ const equivalenceOf = (tool: Tool.Any): (one: unknown, other: unknown) => boolea
   return made
 }
 
+const copyOf = (params: unknown): unknown => JSON.parse(JSON.stringify(params))
+
 /** Decodes parameters as a model sends them; fails where they are none of the tool's. An `Exit` unless the schema is effectful. */
 export const decodeGuess = ({ compiled, context }: BoundTool, params: unknown): Effect.Effect<Decoded, unknown> => {
   if (typeof params !== "object" || params === null || Array.isArray(params)) return Exit.fail("no object")
@@ -36,12 +38,12 @@ export const decodeGuess = ({ compiled, context }: BoundTool, params: unknown): 
     return Effect.flatMapEager(decode(params), (decoded) => {
       const text = orElse(() => canonical(decoded), undefined)
       if (text === undefined) return Exit.fail("too deep")
-      const own: unknown = JSON.parse(JSON.stringify(decoded))
+      const own = copyOf(decoded)
       return Exit.succeed({ decoded: own, same: (other: unknown) => orElse(() => canonical(other) === text, false) })
     })
   }
   // What a schema hands on as it is must not be shared with the handler.
-  const own: unknown = JSON.parse(JSON.stringify(params))
+  const own = copyOf(params)
   const twice = Effect.flatMapEager(decode(params), (decoded) =>
     Effect.flatMapEager(decode(own), (kept) => {
       const equal = orElse(() => equivalenceOf(tool), undefined)

@@ -5,7 +5,6 @@
 import type * as Prompt from "effect/ai/Prompt"
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
-import type { CancelReason } from "../../domain/CancelReason.ts"
 import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
@@ -52,12 +51,10 @@ export interface RunSpeculation {
   report(): SpeculationReport
   /** Guesses whose handlers did not end in their grace, and were no call's by then. */
   readonly abandoned: ReadonlyArray<Abandoned>
-  /** Ends when what was told to stop has ended, or its grace is over. */
-  readonly awaitEnded: Effect.Effect<void>
   /** The grace of what was told to stop is over now. */
   abandonAll(): void
-  /** Stops everything; ends when it has ended or its grace is over. Learning goes on without the run. */
-  close(reason: CancelReason | undefined): Effect.Effect<void>
+  /** Stops everything; ends when it has ended or its grace is over. Learning goes on without the run. Idempotent. */
+  close(): Effect.Effect<void>
 }
 
 /** A guess that makes sense, before it is known whether it is started. */

@@ -6,8 +6,10 @@ import { capped } from "./cap.ts"
 import { firstRun } from "./firstRun.ts"
 import { limitsFleet } from "./fleet.ts"
 import { limitsMemory, limitsRedis } from "./limits.ts"
+import { speculationNoHarm } from "./noHarm.ts"
 import { noOpCalls } from "./noOpCalls.ts"
 import { longPole, streamedStart } from "./streamed.ts"
+import { speculationTwoModels } from "./twoModels.ts"
 import { virtualTime } from "./virtualTime.ts"
 
 /** The scenarios by order. */
@@ -24,6 +26,8 @@ export const scenarios: ReadonlyArray<Scenario> = [
   limitsMemory,
   limitsRedis,
   limitsFleet,
+  speculationTwoModels,
+  speculationNoHarm,
   virtualTime
 ]
 

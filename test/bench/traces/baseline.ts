@@ -100,14 +100,14 @@ class Baseline {
       for (const [tool, share] of this.next.ranked(context)) {
         if (found.size === 2) return [...found.values()]
         if (!reads.has(tool) || found.has(tool)) continue
-        const params = this.fill(past, tool)
+        const params = this.paramsOf(past, tool)
         if (params !== undefined) found.set(tool, { tool, params, confidence: share * calls, ifCalling: share })
       }
     }
     return [...found.values()]
   }
 
-  private fill(past: Past, tool: string): Readonly<Record<string, unknown>> | undefined {
+  private paramsOf(past: Past, tool: string): Readonly<Record<string, unknown>> | undefined {
     const names = this.argumentsOf.ranked(tool)[0]
     if (names === undefined) return undefined
     const params: Record<string, unknown> = {}

@@ -24,7 +24,7 @@ const inShort = (steps: ReadonlyArray<Step>) =>
   episodesOf(steps).map(({ said, turns }) => [
     said.join("+"),
     ...turns.map(({ calls, text }) =>
-      `${text}[${calls.map(({ name, result }) => `${name}=${JSON.stringify(result?.value)}`)}]`
+      `${text}[${calls.map(({ name, result }) => `${name}=${JSON.stringify(result?.value)}`).join()}]`
     )
   ])
 

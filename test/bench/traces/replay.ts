@@ -11,7 +11,7 @@ import * as Prompt from "effect/ai/Prompt"
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { AnyPart } from "../../../src/domain/ToolEvent.ts"
@@ -81,6 +81,8 @@ export const play = (cast: Cast, conversation: Conversation, times: Times): Effe
     )
   })
 
+let plays = 0
+
 class Playing {
   readonly turns: Array<PlayedTurn> = []
   millis = 0
@@ -88,6 +90,8 @@ class Playing {
   private prompt: Prompt.Prompt = Prompt.empty
   /** Turns of the conversation before this run, and those of this run that were begun. */
   private runs = 0
+  /** No two runs of a program have one id, also where one conversation is played twice. */
+  private readonly number = ++plays
   private before = 0
   private begun = 0
   private readonly recorded: ReadonlyArray<RecordedCall>
@@ -106,9 +110,10 @@ class Playing {
     return Effect.suspend(() => {
       this.before = this.turns.length
       this.begun = 0
-      const runId = `${this.conversation.id} ${++this.runs}`
+      const run = `${this.conversation.id} ${++this.runs}`
+      const runId = `${run} #${this.number}`
       for (const [index, turn] of episode.turns.entries()) {
-        this.turns.push(this.played(turn, turnName(runId, index + 1)))
+        this.turns.push(this.played(turn, turnName(runId, index + 1), turnName(run, index + 1)))
       }
       const prompt = this.promptOf(episode)
       return Effect.flatMap(
@@ -133,9 +138,9 @@ class Playing {
     return Prompt.concat(this.prompt, Prompt.fromMessages(messages))
   }
 
-  private played(turn: Turn, name: string): PlayedTurn {
+  private played(turn: Turn, name: string, timed: string): PlayedTurn {
     const toolMillis = ({ id }: RecordedCall): number => this.toolMillis(id)
-    return { name, turn, starts: [], ahead: new Map(), modelMillis: this.times.modelMillis(name), toolMillis }
+    return { name, turn, starts: [], ahead: new Map(), modelMillis: this.times.modelMillis(timed), toolMillis }
   }
 
   /** Its calls come whole, at one moment: arguments that grow would be guesses of their own. */
