@@ -218,7 +218,7 @@ const close = (
     const reason = Exit.isFailure(exit) ? CancelReason.fromCause(exit.cause) : undefined
     run.groups?.dissolve()
     run.dispatcher.stopAll(reason ?? CancelReason.callerGone)
-    const speculated = run.speculation?.close(reason)
+    const speculated = run.speculation?.close()
     return speculated === undefined ? run.dispatcher.awaitIdle : Effect.andThen(run.dispatcher.awaitIdle, speculated)
   }).pipe(Effect.andThen(Effect.sync(() => {
     timers.close()
@@ -266,7 +266,10 @@ const loop = Effect.fnUntraced(function*(
     const finishReason = turn.finish?.reason ?? "unknown"
     steps.push(stepResult(turn, record))
     run.emit({ type: "step-finish", step, finishReason, usage: steps.at(-1)!.usage, time: run.time })
-    if (isOver(turn, record, settings, steps)) return resultOf(run, steps, run.pendingApprovals, finishReason)
+    if (!isOver(turn, record, settings, steps)) continue
+    // What was guessed has ended, or its grace is over, before the run says that it has.
+    if (run.speculation !== undefined) yield* run.speculation.close()
+    return resultOf(run, steps, run.pendingApprovals, finishReason)
   }
 })
 
@@ -339,7 +342,7 @@ const resultOf = (
     run.dispatcher.peak,
     run.turns,
     run.groups?.reports,
-    run.speculation?.report()
+    run.speculation
   )
 })
 

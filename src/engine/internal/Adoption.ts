@@ -42,7 +42,8 @@ export class Earlier {
     for (const made of this.made) made.adopted = false
     for (const call of calls) {
       const part = partOf.get(call.id)
-      if (call.adopted !== undefined || part === undefined) this.gone.push(call)
+      const follows = call.adopted !== undefined && call.adopted.guess === undefined
+      if (follows || part === undefined) this.gone.push(call)
       else this.made.push({ call, part, adopted: false, madeAgain: false })
     }
     this.byKey.clear()

@@ -6,7 +6,7 @@ import type * as Tool from "effect/ai/Tool"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import type * as Predictor from "../../policy/Predictor.ts"
 import type { BoundTool } from "./Call.ts"
@@ -16,6 +16,9 @@ import type { Appraiser, Host } from "./speculating.ts"
 
 /** How many guesses of one predictor are read in a turn. */
 const mostGuesses = 64
+
+/** How long the end of a run waits for predictors that were told to stop. */
+const graceMillis = 250
 
 /** A guess that makes sense. */
 export interface Foreseen {
@@ -30,7 +33,7 @@ export class Foresight {
   private readonly appraiser: Appraiser
   private readonly predictors: ReadonlyArray<Predictor.PredictorService>
   private readonly from: number
-  private fibers: Array<Fiber.Fiber<void>> = []
+  private readonly fibers = new Set<Fiber.Fiber<void>>()
 
   constructor(host: Host, appraiser: Appraiser, predictor: Predictor.PredictorService | undefined) {
     this.host = host
@@ -45,19 +48,22 @@ export class Foresight {
       const name = nameOf(predictor)
       if (!this.appraiser.listens(name, now)) continue
       this.appraiser.asked(name)
-      this.fibers.push(
-        // The model first: it has been waiting for longer.
-        Effect.runForkWith(this.host.settings.context)(
-          Effect.andThen(Effect.yieldNow, this.read(predictor, name, step, foreseen))
-        )
-      )
+      // The model first: it has been waiting for longer.
+      const read = Effect.andThen(Effect.yieldNow, this.read(predictor, name, step, foreseen))
+      const fiber = Effect.runForkWith(this.host.settings.context)(read)
+      this.fibers.add(fiber)
+      fiber.addObserver(() => this.fibers.delete(fiber))
     }
   }
 
   stop(): void {
+    for (const fiber of this.fibers) fiber.interruptUnsafe()
+  }
+
+  /** Waits a little for those that were stopped and have not ended. */
+  get ended(): Effect.Effect<void> {
     const { fibers } = this
-    this.fibers = []
-    for (const fiber of fibers) fiber.interruptUnsafe()
+    return fibers.size === 0 ? Effect.void : Effect.asVoid(Effect.timeoutOption(Fiber.awaitAll(fibers), graceMillis))
   }
 
   private read(

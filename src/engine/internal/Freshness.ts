@@ -37,6 +37,7 @@ export class Freshness {
   /** A call that may write goes on its way. */
   begin(call: Call): void {
     const { compiled } = call.tool
+    if (!mayWrite(compiled)) return
     const resources = resourcesOf(compiled, call.decoded)
     const slots = resources === undefined ? undefined : this.epochs.slotsOf(resources, "write")
     if (slots?.length === 0) return

@@ -8,14 +8,20 @@ import { settle } from "./Attempt.ts"
 import { fault } from "./Call.ts"
 import type { Admission, Call, Runner } from "./Call.ts"
 
+export interface GuessAdmissionOwner {
+  /** The handler of a guess has really ended. */
+  readonly released: (call: Call) => void
+  /** As of {@link Admission}. */
+  readonly outlived: () => () => void
+}
+
 export class GuessAdmission implements Admission {
   private readonly dispatcher: Dispatcher
-  private readonly released: (call: Call) => void
+  private readonly owner: GuessAdmissionOwner
 
-  /** `released`: told when the handler of a guess has really ended. */
-  constructor(dispatcher: Dispatcher, released: (call: Call) => void) {
+  constructor(dispatcher: Dispatcher, owner: GuessAdmissionOwner) {
     this.dispatcher = dispatcher
-    this.released = released
+    this.owner = owner
   }
 
   order(call: Call, next: Runner): void {
@@ -38,7 +44,7 @@ export class GuessAdmission implements Admission {
 
   release(call: Call): void {
     // The call that joined it is answered before others get its place: nothing is over before.
-    this.dispatcher.releaseGuess(call, this.released)
+    this.dispatcher.releaseGuess(call, this.owner.released)
   }
 
   abandon(call: Call): void {
@@ -50,7 +56,7 @@ export class GuessAdmission implements Admission {
   attempted(): void {}
 
   outlived(): () => void {
-    return () => {}
+    return this.owner.outlived()
   }
 
   free(): void {}

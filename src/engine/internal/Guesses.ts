@@ -7,7 +7,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as CancelReason from "../../domain/CancelReason.ts"
-import type { SpeculationReport } from "../../domain/Report.ts"
+import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
 import { signalOf } from "../../policy/Limiter.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
 import { ArgumentText } from "./ArgumentText.ts"
@@ -80,7 +80,10 @@ class Guesses implements RunSpeculation, GuessOwner {
   private isReading = false
   private isClosed = false
   private ids = 0
+  /** Those not answered, and what calls under them have left to end. */
+  private outstanding = 0
   private idle: (() => void) | undefined = undefined
+  readonly abandoned: Array<Abandoned> = []
 
   constructor(host: Host, shared: Shared) {
     this.host = host
@@ -90,7 +93,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     const { parent, runId, timers, tracing } = host.settings
     this.environment = {
       timers,
-      admission: new GuessAdmission(host.dispatcher, this.released),
+      admission: new GuessAdmission(host.dispatcher, this),
       listener: this.listener,
       tracing,
       parent,
@@ -175,6 +178,10 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (!this.isReading) return undefined
     const candidate: Candidate = { predictor, tool, stated: guess.confidence, decoded }
     const right = this.made.some((call) => call.tool === tool && same(call.decoded))
+    const isSaid = this.considered.some(({ candidate: said, same }) =>
+      said.predictor === predictor && said.tool === tool && same(decoded)
+    )
+    if (isSaid && predictor !== argumentsName) return void this.shared.appraiser.ignored(predictor)
     const considered = { guess, candidate, same, right, started: false }
     const isForeseen = !right && this.isForeseen(candidate, decoded)
     // What the model is about to confirm is no further guess.
@@ -227,6 +234,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     call.state = "waiting"
     this.live.add(guess)
     this.unanswered.add(guess)
+    this.outstanding++
     call.span = openCall(call)
     tool.guess!(call)
     return guess
@@ -242,7 +250,8 @@ class Guesses implements RunSpeculation, GuessOwner {
     const guess = this.matching(call)
     // Its own arguments say nothing for what was guessed of them before.
     if (guess === undefined || guess.candidate.predictor === argumentsName) this.refuteOnly(call)
-    if (guess === undefined) return this.goOn(call, next)
+    this.freshness.begin(call)
+    if (guess === undefined) return next(call)
     const now = this.now
     call.claimed = { speculationId: guess.id, aheadMillis: now - guess.startedAt, runMillis: 0 }
     call.attempts = 1
@@ -259,7 +268,6 @@ class Guesses implements RunSpeculation, GuessOwner {
     guess.claim = { call, next, joined: guess.state === "running" }
     if (!guess.claim.joined) return this.conclude(guess)
     call.adopted = guess.call
-    this.setDeadline(call)
   }
 
   // The one a call may have; those of them that do not stand are thrown away.
@@ -283,23 +291,6 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (about.length === 1 && only!.state === "running" && only!.claim === undefined) only!.discard("refuted")
   }
 
-  private goOn(call: Call, next: Runner): void {
-    this.freshness.begin(call)
-    next(call)
-  }
-
-  // While it waits for a guess the steps behind this one have not begun, its deadline among them.
-  private setDeadline(call: Call): void {
-    const { deadlineMillis } = call.tool.compiled.policies
-    if (deadlineMillis === undefined) return
-    const { timers } = this.host.settings
-    const left = Math.max(deadlineMillis - (timers.now() - call.sealedAt), 0)
-    call.deadlineTimer = timers.addOnce(
-      Math.ceil(left),
-      () => Attempt.stop(call, CancelReason.timeout("deadline", deadlineMillis))
-    )
-  }
-
   // The guess that a call has claimed has ended, or is left to itself.
   private conclude(guess: Guess): void {
     const { call, next } = guess.claim!
@@ -311,25 +302,28 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (call.reason !== undefined) {
       this.settle(guess, "miss")
       call.abandoned = guess.call.abandoned
-      call.released = true
-      return Attempt.settle(call, Attempt.stopped(call, call.reason))
+      return this.answer(call, Attempt.stopped(call, call.reason))
     }
     if (outcome?.status !== "success") return this.afresh(guess, call, next)
     call.claimed!.runMillis = guess.call.answeredAt - guess.startedAt
     this.settle(guess, guess.claim!.joined ? "lateHit" : "hit")
+    this.answer(call, outcome)
+  }
+
+  // What it touches is free again, in this run, also where the handler of its guess is left to itself.
+  private answer(call: Call, outcome: Outcome): void {
     call.released = true
     Attempt.settle(call, outcome)
+    call.environment.admission.free(call)
   }
 
   private afresh(guess: Guess, call: Call, next: Runner): void {
     this.discarded(guess, "failed")
-    if (call.deadlineTimer !== undefined) this.host.settings.timers.remove(call.deadlineTimer)
-    call.deadlineTimer = undefined
     call.claimed = undefined
     call.attempts = 0
     call.startedAt = Number.NaN
-    if (this.host.isEnding) return Attempt.settle(call, Attempt.stopped(call, CancelReason.shutdown))
-    this.goOn(call, next)
+    if (this.host.isEnding) return this.answer(call, Attempt.stopped(call, CancelReason.shutdown))
+    next(call)
   }
 
   // ---- what guesses come to -------------------------------------------------------------------------------------------
@@ -352,10 +346,10 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (outcome.status === "success") {
       this.shared.appraiser.toolTook(call.tool, call.answeredAt - call.startedAt)
     }
-    if (this.unanswered.size === 0) this.idle?.()
+    this.over()
   }
 
-  private readonly released = (call: Call): void => {
+  readonly released = (call: Call): void => {
     const guess = call.guess as Guess
     this.shared.appraiser.ended(guess.candidate)
     if (guess.claim !== undefined && guess.state !== "over") this.conclude(guess)
@@ -411,20 +405,39 @@ class Guesses implements RunSpeculation, GuessOwner {
     return this.shared.appraiser.report()
   }
 
+  abandonAll(): void {
+    for (const { call } of this.unanswered) if (call.reason !== undefined) Attempt.abandon(call)
+  }
+
   close(): Effect.Effect<void> {
-    this.isClosed = true
-    this.finished()
-    this.report()
-    this.freshness.close()
-    this.learn()
-    if (this.unanswered.size === 0) return Effect.void
-    return Effect.callback<void>((resume) => {
-      if (this.unanswered.size === 0) return resume(Effect.void)
-      this.idle = () => resume(Effect.void)
-      return Effect.sync(() => {
-        this.idle = undefined
-      })
+    if (!this.isClosed) {
+      this.isClosed = true
+      this.finished()
+      this.report()
+      this.learn()
+    }
+    return this.ended
+  }
+
+  private readonly ended: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.outstanding === 0) return resume(Effect.void)
+    this.idle = () => resume(Effect.void)
+    return Effect.sync(() => {
+      this.idle = undefined
     })
+  }).pipe(
+    Effect.andThen(Effect.suspend(() => this.foresight.ended)),
+    // The calls of the run are answered by now.
+    Effect.andThen(Effect.sync(() => this.freshness.close()))
+  )
+
+  readonly outlived = (): () => void => {
+    this.outstanding++
+    return () => this.over()
+  }
+
+  private over(): void {
+    if (--this.outstanding === 0) this.idle?.()
   }
 
   private learn(): void {
@@ -459,7 +472,8 @@ class Guesses implements RunSpeculation, GuessOwner {
     abandoned: ({ guess, tool }, reason) => {
       this.shared.deaf.add(tool.compiled.tool)
       const claim = (guess as Guess).claim?.call
-      claim?.environment.listener?.abandoned(claim, reason)
+      if (claim?.reason !== undefined) claim.environment.listener?.abandoned(claim, reason)
+      else this.abandoned.push({ callId: (guess as Guess).id, name: tool.compiled.tool.name, reason })
     },
     retried: () => {}
   }

@@ -41,9 +41,9 @@ type Step = (tool: Binding, next: Runner) => Runner
 
 /** Outermost first. One line per policy. From `attempts` on a step is passed once per attempt. */
 const order: ReadonlyArray<Step> = [
-  (tool, next) => tool.speculates ? (call) => claim(call, next) : next,
   ({ compiled }, next) => deadline(compiled.policies.deadlineMillis, next),
   (tool, next) => isOrdered(tool) ? (call) => call.environment.admission.order(call, next) : next,
+  (tool, next) => tool.speculates ? (call) => claim(call, next) : next,
   (tool, next) => attempts(tool, next),
   (tool, next) => guarded(tool, next),
   (_, next) => (call) => call.environment.admission.admit(call, next),

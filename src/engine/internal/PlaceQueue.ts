@@ -145,6 +145,7 @@ export class PlaceQueue implements Limits.Places {
   /** The handler outlived its grace; place and permit stay with it. */
   abandon(call: Call): void {
     this.abandoned++
+    this.yielding.delete(call)
     const permits = call.holdsToolPermit ? call.permits : undefined
     if (permits !== undefined) permits.abandoned++
     if (permits !== undefined && permits.abandoned >= permits.limit) {

@@ -1,7 +1,15 @@
 /**
  * Turns the records of a finished run into its report: pure arithmetic over times the engine took anyway.
  */
-import type { CallReport, GroupReport, Report, Segment, SpeculationReport, StepReport } from "../../domain/Report.ts"
+import type {
+  Abandoned,
+  CallReport,
+  GroupReport,
+  Report,
+  Segment,
+  SpeculationReport,
+  StepReport
+} from "../../domain/Report.ts"
 import type { Call, Claimed } from "./Call.ts"
 
 /** One finished turn. */
@@ -23,7 +31,7 @@ export const report = (
   peakConcurrency: number,
   turns: ReadonlyArray<TurnRecord>,
   groups: ReadonlyArray<GroupReport> = [],
-  speculation?: SpeculationReport
+  speculation?: { readonly abandoned: ReadonlyArray<Abandoned>; report(): SpeculationReport }
 ): Report => {
   const calls: Array<CallReport> = []
   const steps: Array<StepReport> = []
@@ -62,18 +70,19 @@ export const report = (
     calls,
     steps,
     criticalPath,
-    abandoned: turns.flatMap((turn) =>
-      everyCall(turn).flatMap((call) => {
-        const reason = call.governor === undefined ? call.reason : call.governor.abandoned
-        return reason !== undefined && (call.abandoned || call.governor !== undefined)
-          ? [{ callId: call.id, name: call.name, reason }]
-          : []
-      })
-    ),
+    abandoned: [...turns.flatMap(abandonedOf), ...speculation?.abandoned ?? []],
     groups,
-    ...(speculation === undefined ? undefined : { speculation })
+    ...(speculation === undefined ? undefined : { speculation: speculation.report() })
   }
 }
+
+const abandonedOf = (turn: TurnRecord): ReadonlyArray<Abandoned> =>
+  everyCall(turn).flatMap((call) => {
+    const reason = call.governor === undefined ? call.reason : call.governor.abandoned
+    return reason !== undefined && (call.abandoned || call.governor !== undefined)
+      ? [{ callId: call.id, name: call.name, reason }]
+      : []
+  })
 
 const everyCall = ({ calls, dropped }: TurnRecord): ReadonlyArray<Call> =>
   dropped.length === 0 ? calls : [...dropped, ...calls]

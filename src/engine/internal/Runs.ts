@@ -91,7 +91,10 @@ class Registry implements RunRegistry {
   }
 
   abandon(): void {
-    for (const run of this.runs.values()) run.dispatcher.abandonAll()
+    for (const run of this.runs.values()) {
+      run.dispatcher.abandonAll()
+      run.speculation?.abandonAll()
+    }
   }
 }
 

@@ -28,6 +28,8 @@ const equivalenceOf = (tool: Tool.Any): (one: unknown, other: unknown) => boolea
   return made
 }
 
+const copyOf = (params: unknown): unknown => JSON.parse(JSON.stringify(params))
+
 /** Decodes parameters as a model sends them; fails where they are none of the tool's. An `Exit` unless the schema is effectful. */
 export const decodeGuess = ({ compiled, context }: BoundTool, params: unknown): Effect.Effect<Decoded, unknown> => {
   if (typeof params !== "object" || params === null || Array.isArray(params)) return Exit.fail("no object")
@@ -36,12 +38,14 @@ export const decodeGuess = ({ compiled, context }: BoundTool, params: unknown): 
     return Effect.flatMapEager(decode(params), (decoded) => {
       const text = orElse(() => canonical(decoded), undefined)
       if (text === undefined) return Exit.fail("too deep")
-      const own: unknown = JSON.parse(JSON.stringify(decoded))
+      const own = copyOf(decoded)
       return Exit.succeed({ decoded: own, same: (other: unknown) => orElse(() => canonical(other) === text, false) })
     })
   }
-  const twice = Effect.flatMapEager(decode(params), (decoded) =>
-    Effect.flatMapEager(decode(params), (kept) => {
+  // A schema may hand parts on as they are.
+  const [one, other] = [orElse(() => copyOf(params), undefined), orElse(() => copyOf(params), undefined)]
+  const twice = Effect.flatMapEager(decode(one), (decoded) =>
+    Effect.flatMapEager(decode(other), (kept) => {
       const equal = orElse(() => equivalenceOf(tool), undefined)
       if (equal === undefined) return Exit.fail("not comparable")
       return Exit.succeed({ decoded, same: (other: unknown) => orElse(() => equal(kept, other), false) })

@@ -5,8 +5,7 @@
 import type * as Prompt from "effect/ai/Prompt"
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
-import type { CancelReason } from "../../domain/CancelReason.ts"
-import type { SpeculationReport } from "../../domain/Report.ts"
+import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
 import type { Dispatcher } from "../Dispatcher.ts"
@@ -46,8 +45,12 @@ export interface RunSpeculation {
   endReading(turn: Turn, broken: boolean): void
   /** Of this run so far. */
   report(): SpeculationReport
-  /** Stops everything; ends when it has ended or its grace is over. Learning goes on without the run. */
-  close(reason: CancelReason | undefined): Effect.Effect<void>
+  /** Handlers of guesses that were still running when their grace was over. */
+  readonly abandoned: ReadonlyArray<Abandoned>
+  /** Waits no longer for the grace of guesses that were told to stop. */
+  abandonAll(): void
+  /** Stops everything; ends when it has ended or its grace is over. Learning goes on without the run. Idempotent. */
+  close(): Effect.Effect<void>
 }
 
 /** A guess that makes sense, before it is known whether it is started. */
