@@ -71,7 +71,7 @@ for (const [what, [read, write]] of Object.entries({ declared, undeclared })) {
         const one = yield* played({
           kit: kitOf(
             read,
-            { ...write, idempotent: true, grace: "1 minute", hedge: { after: 100, max: 1, budget: 1 } },
+            { ...write, idempotent: true, grace: 100, hedge: { after: 100, max: 1, budget: 1 } },
             loser
           ),
           turns: [

@@ -12,12 +12,11 @@ import { chatEvent, done, utf8 } from "../../replay/server.ts"
 const inTwo = (first: string, second: string, until: Promise<void>): Response =>
   new Response(
     new ReadableStream<Uint8Array>({
-      start: (controller) => {
+      start: async (controller) => {
         controller.enqueue(utf8(first))
-        void until.then(() => {
-          controller.enqueue(utf8(second))
-          controller.close()
-        })
+        await until
+        controller.enqueue(utf8(second))
+        controller.close()
       }
     }),
     { headers: { "content-type": "text/event-stream" } }
