@@ -151,6 +151,8 @@ export interface Speculating {
   claim(call: Call, next: Runner): void
   /** The call and all its attempts have really ended. */
   ended(call: Call): void
+  /** The same for calls that handlers of these make: they claim nothing, and what they write is written. */
+  readonly nested: Speculating
 }
 
 /** What the calls of one owner share. */
