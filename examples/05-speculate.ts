@@ -62,12 +62,14 @@ const answer = (turn: Turn, step: number) => {
 const modelServer = (turns: ReadonlyArray<Turn>, millis: number) =>
   Effect.acquireRelease(
     Effect.callback<{ readonly baseURL: string; readonly close: () => void }>((resume) => {
-      const server = createServer(async (request, response) => {
-        const pieces = await request.toArray() as Array<Buffer>
-        const { messages } = JSON.parse(Buffer.concat(pieces).toString()) as { messages: Array<{ role: string }> }
-        const step = messages.filter(({ role }) => role === "tool").length
-        response.writeHead(200, { "content-type": "text/event-stream" })
-        setTimeout(() => response.end(`${answer(turns[step]!, step)}data: [DONE]\n\n`), millis)
+      const server = createServer((request, response) => {
+        const pieces: Array<Buffer> = []
+        request.on("data", (piece: Buffer) => pieces.push(piece)).on("end", () => {
+          const { messages } = JSON.parse(Buffer.concat(pieces).toString()) as { messages: Array<{ role: string }> }
+          const step = messages.filter(({ role }) => role === "tool").length
+          response.writeHead(200, { "content-type": "text/event-stream" })
+          setTimeout(() => response.end(`${answer(turns[step]!, step)}data: [DONE]\n\n`), millis)
+        })
       })
       server.listen(0, "127.0.0.1", () => {
         const baseURL = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`

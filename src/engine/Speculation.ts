@@ -53,12 +53,12 @@ export interface Options {
  *
  * **Errors** Options that make no sense, and names that are none, die here, naming them.
  *
- * **Example** (The second call was foreseen, and is made once)
+ * **Example** (A call that was foreseen is made once)
  *
  * ```ts
- * import { Effect, Layer, Schema, Stream } from "effect"
+ * import { Effect, Schema, Stream } from "effect"
  * import { Orchestrator, Predictor, Speculation, ToolPolicy } from "effect-toolformer"
- * import { TestModel } from "effect-toolformer/Testing"
+ * import { TestModel, ToolCall } from "effect-toolformer/Testing"
  *
  * let asked = 0
  * const { layer, toolkit } = ToolPolicy.define({
@@ -72,12 +72,13 @@ export interface Options {
  * const always = Predictor.make({
  *   predict: () => Stream.make({ tool: "weather", params: { city: "Rome" }, confidence: 0.9 })
  * })
- * const model = TestModel.script([TestModel.turn([{ weather: { city: "Rome" } }]), TestModel.text("Sunny.")])
+ * const model = TestModel.script([[TestModel.wait("20 millis"), ToolCall("weather", { city: "Rome" })], "It is sunny."])
  * const program = Orchestrator.run({ prompt: "How is Rome?", toolkit }).pipe(
  *   Effect.provide([Speculation.layer(), always, model, layer])
  * )
- * const { toolResults } = await Effect.runPromise(program)
+ * const { report, toolResults } = await Effect.runPromise(program)
  * toolResults[0]?.result // => "sunny in Rome, asked 1 times"
+ * report.speculation?.entries[0]?.hit // => 1
  * ```
  *
  * @see {@link layerConfig} for options from the environment

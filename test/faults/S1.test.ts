@@ -81,6 +81,8 @@ describe("S1 guess wrong", () => {
 })
 
 describe("S1 guess wrong: what it holds", () => {
+  // One more than there is slack for.
+  const three: Setting["guesses"] = ({ step }) => step === 1 ? ["c", "f", "g"].map((key) => guess("scan", { key })) : []
   const held: Readonly<Record<string, Setting>> = {
     "the only place of the run": { ...setting, run: { toolCallConcurrency: 1 } },
     "the only place, under a limiter": {
@@ -107,7 +109,8 @@ describe("S1 guess wrong: what it holds", () => {
       ...setting,
       kit: kit({ annotations: { service: "api" } }),
       policies: Limiter.layer({ services: { api: Limiter.slidingWindow({ limit: 4, window: "1 minute" }) } }),
-      turns: [turn(look("a"), look("d"))]
+      turns: [turn(look("a"), look("d"))],
+      guesses: three
     },
     "half of the tokens": {
       ...setting,
@@ -115,7 +118,8 @@ describe("S1 guess wrong: what it holds", () => {
       policies: Limiter.layer({
         services: { api: Limiter.tokenBucket({ capacity: 400, refill: 1, every: "1 minute", unit: "tokens" }) }
       }),
-      turns: [turn(look("a"), look("d"))]
+      turns: [turn(look("a"), look("d"))],
+      guesses: three
     }
   }
   for (const [what, given] of Object.entries(held)) {

@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from "node:util"
 import { ToolPolicy } from "../../src/index.ts"
 import { TestModel, TestTools } from "../../src/testing/index.ts"
 import { random } from "../random.ts"
-import { guess, ledgerOf, made, played, run } from "./guessing.ts"
+import { guess, ledgerOf, made, played, type Setting } from "./guessing.ts"
 
 class Place extends Schema.Class<Place>("Place")({ city: Schema.String, zip: Schema.NumberFromString }) {}
 
@@ -69,7 +69,7 @@ const turns = (params: unknown): ReadonlyArray<TestModel.Turn> => [[
   made("look", params, "made")
 ]]
 
-const isHit = (setting: Pick<Parameters<typeof run>[0], "kit">, guessed: unknown, made: unknown) =>
+const isHit = (setting: Pick<Setting, "kit">, guessed: unknown, made: unknown) =>
   Effect.map(
     played({ ...setting, turns: turns(made), guesses: ({ step }) => step === 1 ? [guess("look", guessed)] : [] }),
     (run) => {

@@ -120,6 +120,22 @@ describe("S4 stale result", () => {
     )
   }
 
+  it.live("a write that the model made before the read, in one decision, is seen by the read", () =>
+    explore(
+      Effect.gen(function*() {
+        const shelf = new Shelf()
+        const r = random(yield* Random.nextInt)
+        const times: Times = { read: [r.int(0, 50), r.int(0, 50)], write: [r.int(0, 50), r.int(0, 50)] }
+        const result = yield* run({
+          ...scene(shelf, times, declared, "x"),
+          turns: [[TestModel.wait(50), put("x"), TestModel.wait(r.int(0, 20)), look("x", "read")]]
+        })
+        assert.strictEqual(resultOf(result, "read"), "x 1", JSON.stringify(times))
+        assertBalanced(result)
+      }),
+      { seeds: 120 }
+    ), 60_000)
+
   it.live("a write of something else leaves a declared guess as good as it was", () =>
     explore(
       Effect.gen(function*() {

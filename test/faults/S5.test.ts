@@ -91,7 +91,7 @@ describe("S5 speculative failure", () => {
 
 describe("S5 speculative 429", () => {
   const service = (options: Omit<Limiter.Options, "services"> = {}): Layer.Layer<never> =>
-    Limiter.layer({ services: { api: Limiter.permits(10) }, ...options }) as unknown as Layer.Layer<never>
+    Limiter.layer({ services: { api: Limiter.permits(10) }, ...options })
 
   /** Ten turns, each with a call that was not foreseen and a guess that is refused. */
   const jammed = (
@@ -123,8 +123,8 @@ describe("S5 speculative 429", () => {
     "nothing": undefined,
     "a limiter": service(),
     "a limiter that learns": service({ onExceeded: "adaptive" }),
-    "a breaker that opens at one failure": Breaker.layer({ failures: 1 }) as unknown as Layer.Layer<never>,
-    "a retry with a pause": Retry.layer({ attempts: 3 } as never) as unknown as Layer.Layer<never>
+    "a breaker that opens at one failure": Breaker.layer({ failures: 1 }),
+    "a retry with a pause": Retry.layer({ attempts: 3 })
   }
   for (const [what, layer] of Object.entries(policies)) {
     it.effect(`costs no real call an instant, and opens and slows nothing for it: ${what}`, () =>

@@ -27,7 +27,7 @@ const kit = (takes: number) => (tools: TestTools.HandlerRecorder) => {
 const look = (id: string) => made("look", { key: "a" }, id)
 
 const resultsOf = ({ parts }: Played): ReadonlyArray<unknown> =>
-  parts.flatMap((part) => part.type === "tool-result" && part.preliminary !== true ? [part.result] : [])
+  parts.flatMap((part) => part.type === "tool-result" && !part.preliminary ? [part.result] : [])
 
 const claims = ({ parts }: Played): ReadonlyArray<string> =>
   parts.flatMap((part) => part.type === "tool-claimed" ? [part.speculationId] : [])

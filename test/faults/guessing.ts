@@ -64,7 +64,7 @@ export const run = (setting: Setting, tools = TestTools.recorderUnsafe()): Effec
       readonly layer: Layer.Layer<never>
     }
     const stream = Orchestrator.stream({ maxSteps: 100, ...setting.run, prompt: "Go.", toolkit })
-    return Stream.runCollect(stream as Stream.Stream<AnyPart, never>).pipe(
+    return Stream.runCollect(stream as Stream.Stream<AnyPart>).pipe(
       Effect.provide(layer),
       Effect.provide(TestModel.script(setting.turns, { otherwise: "Done." })),
       setting.isShared === true ? identity : Effect.provide(speculating(setting)),
@@ -84,7 +84,7 @@ export const run = (setting: Setting, tools = TestTools.recorderUnsafe()): Effec
 export const speculating = ({ guesses, options }: Pick<Setting, "guesses" | "options">): Layer.Layer<never> =>
   guesses === undefined
     ? Layer.empty
-    : Layer.merge(Speculation.layer(options), foreseeing(guesses)) as unknown as Layer.Layer<never>
+    : Layer.merge(Speculation.layer(options), foreseeing(guesses))
 
 /** The same on the TestClock, which is moved until it ends. */
 export const played = (setting: Setting, tools?: TestTools.HandlerRecorder): Effect.Effect<Played> =>
@@ -123,7 +123,7 @@ export const seen = ({ finish, parts }: Played): string =>
     finish.finishReason,
     finish.usage,
     parts.flatMap((part) =>
-      part.type === "tool-result" && part.preliminary !== true
+      part.type === "tool-result" && !part.preliminary
         ? [[part.id, part.name, part.isFailure, part.result, part.encodedResult]]
         : []
     ).sort((a, b) => String(a[0]) < String(b[0]) ? -1 : 1)

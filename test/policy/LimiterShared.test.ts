@@ -291,9 +291,9 @@ describe("Limiter: asking", () => {
         const guess = limiter.withAdmission({ service: "a", speculative: true, slack: 0.5 })
         const outcomes: Array<string> = []
         for (let i = 0; i < 2; i++) {
-          const fiber = yield* forked(Effect.catch(guess(Effect.never), ({ reason }) => Effect.succeed(reason)))
+          const fiber = yield* forked(guess(Effect.never).pipe(Effect.catch(({ reason }) => Effect.succeed(reason))))
           yield* TestClock.adjust("1 second")
-          outcomes.push(String(fiber.pollUnsafe() === undefined ? "runs" : yield* Fiber.join(fiber)))
+          outcomes.push(fiber.pollUnsafe() === undefined ? "runs" : yield* Fiber.join(fiber))
         }
         const expected = { open: ["StoreUnavailable", "StoreUnavailable"], local: ["runs", "Exceeded"] }
         assert.deepStrictEqual(outcomes, onStoreError === "closed" ? expected.open : expected[onStoreError])

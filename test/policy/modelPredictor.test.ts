@@ -3,14 +3,14 @@ import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import * as OpenAi from "../../src/adapter/OpenAi.ts"
-import { Predictor } from "../../src/index.ts"
+import { Orchestrator, Predictor, Speculation, ToolPolicy } from "../../src/index.ts"
 import { Trust } from "../../src/policy/internal/trust.ts"
 import { TestModel, ToolCall } from "../../src/testing/index.ts"
 import { aiError, recording } from "../model.ts"
@@ -227,7 +227,7 @@ describe("layerModel's confidence", () => {
 
 describe("layerModel over HTTP", () => {
   // Says one call and then nothing, and knows when its caller has gone.
-  const gone = Promise.withResolvers<void>()
+  let gone = Promise.withResolvers<void>()
   const server = createServer((request, response) => {
     request.resume()
     response.writeHead(200, { "content-type": "text/event-stream" })
@@ -246,6 +246,8 @@ describe("layerModel over HTTP", () => {
     }
     response.on("close", () => gone.resolve())
   })
+  const model = () =>
+    OpenAi.layer({ model: "m", baseURL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1` })
   beforeAll(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve)))
   afterAll(() => {
     server.closeAllConnections()
@@ -254,10 +256,7 @@ describe("layerModel over HTTP", () => {
 
   it.live("ends the request when nobody listens any more", () =>
     Effect.gen(function*() {
-      const model = OpenAi.layer({
-        model: "m",
-        baseURL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`
-      })
+      gone = Promise.withResolvers<void>()
       const first = Promise.withResolvers<Predictor.Guess>()
       yield* Effect.gen(function*() {
         const { predict } = yield* Predictor.Predictor
@@ -268,6 +267,39 @@ describe("layerModel over HTTP", () => {
         assert.deepStrictEqual(guess.params, { query: "a" })
         yield* Fiber.interrupt(asking)
         yield* Effect.promise(() => gone.promise)
-      }).pipe(Effect.provide(Layer.fresh(Predictor.layerModel({ model }))))
+      }).pipe(Effect.provide(Predictor.layerModel({ model: model() })))
     }), 20_000)
+
+  it.live(
+    "ends the request when the main model's answer has ended, and the guess with it",
+    () =>
+      Effect.gen(function*() {
+        gone = Promise.withResolvers<void>()
+        const started = Promise.withResolvers<void>()
+        const stopped: Array<string> = []
+        const { layer, toolkit } = ToolPolicy.define({
+          search: ToolPolicy.tool({
+            parameters: Schema.Struct({ query: Schema.String }),
+            success: Schema.String,
+            annotations: { readonly: true },
+            handler: ({ query }) =>
+              Effect.andThen(Effect.sync(() => started.resolve()), Effect.never).pipe(
+                Effect.onInterrupt(() => Effect.sync(() => stopped.push(query)))
+              )
+          })
+        })
+        // The main model answers the user once the guess is at work.
+        const main = TestModel.script([[TestModel.wait(Effect.promise(() => started.promise)), "No need to search."]])
+        const { report, text } = yield* Orchestrator.run({ prompt: "Find it.", toolkit }).pipe(
+          Effect.provide([layer, main, Speculation.layer(), Predictor.layerModel({ model: model() })])
+        )
+        yield* Effect.promise(() => gone.promise)
+        assert.strictEqual(text, "No need to search.")
+        assert.deepStrictEqual(stopped, ["a"])
+        assert.deepStrictEqual(report.speculation?.entries.map(({ miss, started, tool }) => [tool, started, miss]), [
+          ["search", 1, 1]
+        ])
+      }),
+    20_000
+  )
 })

@@ -2,8 +2,15 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Layer, Schedule, Schema } from "effect"
 import { LanguageModel, Prompt, Tool, Toolkit } from "effect/ai"
 import { TestClock } from "effect/testing"
-import { CancelReason, Limiter, Orchestrator, Retry, ToolPolicy } from "../../src/index.ts"
-import { MockOrchestrator, TestLimiter, TestModel, TestTools, ToolCall } from "../../src/testing/index.ts"
+import { CancelReason, Limiter, Orchestrator, Retry, Speculation, ToolPolicy } from "../../src/index.ts"
+import {
+  MockOrchestrator,
+  TestLimiter,
+  TestModel,
+  TestPredictor,
+  TestTools,
+  ToolCall
+} from "../../src/testing/index.ts"
 import { aiError } from "../model.ts"
 import { settle } from "../stage.ts"
 import { harness, messageOf, read, search, toolkit } from "./kit.ts"
@@ -955,4 +962,38 @@ it("has a schema, as errors of ours have", () => {
   const error = new MockOrchestrator.ExpectationError({ reason: { _tag: "NothingExecuted", asked: "calls" } })
   const json = Schema.encodeSync(MockOrchestrator.ExpectationError)(error)
   assert.deepStrictEqual(Schema.decodeUnknownSync(MockOrchestrator.ExpectationError)(json).reason, error.reason)
+})
+
+describe("MockOrchestrator with guesses", () => {
+  const guessing = (turns: Parameters<typeof harness>[0], script: Parameters<typeof TestPredictor.script>[0]) =>
+    Layer.fresh(
+      harness(turns, { search: TestTools.succeed("found", { after: "800 millis" }) }).pipe(
+        Layer.provideMerge(Layer.merge(Speculation.layer(), TestPredictor.script(script)))
+      )
+    )
+
+  it.effect("tells which guesses began, which call claimed one, and what was thrown away", () =>
+    Effect.gen(function*() {
+      yield* MockOrchestrator.expectToolCalls([search("cats"), search("dogs")]).inOrder()
+      const { calls, guesses, totalDuration } = yield* MockOrchestrator.execute("Cats or dogs?")
+      const foreseen = guesses.filter(({ predictor }) => predictor === "test")
+      assert.deepStrictEqual(foreseen.map(({ claimedBy, outcome, params }) => [params, outcome, claimedBy]), [
+        [{ query: "cats" }, "claimed", "call-1"],
+        [{ query: "birds" }, "refuted", undefined]
+      ])
+      assert.strictEqual(calls[0]?.claimed, foreseen[0]?.id)
+      // The call began with its guess, when the model was asked.
+      assert.deepStrictEqual([calls[0]?.startedAt, calls[0]?.queuedAt, calls[0]?.endedAt], [0, 1000, 1000])
+      assert.strictEqual(Duration.toMillis(totalDuration), 1000 + 700 + 800 + 1000)
+      assert.deepStrictEqual((yield* TestPredictor.questions).map(({ question }) => question.step), [1, 2, 3])
+      yield* settle
+      assert.deepStrictEqual((yield* TestPredictor.verdicts).map(({ right }) => right), [true, false])
+      assert.strictEqual((yield* TestPredictor.finishedRuns).length, 1)
+    }).pipe(Effect.provide(guessing(
+      [[TestModel.wait("1 second"), search("cats")], [TestModel.wait("700 millis"), search("dogs")], [
+        TestModel.wait("1 second"),
+        "Both."
+      ]],
+      [search("cats"), search("birds")]
+    ))))
 })

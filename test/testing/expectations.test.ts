@@ -51,7 +51,7 @@ const happened = (
     attempts: spans.length,
     abandoned: false,
     adoptedFrom: [],
-  claimed: undefined,
+    claimed: undefined,
     limiterMillis: undefined,
     ...call
   }

@@ -63,17 +63,29 @@ describe("the baseline", () => {
       assert.deepStrictEqual([guess?.tool, guess?.params], ["order", { id: "X7", for: "tom_orr_1234" }])
     }))
 
-  it.effect("follows the last two names before the last, and that before none", () =>
+  it.effect("takes the newest of what stands in several places", () =>
     Effect.gen(function*() {
-      const other = run(user("O9"), ...called("order", { id: "O9" }, {}), ...called("find", { id: "O9" }, {}))
-      const context = [user("O5"), ...called("order", { id: "O5" }, {})]
-      const after = yield* guessed([other, first, first], context)
-      // After `order` alone, at the start, came `find`; after `user, order` never.
+      const now = [
+        user("tom_orr_1234"),
+        ...called("user", { id: "tom_orr_1234" }, { orders: ["X7"] }),
+        ...called("user", { id: "ann_orr_1234" }, { orders: ["Y7"] })
+      ]
+      const guesses = yield* guessed([first, run(user("O9"), ...called("user", { id: "O9" }, {}))], now)
+      assert.deepStrictEqual(guesses.find(({ tool }) => tool === "order")?.params, { id: "Y7", for: "tom_orr_1234" })
+    }))
+
+  it.effect("follows the last two names, and the last one where those were never seen", () =>
+    Effect.gen(function*() {
+      const ask = (name: string) => called(name, { id: "O5" }, {})
+      const after = (...names: ReadonlyArray<string>) => [user("O5"), ...names.flatMap(ask)]
+      const rare = run(...after("user", "order", "find"))
+      const usual = run(...after("find", "order", "user"))
+      const next = (...names: ReadonlyArray<string>) =>
+        Effect.map(guessed([rare, usual, usual], after(...names)), ([guess]) => guess?.tool)
       assert.deepStrictEqual(
-        after.map(({ tool }) => tool),
-        ["find", "user"].filter((tool) => after.some((g) => g.tool === tool))
+        [yield* next("user", "order"), yield* next("find", "order"), yield* next("order", "order")],
+        ["find", "user", "user"]
       )
-      assert.strictEqual(after[0]?.tool, "find")
     }))
 
   it.effect("guesses at most two, none of which writes, each with its share of the calls", () =>

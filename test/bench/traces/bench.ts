@@ -32,19 +32,17 @@ export interface Output {
   readonly progress: (text: string) => void
 }
 
-interface Contestant {
+export interface Contestant {
   readonly name: string
   /** Made anew for each fold. */
   readonly make: () => Layer.Layer<Predictor>
-  readonly isTimed: boolean
 }
 
-const contestants: ReadonlyArray<Contestant> = [
-  { name: "baseline", make: () => Baseline.layer(), isTimed: false },
+export const contestants: ReadonlyArray<Contestant> = [
+  { name: "baseline", make: () => Baseline.layer() },
   {
     name: "baseline-unrepeated",
-    make: () => Baseline.layer({ name: "baseline-unrepeated", skipsRepeats: true }),
-    isTimed: false
+    make: () => Baseline.layer({ name: "baseline-unrepeated", skipsRepeats: true })
   }
 ]
 
@@ -153,7 +151,7 @@ const measure = (
     }
     for (const difference of result.differences.slice(0, 5)) output.say(`engine and guesses differ: ${difference}`)
     if (json) output.print(JSON.stringify(lineOf(job.set, result)))
-    const times = contestant.isTimed && !json
+    const times = !json
       ? toolSeconds.map((_, index) => sum(folds.map(({ times }) => times[index]!)))
       : []
     return { result, times }
@@ -175,7 +173,7 @@ const measureFold = Effect.fnUntraced(function*(
   const predictor = yield* predictorOf(contestant.make())
   yield* learn(predictor, cast, fold.learn, progress("learned"))
   const tested = yield* test(predictor, cast, fold.test, progress("tested"))
-  const times = json || !contestant.isTimed ? [] : yield* Effect.forEach(toolSeconds, (toolSeconds) =>
+  const times = json ? [] : yield* Effect.forEach(toolSeconds, (toolSeconds) =>
     Effect.map(
       timed(
         predictor,

@@ -207,7 +207,7 @@ class Notebook {
 }
 
 /** What the guesses say must be what the engine did: the likeliest were started, and a started one that is the call was claimed. */
-const differencesIn = (
+export const differencesIn = (
   { ahead, name, starts, turn }: PlayedTurn,
   guesses: ReadonlyArray<Stated>,
   predictor: Service
@@ -265,12 +265,17 @@ export const timed = (
     }
   }))
 
-/** Of each call that was started before it was made: its tool's time, or the time from the start to the call where that is less. */
-const boundsOf = (turn: PlayedTurn, predictor: Service): ReadonlyArray<number> => {
-  const started = keysOf(turn.starts, predictor)
-  const bounds = turn.turn.calls.flatMap((call) => {
-    const ahead = turn.ahead.get(call.id) ?? (started.includes(call.key) ? turn.modelMillis : undefined)
-    return ahead === undefined ? [] : [Math.min(turn.toolMillis(call), ahead)]
+/**
+ * Of each call that was started before it was made: its tool's time, or the time from the start to the call where that is less. A
+ * guess of the turn could have started when the turn was asked.
+ */
+const boundsOf = (
+  { ahead, modelMillis, starts, toolMillis, turn }: PlayedTurn,
+  predictor: Service
+): ReadonlyArray<number> => {
+  const started = keysOf(starts, predictor)
+  return turn.calls.flatMap((call) => {
+    const before = started.includes(call.key) ? modelMillis : ahead.get(call.id)
+    return before === undefined ? [] : [Math.min(toolMillis(call), before)]
   })
-  return bounds
 }

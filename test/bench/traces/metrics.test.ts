@@ -79,6 +79,11 @@ describe("figures of a replay", () => {
     near(figuresOf("made", "by hand", pair).ece, 0.02 / 2)
   })
 
+  it("keeps what is stated 0.06 apart in bins of its own", () => {
+    const pair = [turn([call("get", "1")], [guess("get", "1", 0.15)]), turn([], [guess("get", "1", 0.21)])]
+    near(figuresOf("made", "by hand", pair).ece, (0.85 + 0.21) / 2)
+  })
+
   it("counts each call of a turn as a step", () => {
     const both = [turn([call("get", "1"), call("find", "a")], [guess("get", "1", 0.9), guess("find", "a", 0.8)])]
     const { anyStarted, steps, toolFirst, turnPrecision } = figuresOf("made", "by hand", both)
