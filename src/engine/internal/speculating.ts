@@ -124,6 +124,3 @@ export interface SpeculationService {
 export class Speculation extends Context.Service<Speculation, SpeculationService>()(
   speculationKey
 ) {}
-
-/** What `learn` and `predict` get of the tools. */
-export type Tools = Predictor.Question["tools"]

@@ -5,7 +5,7 @@ import { frameId } from "./historyFrames.ts"
 import { limits, newArgument, newTool } from "./historyKnowledge.ts"
 import type { ToolKnowledge } from "./historyKnowledge.ts"
 
-const Count = Schema.Finite.check(Schema.isGreaterThan(0))
+const Count = Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1e6))
 const Key = Schema.Int
 
 const KeptTool = Schema.Struct({
@@ -17,13 +17,15 @@ const KeptTool = Schema.Struct({
     places: Schema.Array(Schema.Tuple([Key, Count])),
     constants: Schema.Array(Schema.Tuple([Schema.String, Count]))
   })),
-  frames: Schema.Array(Schema.Struct({
-    tool: Key,
-    back: Schema.Int,
-    names: Schema.Array(Schema.String),
-    places: Schema.Array(Key),
-    times: Count
-  }))
+  frames: Schema.Array(
+    Schema.Struct({
+      tool: Key,
+      back: Schema.Int,
+      names: Schema.Array(Schema.String),
+      places: Schema.Array(Key),
+      times: Count
+    }).check(Schema.makeFilter(({ names, places }) => names.length === places.length))
+  )
 })
 
 const ToolsPage = Schema.fromJsonString(Schema.Array(KeptTool))
