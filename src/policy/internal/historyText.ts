@@ -110,7 +110,7 @@ export const readText = (whole: string, known: Known, take: Take): void => {
   for (const [, quoted] of upTo(text.matchAll(/["“'‘`]([^"”'’`\n]{1,60})["”'’`]/g), 64)) {
     take(quoted!, place.quoted, false)
   }
-  for (const [name] of upTo(text.matchAll(/[A-Z][A-Za-z]{1,30}(?:[ -][A-Z][A-Za-z]{0,30}\.?){0,5}/g), 128)) {
+  for (const [name] of upTo(text.matchAll(/[A-Z][A-Za-z]{1,30}(?:[ -][A-Z](?:[A-Za-z]{1,30}|\.)?){0,5}/g), 128)) {
     takeName(name, known, take)
   }
   takeDates(text, known, take)
