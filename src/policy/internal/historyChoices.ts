@@ -35,14 +35,24 @@ type Lists = ReadonlyArray<ReadonlyArray<ArgumentValue>>
 
 const product = (values: ReadonlyArray<ArgumentValue>): number => values.reduce((p, value) => p * value.likely, 1)
 
+interface Some {
+  readonly values: ReadonlyArray<ArgumentValue>
+  readonly likely: number
+}
+
 const likeliest = (lists: Lists): ReadonlyArray<ReadonlyArray<ArgumentValue>> => {
   const each = lists.length === 1 ? 8 : 4
-  let rows: Array<ReadonlyArray<ArgumentValue>> = [[]]
+  let rows: ReadonlyArray<Some> = [{ values: [], likely: 1 }]
   for (const list of lists) {
-    const next = rows.flatMap((row) => list.slice(0, each).map((value) => [...row, value]))
-    rows = next.sort((a, b) => product(b) - product(a)).slice(0, beam)
+    const next: Array<Some> = []
+    for (const { likely, values } of rows) {
+      for (let at = 0; at < each && at < list.length; at++) {
+        next.push({ values: [...values, list[at]!], likely: likely * list[at]!.likely })
+      }
+    }
+    rows = next.sort((a, b) => b.likely - a.likely).slice(0, beam)
   }
-  return rows
+  return rows.map(({ values }) => values)
 }
 
 /** One value a list, from the happening where it can be, none twice. */
@@ -72,9 +82,13 @@ const again = (
   return found.every((value) => value !== undefined) ? found : undefined
 }
 
+const hasTwins = (values: ReadonlyArray<ArgumentValue>): boolean =>
+  values.some((value, at) => values.findIndex((other) => other.text === value.text) < at)
+
 /** What is asked of one tool at one moment; values of an argument are looked up once. */
 export class ToolChoices {
   private readonly found = new Map<string, Combination>()
+  private readonly quotes = new Map<string, string>()
   private readonly lists = new Map<string, ReadonlyArray<ArgumentValue>>()
   private readonly counts: Counts
   private readonly moment: Moment
@@ -99,14 +113,23 @@ export class ToolChoices {
     return values
   }
 
+  private quoted(name: string): string {
+    let quoted = this.quotes.get(name)
+    if (quoted === undefined) this.quotes.set(name, quoted = JSON.stringify(name))
+    return quoted
+  }
+
   private put(
     names: ReadonlyArray<string>,
     values: ReadonlyArray<ArgumentValue>,
     how: number,
     share: number
   ): Combination {
-    const call = this.tool.name + " {" +
-      names.map((name, at) => JSON.stringify(name) + ":" + values[at]!.text).join(",") + "}"
+    let call = this.tool.name + " {"
+    for (let at = 0; at < names.length; at++) {
+      call += (at === 0 ? "" : ",") + this.quoted(names[at]!) + ":" + values[at]!.text
+    }
+    call += "}"
     const likely = share * product(values)
     const before = this.found.get(call)
     if (before !== undefined) {
@@ -132,7 +155,7 @@ export class ToolChoices {
       calls++
       const same = event.toolKey === this.tool.key ? undefined : again(this.moment, event, names, lists)
       if (same !== undefined) this.put(names, same, joint.again, share)
-      const here = new Set(event.offers.map((offer) => this.moment.view.values[offer.value]!.text))
+      const here = this.moment.view.textsIn(event)
       for (const skip of [0, 1]) this.put(names, together(lists, at, here, skip), joint.together, share)
     }
   }
@@ -182,7 +205,7 @@ export class ToolChoices {
     for (const one of all) {
       if (this.moment.done.has(one.call)) one.likely *= repeated
       if (one.joint === joint.again) one.likely = Math.max(one.likely, 0.5 * one.likely + 0.2)
-      if (new Set(one.values.map((value) => value.text)).size < one.values.length) one.likely *= sameTwice
+      if (hasTwins(one.values)) one.likely *= sameTwice
       one.likely = Math.max(one.likely, one.frame)
     }
     return all.sort((a, b) => b.likely - a.likely).slice(0, most)

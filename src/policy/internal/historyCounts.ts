@@ -9,6 +9,7 @@ import * as Result from "effect/Result"
 const slots = 65_536
 const limit = 32_768
 const entryBytes = 8
+const most = 2 ** 24
 
 /** How many pages a table is kept in. */
 export const countPages = 16
@@ -94,7 +95,7 @@ export class Counts {
     const entries: Array<readonly [number, number]> = []
     for (let at = 0; at < decoded.length; at += entryBytes) {
       const [key, value] = [bytes.getInt32(at, true), bytes.getFloat32(at + 4, true)]
-      if (!(value > 0) || !Number.isFinite(value) || pageOf(key) !== page) return false
+      if (!(value > 0 && value <= most) || pageOf(key) !== page) return false
       entries.push([key, value])
     }
     if (this.used + entries.length >= limit) return false

@@ -7,6 +7,7 @@ import * as Result from "effect/Result"
 
 const prime = 0x01000193
 const textLimit = 256
+const wholeText = 1_000
 const nodeLimit = 2000
 const depthLimit = 12
 
@@ -30,15 +31,21 @@ export const mix = (a: number, b: number): number => {
 export const parseJson = (text: string): Option.Option<unknown> =>
   Result.getSuccess(Result.try((): unknown => JSON.parse(text)))
 
+/** A text as JSON; of a long one its beginning, its length and its end. */
+const writeText = (text: string): string =>
+  text.length <= wholeText
+    ? JSON.stringify(text)
+    : JSON.stringify(text.slice(0, wholeText)) + "…" + text.length + "…" + textKey(text.slice(-textLimit))
+
 const write = (value: unknown, depth: number, left: { nodes: number }): string => {
   if (left.nodes-- <= 0 || depth > depthLimit) return "…"
-  if (typeof value === "string") return JSON.stringify(value)
+  if (typeof value === "string") return writeText(value)
   if (value === null || typeof value !== "object") return String(value)
   if (Array.isArray(value)) {
     return "[" + writeAll(value.slice(0, nodeLimit), (item) => write(item, depth + 1, left), left) + "]"
   }
   const record = value as Readonly<Record<string, unknown>>
-  const entry = (key: string) => JSON.stringify(key) + ":" + write(record[key], depth + 1, left)
+  const entry = (key: string) => writeText(key) + ":" + write(record[key], depth + 1, left)
   return "{" + writeAll(Object.keys(record).slice(0, nodeLimit).sort(), entry, left) + "}"
 }
 
@@ -51,5 +58,5 @@ const writeAll = <A>(items: ReadonlyArray<A>, one: (item: A) => string, left: { 
   return texts.join(",")
 }
 
-/** One text for equal JSON values, whatever the order of their keys; values of more than 2,000 nodes are told apart by those. */
+/** One text for equal JSON values, whatever the order of their keys; of more than 2,000 nodes or 1,000 characters the first count. */
 export const canonical = (value: unknown): string => write(value, 0, { nodes: nodeLimit })

@@ -122,7 +122,7 @@ export const endingOf = (result: unknown, isFailure: boolean): Ending => {
   if (result === null || result === undefined) return "empty"
   if (Array.isArray(result)) return result.length === 0 ? "empty" : "ok"
   if (typeof result === "object") return recordEnding(result as Readonly<Record<string, unknown>>)
-  const text = String(result).slice(0, 200).trim()
+  const text = typeof result === "string" ? result.slice(0, 200).trim() : "value"
   if (/^(error|exception|traceback|usage:|command not found)/i.test(text)) return "error"
   return emptyTexts.has(text) ? "empty" : "ok"
 }

@@ -5,7 +5,7 @@ import { frameId } from "./historyFrames.ts"
 import { limits, newArgument, newTool } from "./historyKnowledge.ts"
 import type { ToolKnowledge } from "./historyKnowledge.ts"
 
-const Count = Schema.Finite.check(Schema.isGreaterThan(0))
+const Count = Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1e6))
 const Key = Schema.Int
 
 const KeptTool = Schema.Struct({
@@ -23,7 +23,7 @@ const KeptTool = Schema.Struct({
     names: Schema.Array(Schema.String),
     places: Schema.Array(Key),
     times: Count
-  }))
+  }).check(Schema.makeFilter(({ names, places }) => names.length === places.length)))
 })
 
 const ToolsPage = Schema.fromJsonString(Schema.Array(KeptTool))

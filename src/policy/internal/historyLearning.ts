@@ -13,6 +13,7 @@ import { bump, limits, newArgument, newTool } from "./historyKnowledge.ts"
 import type { Lore } from "./historyLore.ts"
 import type { Moment } from "./historyMoment.ts"
 import { momentOf } from "./historyMoment.ts"
+import { formOf } from "./historyText.ts"
 import { countStanding, formKeys, standings } from "./historyValues.ts"
 import { callsOf, View } from "./historyView.ts"
 
@@ -95,7 +96,7 @@ export class Lessons {
       const argument = argumentOf(tool, each)
       if (argument === undefined) return
       const value = (params as Readonly<Record<string, unknown>>)[each]
-      for (const key of formKeys(argument, value)) this.counts.add(key)
+      for (const key of formKeys(argument, formOf(value))) this.counts.add(key)
       this.constant(tool, argument, texts[at]!)
       for (const place of placesOf(moment, texts[at]!)) bump(argument.places, place, limits.places)
     })

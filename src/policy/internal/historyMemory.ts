@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import type { Combination } from "./historyChoices.ts"
 import { paramsOf, ToolChoices } from "./historyChoices.ts"
 import { countPages, Counts } from "./historyCounts.ts"
-import { choiceFeatures, choiceNames, toolFeatures, turnFeatures, turnNames, wordKeys } from "./historyFeatures.ts"
+import { choiceFeatures, choiceNames, seenWords, toolFeatures, turnFeatures, turnNames, wordKeys } from "./historyFeatures.ts"
 import { parseJson } from "./historyHash.ts"
 import { namesIn, namesPage, toolsIn, toolsPage } from "./historyKept.ts"
 import type { Names } from "./historyKept.ts"
@@ -62,7 +62,7 @@ export class Memory {
   }
 
   private before(moment: Moment, guessable: (tool: string) => boolean): Situation {
-    const words = wordKeys(moment)
+    const words = seenWords(this.counts, wordKeys(moment))
     const turn = turnFeatures(this.counts, moment, words, guessable)
     const found: Array<Found> = []
     for (const tool of this.tools.values()) {

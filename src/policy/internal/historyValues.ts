@@ -10,7 +10,7 @@ import type { ArgumentKnowledge } from "./historyKnowledge.ts"
 import { sharedKey } from "./historyKnowledge.ts"
 import type { Moment } from "./historyMoment.ts"
 import { formOf } from "./historyText.ts"
-import type { Offer } from "./historyView.ts"
+import type { Offer, Value } from "./historyView.ts"
 
 /** A value an argument could have, and what speaks for it. */
 export interface ArgumentValue {
@@ -65,19 +65,6 @@ const usesOf = (moment: Moment, tool: number, name: string): Use => {
   return { times, last }
 }
 
-/** Offers of one place, list by list. */
-const groupsOf = (offers: ReadonlyArray<Offer>): ReadonlyArray<ReadonlyArray<Offer>> => {
-  const groups: Array<Array<Offer>> = []
-  let id: number | undefined
-  for (const offer of offers) {
-    const own = offer.list < 0 ? -1 - offer.event : offer.list
-    if (own === id) groups.at(-1)!.push(offer)
-    else groups.push([offer])
-    id = own
-  }
-  return groups
-}
-
 const standingsOf = (
   moment: Moment,
   places: ReadonlyMap<number, number>,
@@ -119,9 +106,9 @@ export const standings = (
 ): void => {
   const use = usesOf(moment, tool, argument.name)
   for (const place of argument.places.keys()) {
-    const offers = moment.view.offersAt(place)
-    const newest = offers.at(-1)?.event ?? -1
-    for (const group of groupsOf(offers)) standingsOf(moment, argument.places, use, group, newest, take)
+    const groups = moment.view.groupsAt(place)
+    const newest = groups.at(-1)?.at(-1)!.event ?? -1
+    for (const group of groups) standingsOf(moment, argument.places, use, group, newest, take)
   }
 }
 
@@ -150,9 +137,9 @@ export const countStanding = (
 }
 
 /** The names that the form of an argument's value is counted under: all, and this form. */
-export const formKeys = (argument: ArgumentKnowledge, value: unknown): readonly [number, number] => [
+export const formKeys = (argument: ArgumentKnowledge, formed: number): readonly [number, number] => [
   mix(known, argument.key),
-  mix(mix(form, argument.key), formOf(value))
+  mix(mix(form, argument.key), formed)
 ]
 
 const likelihood = (counts: Counts, argument: ArgumentKnowledge, standing: Standing): number => {
@@ -163,13 +150,30 @@ const likelihood = (counts: Counts, argument: ArgumentKnowledge, standing: Stand
   const p0 = (hits(general) + (first ? 2 : 0.2)) / (seen(general) + 4)
   const ps = (hits(shared) + 2 * p0) / (seen(shared) + 2)
   const p1 = (hits(own) + 2 * p0) / (seen(own) + 2)
-  return (hits(special) + 3 * (0.5 * ps + 0.5 * p1)) / (seen(special) + 3)
+  return Math.min(1, (hits(special) + 3 * (0.5 * ps + 0.5 * p1)) / (seen(special) + 3))
 }
 
-const formFactor = (counts: Counts, argument: ArgumentKnowledge, value: unknown): number => {
-  const [all, one] = formKeys(argument, value)
+const formFactor = (counts: Counts, argument: ArgumentKnowledge, value: Value): number => {
+  const [all, one] = formKeys(argument, value.form ??= formOf(value.value))
   const times = counts.get(all)
   return times === 0 ? 1 : Math.min(1, 2 * (counts.get(one) + 0.05) / (times + 0.5))
+}
+
+/** The same, looked up once for values that stand alike. */
+const likelihoods = (counts: Counts, moment: Moment, argument: ArgumentKnowledge): (standing: Standing) => number => {
+  const forms = new Map<number, number>()
+  const alike = new Map<number, number>()
+  let place: number | undefined
+  return (standing) => {
+    const id = standing.offer.value
+    let factor = forms.get(id)
+    if (factor === undefined) forms.set(id, factor = formFactor(counts, argument, moment.view.values[id]!))
+    if (place !== standing.offer.place) alike.clear()
+    place = standing.offer.place
+    let likely = alike.get(standing.status)
+    if (likely === undefined) alike.set(standing.status, likely = likelihood(counts, argument, standing))
+    return likely * factor
+  }
 }
 
 const valueOf = (moment: Moment, standing: Standing, likely: number): ArgumentValue => {
@@ -220,12 +224,10 @@ export const valuesOf = (
   constant: (text: string) => unknown
 ): ReadonlyArray<ArgumentValue> => {
   const best = new Map<number, readonly [Standing, number]>()
-  const forms = new Map<number, number>()
+  const likelyOf = likelihoods(counts, moment, argument)
   standings(moment, argument, tool, (standing) => {
     const id = standing.offer.value
-    let factor = forms.get(id)
-    if (factor === undefined) forms.set(id, factor = formFactor(counts, argument, moment.view.values[id]!.value))
-    const likely = likelihood(counts, argument, standing) * factor
+    const likely = likelyOf(standing)
     if (likely > (best.get(id)?.[1] ?? 0)) best.set(id, [standing, likely])
   })
   const values = [...best.values()].map(([standing, likely]) => valueOf(moment, standing, likely))

@@ -18,6 +18,7 @@ const paramsBudget = 100
 const offersLimit = 600
 const codesLimit = 256
 const conversationWords = 200
+const keptGroups = 16
 
 /** Where a value stood: in the user's text, in the model's, in a result, in the arguments of a call. */
 export type Origin = 0 | 1 | 2 | 3
@@ -47,6 +48,8 @@ export interface Value {
   times: number
   lastUser: number
   readonly places: Array<number>
+  /** The form of the value, once somebody asked. */
+  form: number | undefined
 }
 
 /** Something that happened. */
@@ -66,6 +69,11 @@ export interface Event {
 const symbols = { user: textKey("user"), said: textKey("said") }
 const origins = [textKey("U"), textKey("S"), textKey("R"), textKey("A")]
 const noParams: ReadonlyMap<string, number> = new Map()
+const noGroups: ReadonlyArray<ReadonlyArray<Offer>> = []
+
+/** Whether two values stand in one list, or outside of lists in one happening. */
+const sameGroup = (one: Offer, other: Offer): boolean =>
+  one.list === other.list && (one.list >= 0 || one.event === other.event)
 
 /** What a call is in the history of calls: which tool, and how it ended. */
 export const callSymbol = (tool: string, ending: Ending): number => mix(textKey(tool), textKey(ending))
@@ -79,17 +87,19 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
 const textOf = (content: ReadonlyArray<Prompt.UserMessagePart | Prompt.AssistantMessagePart>): string =>
   content.flatMap((part) => part.type === "text" ? [part.text] : []).join("\n")
 
-/** The calls of a message, in order. */
+/** The calls of a message, in order: at most sixty-four, those that the past keeps. */
 export const callsOf = (message: Prompt.Message): ReadonlyArray<Prompt.ToolCallPart> =>
   message.role === "assistant"
     ? message.content.filter((part): part is Prompt.ToolCallPart => part.type === "tool-call" && !part.providerExecuted)
+      .slice(-keptEvents)
     : []
 
 export class View {
   events: Array<Event> = []
   values: Array<Value> = []
   private ids = new Map<string, number>()
-  private places = new Map<number, Array<Offer>>()
+  private places = new Map<number, Array<Array<Offer>>>()
+  private readonly texts = new WeakMap<ReadonlyArray<Offer>, ReadonlySet<string>>()
   private pending = new Map<string, number>()
   private codes = new Map<string, string>()
   private words = new Set<number>()
@@ -139,14 +149,19 @@ export class View {
     this.lists = 0
   }
 
-  /** Where a value of this kind of place stood, in order. */
-  offersAt(place: number): ReadonlyArray<Offer> {
-    return this.places.get(place) ?? []
+  /** The newest sixteen lists of values that stood in this kind of place, in order. */
+  groupsAt(place: number): ReadonlyArray<ReadonlyArray<Offer>> {
+    return this.places.get(place) ?? noGroups
   }
 
-  /** Every kind of place that values stood in. */
-  allPlaces(): IterableIterator<number> {
-    return this.places.keys()
+  /** What stood in a happening, as texts. */
+  textsIn(event: Event): ReadonlySet<string> {
+    let texts = this.texts.get(event.offers)
+    if (texts === undefined) {
+      texts = new Set(event.offers.map((offer) => this.values[offer.value]!.text))
+      this.texts.set(event.offers, texts)
+    }
+    return texts
   }
 
   /** The number of a value that stood somewhere. */
@@ -176,7 +191,6 @@ export class View {
     if (message.role === "tool") {
       for (const part of message.content) if (part.type === "tool-result") this.addResult(part)
     }
-    if (this.events.length > keptEvents + slackEvents) this.compact()
   }
 
   private readAnswer(message: Prompt.AssistantMessage): void {
@@ -194,6 +208,7 @@ export class View {
   }
 
   private addText(kind: "user" | "said", text: string): void {
+    this.makeRoom()
     this.learnNames(text)
     const words = wordsOf(text)
     if (kind === "user") { for (const word of words) if (this.words.size < conversationWords) this.words.add(word) }
@@ -230,11 +245,11 @@ export class View {
   }
 
   private intern(value: unknown): number {
-    const text = typeof value === "string" ? JSON.stringify(value) : canonical(value)
+    const text = canonical(value)
     const known = this.ids.get(text)
     if (known !== undefined) return known
     this.ids.set(text, this.values.length)
-    this.values.push({ text, value, first: -1, last: -1, times: 0, lastUser: -1, places: [] })
+    this.values.push({ text, value, first: -1, last: -1, times: 0, lastUser: -1, places: [], form: undefined })
     return this.values.length - 1
   }
 
@@ -248,13 +263,21 @@ export class View {
         value.places.push(offer.place)
       }
       value.times++
-      const there = this.places.get(offer.place)
-      if (there === undefined) this.places.set(offer.place, [offer])
-      else there.push(offer)
+      this.indexPlace(offer)
     }
   }
 
+  private indexPlace(offer: Offer): void {
+    const groups = this.places.get(offer.place)
+    if (groups === undefined) return void this.places.set(offer.place, [[offer]])
+    const group = groups.at(-1)!
+    if (sameGroup(group[0]!, offer)) return void group.push(offer)
+    groups.push([offer])
+    if (groups.length > keptGroups) groups.shift()
+  }
+
   private addCall(call: Prompt.ToolCallPart): void {
+    this.makeRoom()
     const event = this.events.length
     const params = new Map<string, number>()
     const offers: Array<Offer> = []
@@ -337,9 +360,10 @@ export class View {
     })
   }
 
-  /** Forgets all but the newest happenings, and the values that only stood in the others. */
-  private compact(): void {
+  /** When there are too many: forgets all but the newest happenings, and the values that only stood in the others. */
+  private makeRoom(): void {
     const gone = this.events.length - keptEvents
+    if (gone < slackEvents) return
     const kept = this.events.slice(gone)
     const before = this.values
     this.values = []
