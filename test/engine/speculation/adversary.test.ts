@@ -1,236 +1,281 @@
-/** What a run may not see of its guesses, however they are made: found by attacking it. */
+/** Attacks on what nobody may see of a guess: a write, a delay, a failure, another's data. Each was a fault once, or nearly. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
-import { Executor, ToolPolicy } from "../../../src/index.ts"
+import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
+import { Executor, Orchestrator, Predictor, Speculation, ToolPolicy } from "../../../src/index.ts"
 import { TestModel, TestTools } from "../../../src/testing/index.ts"
 import { both, guess, ledgerOf, made, played, seen, type Setting } from "../../faults/guessing.ts"
 
 const Params = Schema.Struct({ key: Schema.String })
+type Params = typeof Params.Type
 
-describe("comparison", () => {
-  class Secret {
-    readonly #value: string
-    constructor(value: string) {
-      this.#value = value
-    }
-    get value() {
-      return this.#value
-    }
+/** One tool, and what its handler does. */
+const oneTool =
+  (annotations: ToolPolicy.Annotations<Params, string>, behave: (params: Params) => TestTools.Behaviour<string, never>) =>
+  (tools: TestTools.HandlerRecorder) =>
+    ToolPolicy.define({
+      look: ToolPolicy.tool({
+        parameters: Params,
+        success: Schema.String,
+        annotations,
+        handler: tools.handler("look", behave) as never
+      })
+    })
+
+const at = (
+  millis: number,
+  ...calls: ReadonlyArray<TestModel.Item>
+): TestModel.Turn => [TestModel.wait(millis), ...calls]
+const inFirst = (...guesses: ReadonlyArray<Predictor.Guess>): Setting["guesses"] => ({ step }) =>
+  step === 1 ? guesses : []
+
+describe("a write", () => {
+  /** A number that is read, written, and written by the call of another call's handler. */
+  const kit = (annotations: ToolPolicy.Annotations<Params, string>) => () => {
+    let version = 0
+    const write = () => Effect.sync(() => `wrote ${++version}`)
+    const inner = ToolPolicy.define({
+      put: ToolPolicy.tool({
+        parameters: Params,
+        success: Schema.String,
+        annotations: { resources: ({ key }) => [{ write: key }] },
+        handler: write
+      })
+    })
+    return ToolPolicy.define({
+      look: ToolPolicy.tool({
+        parameters: Params,
+        success: Schema.String,
+        annotations: { readonly: true, resources: ({ key }) => [{ read: key }] },
+        handler: () => Effect.sync(() => `version ${version}`)
+      }),
+      touch: ToolPolicy.tool({ parameters: Params, success: Schema.String, annotations, handler: write }),
+      flow: ToolPolicy.tool({
+        parameters: Params,
+        success: Schema.String,
+        annotations: { resources: () => [] },
+        handler: (params) =>
+          Executor.call(inner.toolkit.tools.put, params).pipe(
+            Effect.provide(inner.layer),
+            Effect.orDie
+          )
+      })
+    })
   }
-  const SecretSchema = Schema.String.pipe(Schema.decodeTo(
-    Schema.instanceOf(Secret),
-    { decode: SchemaGetter.transform((text: string) => new Secret(text)), encode: SchemaGetter.transform((s: Secret) => s.value) }
-  ))
-  const kits = {
-    secret: SecretSchema,
-    url: Schema.URLFromString,
-    regexp: Schema.String.pipe(Schema.decodeTo(Schema.RegExp, {
-      decode: SchemaGetter.transform((text: string) => new RegExp(text)),
-      encode: SchemaGetter.transform((r: RegExp) => r.source)
-    })),
-    bytes: Schema.Uint8ArrayFromBase64,
-    redacted: Schema.RedactedFromValue(Schema.String),
-    unknown: Schema.Unknown,
-    date: Schema.DateFromString,
-    fn: Schema.String.pipe(Schema.decodeTo(Schema.Unknown, {
-      decode: SchemaGetter.transform((text: string) => Object.assign(new WeakMap(), {}) as unknown ?? text),
-      encode: SchemaGetter.transform(() => "")
-    })),
-    buffer: Schema.String.pipe(Schema.decodeTo(Schema.instanceOf(ArrayBuffer), {
-      decode: SchemaGetter.transform((text: string) => new TextEncoder().encode(text).buffer as ArrayBuffer),
-      encode: SchemaGetter.transform(() => "")
-    })),
-    closure: Schema.String.pipe(Schema.decodeTo(Schema.Unknown, {
-      decode: SchemaGetter.transform((text: string): unknown => ({ get: () => text })),
-      encode: SchemaGetter.transform(() => "")
-    }))
-  }
-  const values: Record<string, [string, string]> = { url: ["http://a.b/", "http://c.d/"], date: ["2020-01-01T00:00:00.000Z", "2021-01-01T00:00:00.000Z"], bytes: ["AAAA", "BBBB"] }
-  for (const [name, schema] of Object.entries(kits)) {
-    it.effect(name, () =>
+  const writes = ({ key }: Params) => [{ write: key }]
+  const a = { key: "a" }
+
+  for (const annotations of [{ speculate: true, resources: writes }, { readonly: true, resources: writes }] as const) {
+    it.effect(`that a tool says it makes is not made on a guess, whatever else it says: ${Object.keys(annotations)[0]}`, () =>
       Effect.gen(function*() {
-        const [one, other] = values[name] ?? ["aaa", "bbb"]
-        const run = yield* played({
-          kit: (tools) => ToolPolicy.define({
-            look: ToolPolicy.tool({
-              parameters: Schema.Struct({ at: schema as Schema.Codec<unknown, string> }),
-              success: Schema.String,
-              annotations: { readonly: true },
-              handler: tools.handler("look", () => TestTools.succeed("x", { after: "10 millis" })) as never
-            })
-          }),
-          turns: [[TestModel.wait("1 second"), made("look", { at: other }, "c1")]],
-          guesses: ({ step }) => step === 1 ? [guess("look", { at: one })] : []
+        const [run, plain] = yield* both({
+          kit: kit(annotations),
+          turns: [at(1000, made("look", a, "read"))],
+          guesses: inFirst(guess("touch", a))
         })
-        const l = ledgerOf(run)
-        assert.strictEqual(l.hit + l.lateHit, 0, JSON.stringify(l))
-        assert.strictEqual(l.started, 1)
+        assert.strictEqual(seen(run), seen(plain))
+        assert.strictEqual(ledgerOf(run).started, 0)
+      }))
+  }
+
+  it.effect("of a call that a handler makes makes guesses stale that read it", () =>
+    Effect.gen(function*() {
+      const [run, plain] = yield* both({
+        kit: kit({}),
+        turns: [at(1000, made("flow", a, "write")), at(1000, made("look", a, "read"))],
+        guesses: inFirst(guess("look", a))
+      })
+      assert.strictEqual(seen(run), seen(plain))
+      assert.strictEqual(ledgerOf(run).miss, 1)
+    }))
+})
+
+describe("a call", () => {
+  it.effect("waits for a slow guess no longer than for an attempt that gets another beside it", () =>
+    Effect.gen(function*() {
+      const slowFirst = () => {
+        let calls = 0
+        return oneTool(
+          { readonly: true, hedge: { after: "100 millis" } },
+          () => TestTools.succeed("found", { after: calls++ === 0 ? "1 minute" : "10 millis" })
+        )
+      }
+      const turns = [at(1000, made("look", { key: "a" }, "c"))]
+      const run = yield* played({ kit: slowFirst(), turns, guesses: inFirst(guess("look", { key: "a" })) })
+      assert.strictEqual(run.finish.report.totalMillis, 1110)
+      assert.deepStrictEqual(ledgerOf(run), { started: 1, hit: 0, lateHit: 0, miss: 0, failed: 1, preempted: 0 })
+      assert.deepStrictEqual(run.calls.map(({ status }) => status), ["interrupted", "success"])
+      assert.strictEqual(run.parts.filter(({ type }) => type === "tool-discarded").length, 1)
+    }))
+
+  it.effect("takes the outcome of a guess that ends before that", () =>
+    Effect.gen(function*() {
+      const kit = oneTool({ readonly: true, hedge: { after: "100 millis" } }, () =>
+        TestTools.succeed("x", { after: 1050 }))
+      const turns = [at(1000, made("look", { key: "a" }, "c"))]
+      const run = yield* played({ kit, turns, guesses: inFirst(guess("look", { key: "a" })) })
+      assert.strictEqual(run.finish.report.totalMillis, 1050)
+      assert.strictEqual(ledgerOf(run).lateHit, 1)
+    }))
+
+  it.effect("is not refused for a guess that holds its tool's only permit and does not stop: it waits until that ends", () =>
+    Effect.gen(function*() {
+      const kit = oneTool(
+        { readonly: true, concurrency: 1, grace: "100 millis" },
+        ({ key }) =>
+          key === "b" ? TestTools.deaf(TestTools.succeed(key, { after: "5 seconds" })) : TestTools.succeed(key)
+      )
+      const [run, plain] = yield* both({
+        kit,
+        turns: [at(1000, made("look", { key: "a" }, "c"))],
+        guesses: inFirst(guess("look", { key: "b" }))
+      })
+      assert.strictEqual(seen(run), seen(plain))
+      assert.isAtLeast(run.real[0]!.startedAt, run.guessed[0]!.endedAt!)
+    }))
+
+  const opaque = {
+    "an instance with private fields": class {
+      readonly #text: string
+      constructor(text: string) {
+        this.#text = text
+      }
+      get text() {
+        return this.#text
+      }
+    },
+    "a function": class {
+      readonly text: () => string
+      constructor(text: string) {
+        this.text = () => text
+      }
+    }
+  }
+  for (const [what, Opaque] of Object.entries(opaque)) {
+    it.effect(`whose parameter decodes to ${what} has no other's guess`, () =>
+      Effect.gen(function*() {
+        const parameter = Schema.String.pipe(Schema.decodeTo(Schema.Unknown, {
+          decode: SchemaGetter.transform((text: string): unknown => new Opaque(text)),
+          encode: SchemaGetter.transform(String)
+        }))
+        const run = yield* played({
+          kit: () =>
+            ToolPolicy.define({
+              look: ToolPolicy.tool({
+                parameters: Schema.Struct({ at: parameter }),
+                success: Schema.String,
+                annotations: { readonly: true },
+                handler: () => Effect.succeed("found")
+              })
+            }),
+          turns: [at(1000, made("look", { at: "bbb" }, "c"))],
+          guesses: inFirst(guess("look", { at: "aaa" }))
+        })
+        assert.deepStrictEqual(ledgerOf(run), { started: 1, hit: 0, lateHit: 0, miss: 1, failed: 0, preempted: 0 })
       }))
   }
 })
 
-const store = () => {
-  let version = 0
-  return { read: () => version, write: () => ++version }
-}
-
-const kit = (annotate: { touch: object }, body?: (s: ReturnType<typeof store>, tools: TestTools.HandlerRecorder) => object) => (tools: TestTools.HandlerRecorder) => {
-  const s = store()
-  return ToolPolicy.define({
-    look: ToolPolicy.tool({
-      parameters: Params,
-      success: Schema.String,
-      annotations: { readonly: true, resources: ({ key }) => [{ read: key }] },
-      handler: tools.handler("look", () => TestTools.effect(Effect.sync(() => `v${s.read()}`))) as never
-    }),
-    touch: ToolPolicy.tool({
-      parameters: Params,
-      success: Schema.String,
-      annotations: annotate.touch as never,
-      handler: tools.handler("touch", () => TestTools.effect(Effect.sync(() => `w${s.write()}`))) as never
-    }),
-    ...body?.(s, tools)
-  })
-}
-
-describe("writes", () => {
-  it.effect("a tool that may be guessed and says that it writes", () =>
+describe("a guess", () => {
+  it.effect("of ten megabytes is none", () =>
     Effect.gen(function*() {
-      const setting: Setting = {
-        kit: kit({ touch: { speculate: true, resources: ({ key }: { key: string }) => [{ write: key }] } }),
-        turns: [
-          [TestModel.wait("1 second"), made("touch", { key: "a" }, "t1")],
-          [TestModel.wait("1 second"), made("look", { key: "a" }, "l1")]
-        ],
-        guesses: ({ step }) => step === 1 ? [guess("look", { key: "a" }), guess("touch", { key: "a" })] : []
-      }
-      const [run, plain] = yield* both(setting)
-      assert.strictEqual(seen(run), seen(plain))
+      const run = yield* played({
+        kit: oneTool({ readonly: true }, () => TestTools.succeed("found")),
+        turns: [at(1000)],
+        guesses: inFirst(guess("look", { key: "x".repeat(10_000_000) }), guess("look", { key: "x".repeat(60_000) }))
+      })
+      assert.strictEqual(ledgerOf(run).started, 1)
+      assert.strictEqual(run.finish.report.speculation?.predictors[0]?.ignored, 1)
     }))
-  it.effect("wrong guess of a declared writer writes nothing", () =>
-    Effect.gen(function*() {
-      const setting: Setting = {
-        kit: kit({ touch: { readonly: true, resources: ({ key }: { key: string }) => [{ write: key }] } }),
-        turns: [[TestModel.wait("1 second"), made("look", { key: "a" }, "l1")]],
-        guesses: ({ step }) => step === 1 ? [guess("touch", { key: "a" })] : []
-      }
-      const [run, plain] = yield* both(setting)
-      assert.strictEqual(seen(run), seen(plain))
-    }))
-  it.effect("a write by Executor.call in the handler of a tool that says it writes nothing itself", () =>
-    Effect.gen(function*() {
-      const setting: Setting = {
-        kit: (tools) => {
-          const s = store()
-          const inner = ToolPolicy.define({
-            touch: ToolPolicy.tool({
-              parameters: Params,
-              success: Schema.String,
-              annotations: { resources: ({ key }) => [{ write: key }] },
-              handler: () => Effect.sync(() => `w${s.write()}`)
-            })
-          })
-          const outer = ToolPolicy.define({
-            look: ToolPolicy.tool({
-              parameters: Params,
-              success: Schema.String,
-              annotations: { readonly: true, resources: ({ key }) => [{ read: key }] },
-              handler: tools.handler("look", () => TestTools.effect(Effect.sync(() => `v${s.read()}`))) as never
-            }),
-            workflow: ToolPolicy.tool({
-              parameters: Params,
-              success: Schema.String,
-              annotations: { resources: () => [] },
-              handler: ({ key }) => Effect.orDie(Effect.provide(Executor.call(inner.toolkit.tools.touch, { key }), inner.layer)) as never
-            })
-          })
-          return outer
-        },
-        turns: [
-          [TestModel.wait("1 second"), made("workflow", { key: "a" }, "t1")],
-          [TestModel.wait("1 second"), made("look", { key: "a" }, "l1")]
-        ],
-        guesses: ({ step }) => step === 1 ? [guess("look", { key: "a" })] : []
-      }
-      const [run, plain] = yield* both(setting)
-      assert.strictEqual(seen(run), seen(plain))
-    }))
-})
 
-describe("report", () => {
-  it.effect("is that of a run without guesses but for its own fields", () =>
+  it.effect("changes nothing in the report but what is its own", () =>
     Effect.gen(function*() {
-      const setting: Setting = {
-        kit: kit({ touch: {} }),
-        turns: [
-          [TestModel.wait("1 second"), made("look", { key: "a" }, "l1")],
-          [TestModel.wait("1 second"), made("look", { key: "z" }, "l2")]
-        ],
-        guesses: () => ["b", "c", "d"].map((key) => guess("look", { key }))
-      }
-      const [run, plain] = yield* both(setting)
-      const { runId: _run, speculation: _, ...report } = run.finish.report
+      const [run, plain] = yield* both({
+        kit: oneTool({ readonly: true }, () => TestTools.succeed("found", { after: 100 })),
+        turns: [at(1000, made("look", { key: "a" }, "c1")), at(1000, made("look", { key: "z" }, "c2"))],
+        guesses: () => [guess("look", { key: "b" })]
+      })
+      const { runId: _run, speculation, ...report } = run.finish.report
       const { runId: _plain, ...expected } = plain.finish.report
       assert.deepStrictEqual(report, expected)
+      assert.strictEqual(speculation?.entries[0]?.miss, 1)
     }))
 })
 
-describe("hedges", () => {
-  it.effect("a joined guess that is slow is hedged as its call would be", () =>
-    Effect.gen(function*() {
-      let n = 0
-      const setting: Setting = {
-        kit: (tools) => ToolPolicy.define({
-          look: ToolPolicy.tool({
-            parameters: Params,
-            success: Schema.String,
-            annotations: { readonly: true, hedge: { after: "100 millis" } },
-            handler: tools.handler("look", () => TestTools.succeed("x", { after: n++ % 2 === 0 ? "60 seconds" : "10 millis" })) as never
-          })
-        }),
-        turns: [[TestModel.wait("1 second"), made("look", { key: "a" }, "l1")]],
-        guesses: ({ step }) => step === 1 ? [guess("look", { key: "a" })] : []
+describe("the history predictor", () => {
+  const never = Effect.never
+  const dies = Effect.die("no")
+  const store = (over: Partial<KeyValueStore.KeyValueStore>): KeyValueStore.KeyValueStore => ({
+    ...KeyValueStore.makeStringOnly({
+      get: () => Effect.succeed(undefined),
+      set: () => Effect.void,
+      remove: () => Effect.void,
+      clear: Effect.void,
+      size: Effect.succeed(0),
+      keys: Effect.succeed([])
+    }),
+    ...over
+  })
+  const stores: Readonly<Record<string, Partial<KeyValueStore.KeyValueStore>>> = {
+    "does not answer": { get: () => never },
+    "dies": { get: () => dies },
+    "throws": {
+      get: () => {
+        throw new Error("no")
       }
-      const plain = yield* played({ ...setting, guesses: undefined })
-      n = 0
-      const run = yield* played(setting)
-      assert.isAtMost(run.finish.report.totalMillis, plain.finish.report.totalMillis, `${plain.finish.report.totalMillis}`)
-    }))
-})
-
-describe("deaf", () => {
-  it.effect("a guess that never stops makes no call of its tool fail", () =>
-    Effect.gen(function*() {
-      const setting: Setting = {
-        kit: (tools) => ToolPolicy.define({
-          look: ToolPolicy.tool({
-            parameters: Params,
-            success: Schema.String,
-            annotations: { readonly: true, concurrency: 1, grace: "100 millis" },
-            handler: tools.handler("look", ({ key }: { key: string }) => TestTools.effect(
-              key === "b" ? Effect.uninterruptible(Effect.as(Effect.sleep("5 seconds"), "b")) : Effect.succeed(key))) as never
-          })
-        }),
-        turns: [[TestModel.wait("1 second"), made("look", { key: "a" }, "l1")]],
-        guesses: ({ step }) => step === 1 ? [guess("look", { key: "b" })] : []
-      }
-      const [run, plain] = yield* both(setting)
-      assert.strictEqual(seen(run), seen(plain))
-    }))
-})
-
-describe("params", () => {
-  it.effect("10 MB", () =>
-    Effect.gen(function*() {
-      const big = "x".repeat(10_000_000)
-      const t = performance.now()
-      const run = yield* played({
-        kit: kit({ touch: {} }),
-        turns: [[TestModel.wait("1 second"), made("look", { key: "a" }, "l1")]],
-        guesses: ({ step }) => step === 1 ? Array.from({ length: 64 }, (_, i) => guess("look", { key: big + i })) : []
+    },
+    "keeps garbage": { get: () => Effect.succeed("{\"tools\":[[[") },
+    "dies and hangs when it is written": { set: () => dies, remove: () => never }
+  }
+  it.effect.each(Object.entries(stores))(
+    "starts, and the program ends, where its store %s",
+    ([, over]) =>
+      Effect.gen(function*() {
+        const run = yield* played({
+          kit: oneTool({ readonly: true }, () => TestTools.succeed("found")),
+          turns: [at(1000, made("look", { key: "a" }, "c"))],
+          policies: Layer.merge(Speculation.layer(), Predictor.layerHistory({ store: store(over) })) as Layer.Layer<
+            never
+          >
+        })
+        assert.strictEqual(run.finish.report.speculation?.predictors[0]?.predictor, "history")
       })
-      console.log("10MB x64", performance.now() - t, JSON.stringify(ledgerOf(run)))
-    }), 120000)
+  )
+
+  /** Alice comes forty times; then somebody says hello. What is guessed for them. */
+  const guessedFor = (keepValues: boolean) =>
+    Effect.gen(function*() {
+      const { layer, toolkit } = oneTool({ readonly: true }, () => TestTools.succeed("found"))(
+        TestTools.recorderUnsafe()
+      )
+      const talk = (prompt: string, ...turns: ReadonlyArray<TestModel.Turn>) =>
+        Stream.runCollect(Orchestrator.stream({ prompt, toolkit })).pipe(
+          Effect.provide(layer),
+          Effect.provide(TestModel.script([...turns, at(1000, "Hello.")]))
+        )
+      const all = Effect.gen(function*() {
+        for (let n = 0; n < 40; n++) yield* talk("I am alice_1", at(1000, made("look", { key: "alice_1" }, `c${n}`)))
+        const parts = yield* talk("Hello!")
+        return parts.flatMap((part) => part.type === "tool-speculated" ? [part.params] : [])
+      })
+      const speculation = Layer.merge(
+        Speculation.layer({ confidenceThreshold: 0 }),
+        Predictor.layerHistory({ keepValues })
+      )
+      const fiber = yield* Effect.forkChild(Effect.provide(all, speculation))
+      yield* TestClock.adjust("3 hours")
+      return yield* Fiber.join(fiber)
+    })
+
+  it.effect("guesses what one user often said for another, but where it is to keep no values", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* guessedFor(true), [{ key: "alice_1" }])
+      assert.deepStrictEqual(yield* guessedFor(false), [])
+    }))
 })
