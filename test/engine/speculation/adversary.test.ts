@@ -8,9 +8,10 @@ import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { Executor, Orchestrator, Predictor, Speculation, ToolPolicy } from "../../../src/index.ts"
+import { Executor, Orchestrator, Predictor, Retry, Speculation, ToolPolicy } from "../../../src/index.ts"
 import { TestModel, TestTools } from "../../../src/testing/index.ts"
 import { both, guess, ledgerOf, made, played, seen, type Setting } from "../../faults/guessing.ts"
+import { aiError } from "../../model.ts"
 
 const Params = Schema.Struct({ key: Schema.String })
 type Params = typeof Params.Type
@@ -210,6 +211,37 @@ describe("a guess", () => {
     }))
 })
 
+describe("a predictor", () => {
+  it.effect("that changes the list of messages it is given changes no history", () =>
+    Effect.gen(function*() {
+      const setting: Setting = {
+        kit: oneTool({ readonly: true }, () => TestTools.succeed("found")),
+        turns: [at(1000, made("look", { key: "a" }, "c1")), at(1000, made("look", { key: "b" }, "c2"))]
+      }
+      const spoil = ({ prompt }: { readonly prompt: { readonly content: ReadonlyArray<unknown> } }) =>
+        (prompt.content as Array<unknown>).splice(0, 1)
+      const spoiling = Predictor.make({
+        predict: (question) => Stream.suspend(() => (spoil(question), Stream.empty)),
+        learn: (run) => Effect.sync(() => spoil(run))
+      })
+      const plain = yield* played(setting)
+      const policies = Layer.merge(Speculation.layer(), spoiling) as Layer.Layer<never>
+      assert.strictEqual(seen(yield* played({ ...setting, policies })), seen(plain))
+    }))
+
+  it.effect("is asked once about a turn that is asked twice", () =>
+    Effect.gen(function*() {
+      const run = yield* played({
+        kit: oneTool({ readonly: true }, () => TestTools.succeed("found")),
+        turns: [at(1000, TestModel.fail(aiError)), at(1000, made("look", { key: "a" }, "c"))],
+        guesses: () => [guess("look", { key: "b" })],
+        policies: Retry.layer() as Layer.Layer<never>
+      })
+      assert.strictEqual(run.finish.report.steps.length, 2)
+      assert.strictEqual(run.finish.report.speculation?.predictors[0]?.asked, 2)
+    }))
+})
+
 describe("the history predictor", () => {
   const never = Effect.never
   const dies = Effect.die("no")
@@ -271,7 +303,7 @@ describe("the history predictor", () => {
         Predictor.layerHistory({ keepValues })
       )
       const fiber = yield* Effect.forkChild(
-        Effect.provide(Effect.orDie(all) as Effect.Effect<ReadonlyArray<unknown>>, speculation)
+        Effect.provide(Effect.orDie(all as unknown as Effect.Effect<ReadonlyArray<unknown>, unknown>), speculation)
       )
       yield* TestClock.adjust("3 hours")
       return yield* Fiber.join(fiber)
