@@ -17,13 +17,15 @@ const KeptTool = Schema.Struct({
     places: Schema.Array(Schema.Tuple([Key, Count])),
     constants: Schema.Array(Schema.Tuple([Schema.String, Count]))
   })),
-  frames: Schema.Array(Schema.Struct({
-    tool: Key,
-    back: Schema.Int,
-    names: Schema.Array(Schema.String),
-    places: Schema.Array(Key),
-    times: Count
-  }).check(Schema.makeFilter(({ names, places }) => names.length === places.length)))
+  frames: Schema.Array(
+    Schema.Struct({
+      tool: Key,
+      back: Schema.Int,
+      names: Schema.Array(Schema.String),
+      places: Schema.Array(Key),
+      times: Count
+    }).check(Schema.makeFilter(({ names, places }) => names.length === places.length))
+  )
 })
 
 const ToolsPage = Schema.fromJsonString(Schema.Array(KeptTool))

@@ -8,7 +8,15 @@ import * as Option from "effect/Option"
 import type { Combination } from "./historyChoices.ts"
 import { paramsOf, ToolChoices } from "./historyChoices.ts"
 import { countPages, Counts } from "./historyCounts.ts"
-import { choiceFeatures, choiceNames, seenWords, toolFeatures, turnFeatures, turnNames, wordKeys } from "./historyFeatures.ts"
+import {
+  choiceFeatures,
+  choiceNames,
+  seenWords,
+  toolFeatures,
+  turnFeatures,
+  turnNames,
+  wordKeys
+} from "./historyFeatures.ts"
 import { parseJson } from "./historyHash.ts"
 import { namesIn, namesPage, toolsIn, toolsPage } from "./historyKept.ts"
 import type { Names } from "./historyKept.ts"
