@@ -157,7 +157,8 @@ class Guesses implements RunSpeculation, GuessOwner {
     const candidate: Candidate = { predictor, tool, stated: guess.confidence, decoded }
     const right = this.foreseeing.isMade(candidate, same)
     if (predictor !== argumentsName && this.foreseeing.isSaid(candidate)) {
-      return void this.shared.appraiser.ignored(predictor)
+      this.shared.appraiser.ignored(predictor)
+      return undefined
     }
     const considered = { guess, candidate, same, right, started: false }
     const isForeseen = !right && this.isForeseen(candidate, decoded)

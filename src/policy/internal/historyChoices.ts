@@ -88,6 +88,7 @@ const hasTwins = (values: ReadonlyArray<ArgumentValue>): boolean =>
 /** What is asked of one tool at one moment; values of an argument are looked up once. */
 export class ToolChoices {
   private readonly found = new Map<string, Combination>()
+  private readonly quotes = new Map<string, string>()
   private readonly lists = new Map<string, ReadonlyArray<ArgumentValue>>()
   private readonly counts: Counts
   private readonly moment: Moment
@@ -112,14 +113,23 @@ export class ToolChoices {
     return values
   }
 
+  private quoted(name: string): string {
+    let quoted = this.quotes.get(name)
+    if (quoted === undefined) this.quotes.set(name, quoted = JSON.stringify(name))
+    return quoted
+  }
+
   private put(
     names: ReadonlyArray<string>,
     values: ReadonlyArray<ArgumentValue>,
     how: number,
     share: number
   ): Combination {
-    const call = this.tool.name + " {" +
-      names.map((name, at) => JSON.stringify(name) + ":" + values[at]!.text).join(",") + "}"
+    let call = this.tool.name + " {"
+    for (let at = 0; at < names.length; at++) {
+      call += (at === 0 ? "" : ",") + this.quoted(names[at]!) + ":" + values[at]!.text
+    }
+    call += "}"
     const likely = share * product(values)
     const before = this.found.get(call)
     if (before !== undefined) {
@@ -209,10 +219,10 @@ export const paramsOf = (one: Combination): Readonly<Record<string, unknown>> =>
 /** The names of a call's arguments, sorted, or nothing where it has none that can be named. */
 export const namesOf = (params: unknown): ReadonlyArray<string> | undefined => {
   if (typeof params !== "object" || params === null || Array.isArray(params)) return undefined
-  const names = Object.keys(params).sort()
+  const names = Object.keys(params)
   return names.length > 24 || names.some((name) => name.length > 100 || name.includes("\n") || name === "")
     ? undefined
-    : names
+    : names.sort()
 }
 
 /** The canonical texts of a call's arguments, by their names. */

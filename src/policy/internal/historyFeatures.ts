@@ -116,22 +116,39 @@ export const stepLikely = (counts: Counts, contexts: ReadonlyArray<number>, symb
 
 const wordsFor = (
   counts: Counts,
-  words: ReadonlyArray<number>,
+  words: ReadonlyArray<SeenWord>,
   symbol: number,
   prior: number
 ): readonly [number, number, number] => {
   let sum = 0
   let most = 0
   let least = 0
-  for (const word of words) {
-    const seen = counts.get(word)
-    if (seen < 3) continue
-    const ratio = Math.log((counts.get(mix(word, symbol)) + 4 * prior) / (seen + 4) / prior)
+  for (const { key, seen } of words) {
+    const ratio = Math.log((counts.get(mix(key, symbol)) + 4 * prior) / (seen + 4) / prior)
     sum += ratio
     if (ratio > most) most = ratio
     if (ratio < least) least = ratio
   }
   return [Math.max(-6, Math.min(6, sum)), most, least]
+}
+
+/** A word that was seen three times or more, and how often. */
+interface SeenWord {
+  readonly key: number
+  readonly seen: number
+}
+
+/** The words of a moment that something is known of. */
+export interface SeenWords {
+  readonly user: ReadonlyArray<SeenWord>
+  readonly said: ReadonlyArray<SeenWord>
+  readonly all: ReadonlyArray<SeenWord>
+}
+
+export const seenWords = (counts: Counts, words: WordKeys): SeenWords => {
+  const seen = (keys: ReadonlyArray<number>): ReadonlyArray<SeenWord> =>
+    keys.map((key) => ({ key, seen: counts.get(key) })).filter((word) => word.seen >= 3)
+  return { user: seen(words.user), said: seen(words.said), all: seen(words.all) }
 }
 
 const bit = (value: boolean): number => value ? 1 : 0
@@ -143,7 +160,7 @@ const after = (event: Event | undefined, ending: Event["ending"]): number =>
 export const turnFeatures = (
   counts: Counts,
   moment: Moment,
-  words: WordKeys,
+  words: SeenWords,
   guessable: (tool: string) => boolean
 ): Array<number> => {
   const { last, view } = moment
@@ -179,7 +196,7 @@ export interface ToolFeatures {
 }
 
 /** The features that all choices of a tool share. */
-export const toolFeatures = (counts: Counts, moment: Moment, words: WordKeys, tool: number): ToolFeatures => {
+export const toolFeatures = (counts: Counts, moment: Moment, words: SeenWords, tool: number): ToolFeatures => {
   const likely = stepLikely(counts, moment.contexts, tool)
   return {
     likely,
@@ -193,11 +210,19 @@ export const toolFeatures = (counts: Counts, moment: Moment, words: WordKeys, to
   }
 }
 
-const smallest = (values: ReadonlyArray<ArgumentValue>, of: (value: ArgumentValue) => number): number =>
-  values.length === 0 ? -1 : Math.min(...values.map(of))
+const smallest = (values: ReadonlyArray<ArgumentValue>, of: (value: ArgumentValue) => number): number => {
+  if (values.length === 0) return -1
+  let least = Infinity
+  for (const value of values) least = Math.min(least, of(value))
+  return least
+}
 
-const largest = (values: ReadonlyArray<ArgumentValue>, of: (value: ArgumentValue) => number): number =>
-  values.length === 0 ? -1 : Math.max(...values.map(of))
+const largest = (values: ReadonlyArray<ArgumentValue>, of: (value: ArgumentValue) => number): number => {
+  if (values.length === 0) return -1
+  let most = -Infinity
+  for (const value of values) most = Math.max(most, of(value))
+  return most
+}
 
 const has = (bits: number) => (value: ArgumentValue): number => (value.status & bits) === 0 ? 0 : 1
 
