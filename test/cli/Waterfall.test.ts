@@ -124,7 +124,7 @@ describe("Waterfall", () => {
       assert.deepInclude(Waterfall.rowsOf(afresh)[0], { state: "running", startedAt: 1100 })
       const had = after([call("a"), 0], [queued("a", 1100), 0], [claimed("a", false), 0], [result("a"), 1100])
       assert.strictEqual(Waterfall.plain(had, result("a")), "done       guessed  read a.ts")
-      assert.match(Waterfall.render(had, 2000, frame(60, 5))[1]!, /^✓ read a\.ts {3}guessed {2,}█$/)
+      assert.match(Waterfall.render(had, 2000, frame(60, 5))[1]!, /^✓ read a\.ts +guessed +█$/)
     })
 
     it("draws an adopted call's work once, under its new name", () => {
