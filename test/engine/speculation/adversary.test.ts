@@ -16,17 +16,19 @@ const Params = Schema.Struct({ key: Schema.String })
 type Params = typeof Params.Type
 
 /** One tool, and what its handler does. */
-const oneTool =
-  (annotations: ToolPolicy.Annotations<Params, string>, behave: (params: Params) => TestTools.Behaviour<string, never>) =>
-  (tools: TestTools.HandlerRecorder) =>
-    ToolPolicy.define({
-      look: ToolPolicy.tool({
-        parameters: Params,
-        success: Schema.String,
-        annotations,
-        handler: tools.handler("look", behave) as never
-      })
+const oneTool = (
+  annotations: ToolPolicy.Annotations<Params, string>,
+  behave: (params: Params) => TestTools.Behaviour<string>
+) =>
+(tools: TestTools.HandlerRecorder) =>
+  ToolPolicy.define({
+    look: ToolPolicy.tool({
+      parameters: Params,
+      success: Schema.String,
+      annotations,
+      handler: tools.handler("look", behave) as never
     })
+  })
 
 const at = (
   millis: number,
@@ -268,7 +270,9 @@ describe("the history predictor", () => {
         Speculation.layer({ confidenceThreshold: 0 }),
         Predictor.layerHistory({ keepValues })
       )
-      const fiber = yield* Effect.forkChild(Effect.provide(all, speculation))
+      const fiber = yield* Effect.forkChild(
+        Effect.provide(Effect.orDie(all) as Effect.Effect<ReadonlyArray<unknown>>, speculation)
+      )
       yield* TestClock.adjust("3 hours")
       return yield* Fiber.join(fiber)
     })
