@@ -10,6 +10,7 @@ import type * as Exit from "effect/Exit"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
+import { outcomeFor } from "./Adoption.ts"
 import { ArgumentText } from "./ArgumentText.ts"
 import * as Attempt from "./Attempt.ts"
 import { Call } from "./Call.ts"
@@ -25,7 +26,7 @@ import type { GuessOwner, Why } from "./Guess.ts"
 import { GuessAdmission } from "./GuessAdmission.ts"
 import { GuessesAtWork } from "./GuessesAtWork.ts"
 import { guessListener } from "./guessListener.ts"
-import { runMillisOf, settledOf } from "./guessOutcome.ts"
+import { answers, argumentsName, runMillisOf, settledOf } from "./guessOutcome.ts"
 import type { Learning } from "./Learning.ts"
 import { Lessons } from "./Lessons.ts"
 import { decodeGuess } from "./sameParameters.ts"
@@ -49,8 +50,7 @@ export interface Shared {
 /** Finished guesses that nobody has asked for yet are kept, so many a run. */
 const mostKept = 16
 
-/** The name under which arguments that look complete stand in the ledger, and how sure one is of them. */
-const argumentsName = "arguments"
+/** How sure one is of arguments that look complete. */
 const argumentsConfidence = 0.99
 
 export const makeGuesses = (host: Host, shared: Shared): RunSpeculation => new Guesses(host, shared)
@@ -319,13 +319,13 @@ class Guesses implements RunSpeculation, GuessOwner {
       call.brokenCleanUp = guess.call.brokenCleanUp
       return this.answer(call, Attempt.stopped(call, call.reason), call.brokenCleanUp)
     }
-    if (outcome?.status !== "success") {
+    if (!answers(guess)) {
       this.discarded(guess, "failed")
       return this.afresh(call, next)
     }
     call.claimed!.runMillis = runMillisOf(guess, this.now)
     this.settle(guess, guess.claim!.joined ? "lateHit" : "hit")
-    this.answer(call, outcome)
+    this.answer(call, outcomeFor(call, outcome!), guess.call.exit)
   }
 
   private answer(call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, unknown>): void {
