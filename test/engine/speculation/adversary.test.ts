@@ -97,6 +97,43 @@ describe("a write", () => {
       assert.strictEqual(seen(run), seen(plain))
       assert.strictEqual(ledgerOf(run).miss, 1)
     }))
+
+  it.effect("of a handler's call that never began keeps nobody from guessing", () =>
+    Effect.gen(function*() {
+      const inner = ToolPolicy.define({
+        put: ToolPolicy.tool({
+          parameters: Params,
+          success: Schema.String,
+          annotations: { concurrency: 1, resources: writes },
+          handler: () => Effect.delay(Effect.succeed("written"), "2 seconds")
+        })
+      })
+      const flowing = () =>
+        ToolPolicy.define({
+          look: ToolPolicy.tool({
+            parameters: Params,
+            success: Schema.String,
+            annotations: { readonly: true, resources: ({ key }) => [{ read: key }] },
+            handler: () => Effect.succeed("found")
+          }),
+          flow: ToolPolicy.tool({
+            parameters: Params,
+            success: Schema.String,
+            annotations: { resources: () => [], timeout: "500 millis" },
+            handler: (params) =>
+              Effect.orDie(Effect.provide(Executor.call(inner.toolkit.tools.put, params), inner.layer))
+          })
+        })
+      const run = yield* played({
+        kit: flowing,
+        turns: [
+          at(500, made("flow", { key: "a" }, "w1"), made("flow", { key: "a" }, "w2")),
+          at(1000, made("look", { key: "a" }, "read"))
+        ],
+        guesses: ({ step }) => step === 2 ? [guess("look", { key: "a" })] : []
+      })
+      assert.strictEqual(ledgerOf(run).hit, 1)
+    }))
 })
 
 describe("a call", () => {
@@ -235,7 +272,7 @@ describe("a predictor", () => {
         kit: oneTool({ readonly: true }, () => TestTools.succeed("found")),
         turns: [at(1000, TestModel.fail(aiError)), at(1000, made("look", { key: "a" }, "c"))],
         guesses: () => [guess("look", { key: "b" })],
-        policies: Retry.layer() as Layer.Layer<never>
+        policies: Retry.layer()
       })
       assert.strictEqual(run.finish.report.steps.length, 2)
       assert.strictEqual(run.finish.report.speculation?.predictors[0]?.asked, 2)
