@@ -248,7 +248,7 @@ export const release = (permits: ToolPermits, call: Holder): void => {
 export const giveBack = (permits: ToolPermits, call: Holder): void => {
   const { borrower, holdsToolPermit, lender } = call
   if (permits.spares.size + permits.yielding.size > 0) {
-    permits.spares.delete(call as Spare)
+    permits.spares.delete(call)
     permits.yielding.delete(call)
   }
   call.holdsToolPermit = false

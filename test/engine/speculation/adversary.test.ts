@@ -108,6 +108,13 @@ describe("a write", () => {
           handler: () => Effect.delay(Effect.succeed("written"), "2 seconds")
         })
       })
+      const flow = (timeout: "5 seconds" | "500 millis") =>
+        ToolPolicy.tool({
+          parameters: Params,
+          success: Schema.String,
+          annotations: { resources: () => [], timeout },
+          handler: (params) => Effect.orDie(Effect.provide(Executor.call(inner.toolkit.tools.put, params), inner.layer))
+        })
       const flowing = () =>
         ToolPolicy.define({
           look: ToolPolicy.tool({
@@ -116,18 +123,13 @@ describe("a write", () => {
             annotations: { readonly: true, resources: ({ key }) => [{ read: key }] },
             handler: () => Effect.succeed("found")
           }),
-          flow: ToolPolicy.tool({
-            parameters: Params,
-            success: Schema.String,
-            annotations: { resources: () => [], timeout: "500 millis" },
-            handler: (params) =>
-              Effect.orDie(Effect.provide(Executor.call(inner.toolkit.tools.put, params), inner.layer))
-          })
+          first: flow("5 seconds"),
+          second: flow("500 millis")
         })
       const run = yield* played({
         kit: flowing,
         turns: [
-          at(500, made("flow", { key: "a" }, "w1"), made("flow", { key: "a" }, "w2")),
+          at(500, made("first", { key: "b" }, "w1"), made("second", { key: "a" }, "w2")),
           at(1000, made("look", { key: "a" }, "read"))
         ],
         guesses: ({ step }) => step === 2 ? [guess("look", { key: "a" })] : []
