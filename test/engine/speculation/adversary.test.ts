@@ -98,6 +98,31 @@ describe("a write", () => {
       assert.strictEqual(ledgerOf(run).miss, 1)
     }))
 
+  it.effect("stops a guess that reads it in the instant in which it begins", () =>
+    Effect.gen(function*() {
+      const run = yield* played({
+        kit: () =>
+          ToolPolicy.define({
+            look: ToolPolicy.tool({
+              parameters: Params,
+              success: Schema.String,
+              annotations: { readonly: true, resources: ({ key }) => [{ read: key }] },
+              handler: () => Effect.delay(Effect.succeed("found"), "10 seconds")
+            }),
+            put: ToolPolicy.tool({
+              parameters: Params,
+              success: Schema.String,
+              annotations: { resources: writes },
+              handler: () => Effect.succeed("written")
+            })
+          }),
+        turns: [at(1000, made("put", a, "write"), TestModel.wait(1000))],
+        guesses: inFirst(guess("look", a), guess("look", { key: "b" }))
+      })
+      const discarded = run.parts.flatMap((part) => part.type === "tool-discarded" ? [[part.why, part.runMillis]] : [])
+      assert.deepStrictEqual(discarded, [["stale", 1000], ["refuted", 2000]])
+    }))
+
   it.effect("of a handler's call that never began keeps nobody from guessing", () =>
     Effect.gen(function*() {
       const inner = ToolPolicy.define({
