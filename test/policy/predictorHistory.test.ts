@@ -414,7 +414,7 @@ describe("Predictor.layerHistory", () => {
         yield* TestClock.adjust("1 millis")
         const warnings = yield* Fiber.join(fiber)
         assert.strictEqual(warnings.length, 1)
-        assert.match(warnings[0]!, /cannot be read/)
+        assert.match(warnings[0]!, /does not answer/)
       }))
 
     it.effect("of two processes has what the last one wrote, whole", () =>
