@@ -39,9 +39,3 @@ export const tell = (tool: string, right: boolean, times = 1, predictor?: string
 
 export const words = (guesses: ReadonlyArray<Predictor.Guess>): ReadonlyArray<string> =>
   guesses.map(({ predictor, tool }) => `${predictor}: ${tool}`)
-
-/** Runs a test with a predictor of its own. */
-export const using = <A, E, R, E2, R2>(
-  effect: Effect.Effect<A, E, R>,
-  layer: Layer.Layer<Predictor.Predictor, E2, R2>
-) => Effect.provide(effect, layer)

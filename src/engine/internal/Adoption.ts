@@ -42,6 +42,7 @@ export class Earlier {
     for (const made of this.made) made.adopted = false
     for (const call of calls) {
       const part = partOf.get(call.id)
+      // One that waits for its guess has begun on its own account.
       const follows = call.adopted !== undefined && call.adopted.guess === undefined
       if (follows || part === undefined) this.gone.push(call)
       else this.made.push({ call, part, adopted: false, madeAgain: false })

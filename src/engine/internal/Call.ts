@@ -145,8 +145,12 @@ export const speculationKey = "effect-toolformer/engine/Speculation"
 
 /** The guesses of a run, as its calls see them. */
 export interface Speculating {
+  /** The call has its parameters: the model has asked for it. */
+  made(call: Call): void
   /** Gives the call the outcome of its guess, or lets it go on. */
   claim(call: Call, next: Runner): void
+  /** The call and all its attempts have really ended. */
+  ended(call: Call): void
 }
 
 /** What the calls of one owner share. */

@@ -34,6 +34,8 @@ export class Foresight {
   private readonly predictors: ReadonlyArray<Predictor.PredictorService>
   private readonly from: number
   private readonly fibers = new Set<Fiber.Fiber<void>>()
+  /** How often it was told to stop: who does not stop says nothing of the next turn. */
+  private stopped = 0
 
   constructor(host: Host, appraiser: Appraiser, predictor: Predictor.PredictorService | undefined) {
     this.host = host
@@ -44,12 +46,16 @@ export class Foresight {
 
   ask(step: number, foreseen: (foreseen: Foreseen) => void): void {
     const now = this.host.settings.timers.now()
+    const { stopped } = this
+    const heard = (each: Foreseen) => {
+      if (this.stopped === stopped) foreseen(each)
+    }
     for (const predictor of this.predictors) {
       const name = nameOf(predictor)
       if (!this.appraiser.listens(name, now)) continue
       this.appraiser.asked(name)
       // The model first: it has been waiting for longer.
-      const read = Effect.andThen(Effect.yieldNow, this.read(predictor, name, step, foreseen))
+      const read = Effect.andThen(Effect.yieldNow, this.read(predictor, name, step, heard))
       const fiber = Effect.runForkWith(this.host.settings.context)(read)
       this.fibers.add(fiber)
       fiber.addObserver(() => this.fibers.delete(fiber))
@@ -57,6 +63,7 @@ export class Foresight {
   }
 
   stop(): void {
+    this.stopped++
     for (const fiber of this.fibers) fiber.interruptUnsafe()
   }
 
@@ -109,7 +116,7 @@ export class Foresight {
   // A guess is anything at all: its getters may throw.
   private look(guess: Predictor.Guess, name: string, foreseen: (foreseen: Foreseen) => void): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const copy: Predictor.Guess = { ...guess, predictor: name }
+      const copy: Predictor.Guess = { ...guess, predictor: name, params: jsonOf(guess.params) }
       const tool = this.host.settings.tools.get(copy.tool)
       if (tool === undefined || !tool.compiled.policies.speculate || !isProbability(copy.confidence)) {
         return Effect.sync(() => this.appraiser.ignored(name))
@@ -124,6 +131,9 @@ export class Foresight {
     )
   }
 }
+
+// A handler may change what its schema hands on as it is: it is no longer the predictor's.
+const jsonOf = (params: unknown): unknown => JSON.parse(JSON.stringify(params) ?? "null")
 
 const isProbability = (value: unknown): boolean => typeof value === "number" && value >= 0 && value <= 1
 

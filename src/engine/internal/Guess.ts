@@ -72,14 +72,19 @@ export class Guess implements Guessed {
   /** Nobody will ask for it. */
   discard(why: Why): void {
     if (this.state === "over" || this.claim !== undefined) return
-    const { state } = this
+    const { call, state } = this
     this.state = "over"
     this.owner.discarded(this, why)
-    if (state === "running") stop(this.call, CancelReason.misspeculated)
+    if (state === "running") return stop(call, CancelReason.misspeculated)
+    // Promises that a handler has left behind hold its place.
+    for (const promise of call.controllers ?? []) promise.abort(CancelReason.misspeculated)
   }
 
   giveWay(): boolean {
-    if (this.state !== "running" || this.claim !== undefined) return false
+    const { call, state } = this
+    if (this.claim !== undefined) return false
+    if (state === "over") return call.state !== "answered"
+    if (state === "finished" && !call.isActive) return false
     this.discard("preempted")
     return true
   }

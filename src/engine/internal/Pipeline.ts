@@ -41,8 +41,10 @@ type Step = (tool: Binding, next: Runner) => Runner
 
 /** Outermost first. One line per policy. From `attempts` on a step is passed once per attempt. */
 const order: ReadonlyArray<Step> = [
+  (tool, next) => mayClaim(tool) ? (call) => made(call, next) : next,
   ({ compiled }, next) => deadline(compiled.policies.deadlineMillis, next),
   (tool, next) => isOrdered(tool) ? (call) => call.environment.admission.order(call, next) : next,
+  // Behind the order: a call that waits for its guess holds what it reads, and what was written before it has made the guess stale.
   (tool, next) => tool.speculates ? (call) => claim(call, next) : next,
   (tool, next) => attempts(tool, next),
   (tool, next) => guarded(tool, next),
@@ -59,6 +61,13 @@ const guessOrder: ReadonlyArray<Step> = [
   (_, next) => (call) => call.environment.admission.admit(call, next),
   () => Attempt.start
 ]
+
+const mayClaim = ({ compiled, speculates }: Binding): boolean => speculates && compiled.policies.speculate
+
+const made = (call: Call, next: Runner): void => {
+  call.environment.speculation?.made(call)
+  next(call)
+}
 
 const claim = (call: Call, next: Runner): void => {
   const { speculation } = call.environment

@@ -219,10 +219,10 @@ export const paramsOf = (one: Combination): Readonly<Record<string, unknown>> =>
 /** The names of a call's arguments, sorted, or nothing where it has none that can be named. */
 export const namesOf = (params: unknown): ReadonlyArray<string> | undefined => {
   if (typeof params !== "object" || params === null || Array.isArray(params)) return undefined
-  const names = Object.keys(params).sort()
+  const names = Object.keys(params)
   return names.length > 24 || names.some((name) => name.length > 100 || name.includes("\n") || name === "")
     ? undefined
-    : names
+    : names.sort()
 }
 
 /** The canonical texts of a call's arguments, by their names. */

@@ -2,7 +2,7 @@
  * What one finished run teaches: what followed what, which words were said before, where each argument's value stood, and which
  * of all that stood there was the one. Read twice, since what could have been the one depends on where values were found.
  */
-import type * as Prompt from "effect/ai/Prompt"
+import * as Prompt from "effect/ai/Prompt"
 import { namesOf, textsOf } from "./historyChoices.ts"
 import type { Counts } from "./historyCounts.ts"
 import { reply, wordKeys } from "./historyFeatures.ts"
@@ -17,20 +17,42 @@ import { formOf } from "./historyText.ts"
 import { countStanding, formKeys, standings } from "./historyValues.ts"
 import { callsOf, View } from "./historyView.ts"
 
+/** A history to learn from: its messages, the first that is new, and those that are turns of the model to learn. */
+export interface Lesson {
+  readonly view: View
+  readonly from: number
+  readonly messages: ReadonlyArray<Prompt.Message>
+  readonly turns: ReadonlyArray<number>
+}
+
 /** A turn of the model in a history: what it did, and the moment before. */
 export interface Taught {
   readonly moment: Moment
   readonly calls: ReadonlyArray<Prompt.ToolCallPart>
 }
 
-/** Gives every turn of a history from a message on. The moment is good until the next. */
-export const eachTurn = (prompt: Prompt.Prompt, from: number, lore: Lore, take: (turn: Taught) => void): View => {
-  const view = View.of(prompt)
-  prompt.content.forEach((message, at) => {
-    if (at < from || message.role !== "assistant") return
-    take({ moment: momentOf(view.readWith(lore, at)), calls: callsOf(message) })
-  })
-  return view.readWith(lore)
+const messagesLimit = 1_024
+const turnsLimit = 256
+const callsLimit = 16
+
+/** The part of a history that is learned from: of what is new the newest 256 turns, and at most 1,024 messages in all. */
+export const lesson = (prompt: Prompt.Prompt, from: number): Lesson => {
+  const start = Math.max(0, prompt.content.length - messagesLimit)
+  const messages = prompt.content.slice(start)
+  const turns = messages.flatMap(({ role }, at) => role === "assistant" && at >= from - start ? [at] : [])
+  return {
+    view: View.of(Prompt.fromMessages(messages)),
+    from: Math.max(0, from - start),
+    messages,
+    turns: turns.slice(-turnsLimit)
+  }
+}
+
+/** Gives every turn of a lesson. The moment is good until the next. */
+export const eachTurn = ({ messages, turns, view }: Lesson, lore: Lore, take: (turn: Taught) => void): void => {
+  for (const at of turns) {
+    take({ moment: momentOf(view.readWith(lore, at)), calls: callsOf(messages[at]!).slice(0, callsLimit) })
+  }
 }
 
 const toolOf = (tools: Map<string, ToolKnowledge>, name: string): ToolKnowledge => {

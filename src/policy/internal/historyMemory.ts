@@ -12,6 +12,7 @@ import {
   choiceFeatures,
   choiceNames,
   seenWords,
+  stepLikely,
   toolFeatures,
   turnFeatures,
   turnNames,
@@ -22,7 +23,8 @@ import { namesIn, namesPage, toolsIn, toolsPage } from "./historyKept.ts"
 import type { Names } from "./historyKept.ts"
 import type { ToolKnowledge } from "./historyKnowledge.ts"
 import { bump, limits } from "./historyKnowledge.ts"
-import { eachTurn, Lessons } from "./historyLearning.ts"
+import type { Lesson } from "./historyLearning.ts"
+import { eachTurn, lesson, Lessons } from "./historyLearning.ts"
 import type { Lore } from "./historyLore.ts"
 import { noLore } from "./historyLore.ts"
 import type { Moment } from "./historyMoment.ts"
@@ -35,6 +37,7 @@ export { View } from "./historyView.ts"
 
 const perTool = 5
 const inAll = 16
+const toolsTried = 32
 const pageNames = { tools: "tools", names: "names" }
 
 /** How a memory is kept. `keepValues`: whether values of users may be kept as they are; else only how often places held them. */
@@ -73,8 +76,7 @@ export class Memory {
     const words = seenWords(this.counts, wordKeys(moment))
     const turn = turnFeatures(this.counts, moment, words, guessable)
     const found: Array<Found> = []
-    for (const tool of this.tools.values()) {
-      if (!guessable(tool.name)) continue
+    for (const tool of this.likeliestTools(moment, guessable)) {
       const best = new ToolChoices(this.counts, moment, tool, constantOf).best(perTool)
       if (best.length === 0) continue
       const of = toolFeatures(this.counts, moment, words, tool.key)
@@ -92,11 +94,22 @@ export class Memory {
     return { choices, turn: Float64Array.from(turn) }
   }
 
+  /** The tools worth a look, at most thirty-two. */
+  private likeliestTools(moment: Moment, guessable: (tool: string) => boolean): ReadonlyArray<ToolKnowledge> {
+    const tools = [...this.tools.values()].filter((tool) => guessable(tool.name))
+    if (tools.length <= toolsTried) return tools
+    return tools.map((tool) => ({ tool, likely: stepLikely(this.counts, moment.contexts, tool.key)[3]! }))
+      .sort((a, b) => b.likely - a.likely)
+      .slice(0, toolsTried)
+      .map(({ tool }) => tool)
+  }
+
   /** Learns the messages of a finished run from one on. `guessable`: whose calls are ever guessed; all, where it is not said. */
   learn(prompt: Prompt.Prompt, from: number, guessable: (tool: string) => boolean = () => true): Array<Row> {
     const rows: Array<Row> = []
     const { lore } = this
-    const view = eachTurn(prompt, from, lore, ({ calls, moment }) => {
+    const taught = lesson(prompt, from)
+    eachTurn(taught, lore, ({ calls, moment }) => {
       const situation = this.before(moment, guessable)
       const made = new Set(calls.map(({ name, params }) => callText(name, params)))
       const right = situation.choices.flatMap(({ params, tool }, at) => made.has(callText(tool, params)) ? [at] : [])
@@ -104,18 +117,23 @@ export class Memory {
     })
     if (rows.length === 0) return rows
     const lessons = new Lessons(this.counts, this.tools, this.keepValues, guessable)
-    eachTurn(prompt, from, lore, lessons.follow)
-    eachTurn(prompt, from, lore, lessons.choose)
-    this.learnNames(view)
+    eachTurn(taught, lore, lessons.follow)
+    eachTurn(taught, lore, lessons.choose)
+    this.learnNames(taught)
     return rows
   }
 
-  private learnNames(view: View): void {
+  // What the conversation said in earlier runs was learned with them.
+  private learnNames({ from, view }: Lesson): void {
     const { codes, years } = this.names
+    const before = view.readWith(this.lore, from)
+    const [oldYear, oldCodes] = [before.ownYear(), new Map(before.ownCodes())]
+    view.readWith(this.lore)
     const year = view.ownYear()
-    if (year !== undefined) bump(years, year, limits.years)
+    if (year !== undefined && year !== oldYear) bump(years, year, limits.years)
     if (this.keepValues) {
       for (const [name, code] of view.ownCodes()) {
+        if (oldCodes.get(name) === code) continue
         let known = codes.get(name)
         if (known === undefined && codes.size >= limits.codes) continue
         if (known === undefined) codes.set(name, known = new Map())

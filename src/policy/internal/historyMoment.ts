@@ -19,10 +19,13 @@ export interface Moment {
   readonly users: number
   readonly spoke: boolean
   readonly done: ReadonlyMap<string, number>
+  /** How many more values may be looked at before this turn. */
+  readonly budget: { left: number }
   /** Orders 0 to 3, then: kind and last call, and what the user answered. */
   readonly contexts: ReadonlyArray<number>
 }
 
+const budget = 30_000
 const nothing = textKey("^")
 const tags = ["c0", "c1", "c2", "c3", "c4", "c5"].map(textKey)
 const userKey = textKey("user")
@@ -72,6 +75,7 @@ export const momentOf = (view: View): Moment => {
     users: events.filter((event) => event.kind === "user").length,
     spoke,
     done,
+    budget: { left: budget },
     contexts: contextsOf(events, end, lastCall, spoke)
   }
 }

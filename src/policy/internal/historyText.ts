@@ -55,10 +55,19 @@ const takeToken = (token: string, take: Take): void => {
   if (/^\d{1,15}(\.\d{1,6})?$/.test(token)) take(Number(token), place.number, true)
 }
 
+/** The code of a name, or of the end of it: a sentence begins with a capital too (`To Seattle`). */
+const codeOf = (name: string, known: Known): string | undefined => {
+  for (let at = 0; at >= 0; at = name.indexOf(" ", at + 1)) {
+    const code = known.code(at === 0 ? name : name.slice(at + 1))
+    if (code !== undefined) return code
+  }
+  return undefined
+}
+
 const takeName = (name: string, known: Known, take: Take): void => {
   take(name, place.title, false)
   take(name.toLowerCase(), place.lower, false)
-  const code = known.code(name)
+  const code = codeOf(name, known)
   if (code !== undefined) take(code, place.code, false)
 }
 
@@ -101,7 +110,7 @@ export const readText = (whole: string, known: Known, take: Take): void => {
   for (const [, quoted] of upTo(text.matchAll(/["“'‘`]([^"”'’`\n]{1,60})["”'’`]/g), 64)) {
     take(quoted!, place.quoted, false)
   }
-  for (const [name] of upTo(text.matchAll(/[A-Z][A-Za-z]{1,30}(?:[ -][A-Z][A-Za-z]{0,30}\.?){0,5}/g), 128)) {
+  for (const [name] of upTo(text.matchAll(/[A-Z][A-Za-z]{1,30}(?:[ -][A-Z](?:[A-Za-z]{1,30}|\.)?){0,5}/g), 128)) {
     takeName(name, known, take)
   }
   takeDates(text, known, take)

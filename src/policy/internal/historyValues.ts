@@ -108,7 +108,10 @@ export const standings = (
   for (const place of argument.places.keys()) {
     const groups = moment.view.groupsAt(place)
     const newest = groups.at(-1)?.at(-1)!.event ?? -1
-    for (const group of groups) standingsOf(moment, argument.places, use, group, newest, take)
+    for (const group of groups) {
+      if ((moment.budget.left -= group.length) < 0) return
+      standingsOf(moment, argument.places, use, group, newest, take)
+    }
   }
 }
 

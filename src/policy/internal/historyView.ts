@@ -19,6 +19,7 @@ const offersLimit = 600
 const codesLimit = 256
 const conversationWords = 200
 const keptGroups = 16
+const groupLimit = 64
 
 /** Where a value stood: in the user's text, in the model's, in a result, in the arguments of a call. */
 export type Origin = 0 | 1 | 2 | 3
@@ -271,7 +272,10 @@ export class View {
     const groups = this.places.get(offer.place)
     if (groups === undefined) return void this.places.set(offer.place, [[offer]])
     const group = groups.at(-1)!
-    if (sameGroup(group[0]!, offer)) return void group.push(offer)
+    if (sameGroup(group[0]!, offer)) {
+      if (group.length < groupLimit) group.push(offer)
+      return
+    }
     groups.push([offer])
     if (groups.length > keptGroups) groups.shift()
   }
