@@ -15,9 +15,9 @@ import * as Stream from "effect/Stream"
 import { makeHistory } from "./internal/historyPredictor.ts"
 import { mergedPredictor } from "./internal/mergedPredictor.ts"
 import { modelPredictor } from "./internal/modelPredictor.ts"
-import { modelSettings } from "./internal/modelPredictorSettings.ts"
 import { Predictor } from "./internal/predicting.ts"
 import type { FinishedRun, Guess, Question, Verdict } from "./internal/predicting.ts"
+import { customName, historySettings, modelSettings } from "./internal/predictorSettings.ts"
 
 export {
   type FinishedRun,
@@ -49,7 +49,7 @@ export interface Options {
 /**
  * Makes a predictor of your own.
  *
- * **Errors** None that anybody sees: what it fails with, or throws, is a number in the ledger.
+ * **Errors** None that anybody sees: what it fails with, or throws, is a number in the ledger. Options that make no sense die here.
  *
  * **Example** (Whoever searches reads what was found)
  *
@@ -83,9 +83,9 @@ export interface Options {
  * @category layers
  * @since 0.1.0
  */
-export const make = (options: Options): Layer.Layer<Predictor> =>
-  Layer.sync(Predictor, () => {
-    const name = options.name ?? "custom"
+export const make = (options: Options): Layer.Layer<Predictor> => {
+  const name = customName(options)
+  return Layer.sync(Predictor, () => {
     // What is no guess is for the engine to count.
     const named = (guess: Guess): Guess =>
       typeof guess === "object" && guess !== null ? { ...guess, predictor: name } : guess
@@ -96,6 +96,7 @@ export const make = (options: Options): Layer.Layer<Predictor> =>
       learn: options.learn ?? (() => Effect.void)
     })
   })
+}
 
 /**
  * How a faster model predicts.
@@ -238,7 +239,7 @@ export interface HistoryOptions {
  * **Units** A guess takes no I/O. What was learned is written at most once in 10 seconds, and when the layer closes (at most
  * 5 seconds are waited for it then).
  *
- * **Errors** None. A store that holds something else (another version, damage) or cannot be read is one warning in the log, and
+ * **Errors** Options that make no sense die here, naming them. Else none: a store that holds something else (another version, damage) or cannot be read is one warning in the log, and
  * the predictor starts knowing nothing; one that cannot be written is one warning, and what is learned is kept in memory.
  *
  * **Gotchas** Of two processes with one store the last writer wins: what the other learned since it started is not in the store
@@ -261,15 +262,4 @@ export interface HistoryOptions {
  * @since 0.1.0
  */
 export const layerHistory = (options: HistoryOptions = {}): Layer.Layer<Predictor> =>
-  Layer.effect(
-    Predictor,
-    Effect.map(
-      makeHistory({
-        name: options.name ?? "history",
-        learn: options.learn ?? true,
-        keepValues: options.keepValues ?? true,
-        store: options.store
-      }),
-      Predictor.of
-    )
-  )
+  Layer.effect(Predictor, Effect.map(makeHistory(historySettings(options)), Predictor.of))

@@ -47,6 +47,8 @@ export class Foresight {
   ask(step: number, foreseen: (foreseen: Foreseen) => void): void {
     const now = this.host.settings.timers.now()
     const { stopped } = this
+    const { context, tracing } = this.host.settings
+    const parent = tracing?.parent
     const heard = (each: Foreseen) => {
       if (this.stopped === stopped) foreseen(each)
     }
@@ -56,7 +58,8 @@ export class Foresight {
       this.appraiser.asked(name)
       // The model first: it has been waiting for longer.
       const read = Effect.andThen(Effect.yieldNow, this.read(predictor, name, step, heard))
-      const fiber = Effect.runForkWith(this.host.settings.context)(read)
+      const traced = parent === undefined ? read : Effect.withParentSpan(read, parent)
+      const fiber = Effect.runForkWith(context)(traced)
       this.fibers.add(fiber)
       fiber.addObserver(() => this.fibers.delete(fiber))
     }
