@@ -216,8 +216,9 @@ export const merge = <const Layers extends ReadonlyArray<Layer.Layer<Predictor, 
  * - `store`: where what it learned is kept between processes; default: in memory only.
  * - `learn`: false: it says what it knows and learns nothing, neither from runs nor from verdicts, and writes nothing. To measure,
  *   or to serve what was learned elsewhere. Default true.
- * - `keepValues`: false: values of arguments that many runs share (a currency, a country) are forgotten with the process, and
- *   neither kept nor written. Default true.
+ * - `keepValues`: false: values of arguments are not kept as they are, but only how often what stood where, under hashes; a value that
+ *   stands nowhere in the conversation (a currency, a country) is then not guessed. Default true: short values are kept and written,
+ *   also those of a single run.
  * - `name`: its name in the ledger; default `"history"`.
  *
  * @category models
