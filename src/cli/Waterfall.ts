@@ -33,6 +33,8 @@ export interface Row {
   readonly queuedAt: number
   readonly startedAt: number | undefined
   readonly endedAt: number | undefined
+  /** It was answered by a guess that had ended before it was made. */
+  readonly isGuessed?: boolean
 }
 
 /**
@@ -93,6 +95,15 @@ export const advance = (state: State, part: AnyPart, now: number): State => {
         attempts: Math.max(row.attempts, part.attempt),
         startedAt: row.startedAt ?? part.time
       }))
+    case "tool-claimed":
+      return change(
+        state,
+        part.callId,
+        (row) =>
+          part.running
+            ? { ...row, state: "running", startedAt: row.startedAt ?? part.time }
+            : { ...row, isGuessed: true }
+      )
     case "tool-retry":
       return change(state, part.callId, (row) => ({ ...row, state: "waiting" }))
     case "tool-adopted":
@@ -254,7 +265,7 @@ const line = (
 ): string => {
   const [mark, code] = marks[row.state]
   const time = row.startedAt === undefined
-    ? row.state === "waiting" ? "waiting" : row.state
+    ? row.isGuessed === true ? "guessed" : row.state
     : millis((row.endedAt ?? now) - row.startedAt)
   const left = `${mark} ${pad(fitLabel(row, name), name)} ${time.padStart(8)} `
   const room = columns - width(left) - 1
@@ -268,7 +279,7 @@ const bar = (row: Row, state: State, now: number, span: number, room: number): s
   const end = row.endedAt ?? now
   const begin = Math.min(room - 1, cell(row.startedAt ?? end))
   const from = Math.min(begin, cell(row.queuedAt))
-  const ran = row.startedAt === undefined ? 0 : Math.max(1, cell(end) - begin)
+  const ran = row.startedAt === undefined ? Number(row.isGuessed === true) : Math.max(1, cell(end) - begin)
   return `${" ".repeat(from)}${"─".repeat(begin - from)}${"█".repeat(Math.min(ran, room - begin))}`
 }
 
@@ -287,7 +298,9 @@ export const plain = (state: State, part: AnyPart): string | undefined => {
   const row = rowOf(state, part.type === "tool-result" ? part.id : part.callId)
   if (row === undefined) return undefined
   if (part.type === "tool-retry") return again(part, label(row))
-  const took = row.startedAt === undefined ? "not started" : millis((row.endedAt ?? row.startedAt) - row.startedAt)
+  const took = row.startedAt === undefined
+    ? row.isGuessed === true ? "guessed" : "not started"
+    : millis((row.endedAt ?? row.startedAt) - row.startedAt)
   return `${row.state.padEnd(9)} ${took.padStart(8)}  ${label(row)}`
 }
 

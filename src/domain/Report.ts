@@ -85,7 +85,7 @@ export const GroupReport = Schema.Struct({
 export type GroupReport = typeof GroupReport.Type
 
 /**
- * A handler that was still running when its grace was over.
+ * A handler that was still running when its grace was over. `callId`: of a guess that no call has claimed, its `speculationId`.
  *
  * @category models
  * @since 0.1.0

@@ -137,11 +137,9 @@ export class Dispatcher implements Admission, Tenant {
 
   /** Answers every call that was told to stop and has not ended yet: its grace is over now. */
   abandonAll(): void {
-    // A call with attempts is answered when they are, and one that joined another when that one is.
+    // A call with attempts is answered when they are, and one that joined another, or a guess, when that one is.
     for (const call of [...this.attempts, ...this.live]) {
-      if (call.reason === undefined || call.governor !== undefined) continue
-      if (call.adopted === undefined) Attempt.abandon(call)
-      else if (call.adopted.guess !== undefined) Attempt.abandon(call.adopted)
+      if (call.reason !== undefined && call.governor === undefined && call.adopted === undefined) Attempt.abandon(call)
     }
   }
 
@@ -249,7 +247,7 @@ export class Dispatcher implements Admission, Tenant {
 
   release(call: Call): void {
     this.places.release(call)
-    if (call.attemptOf === undefined) this.ordering.free(call)
+    if (call.attemptOf === undefined) this.free(call)
     else call.attemptOf.governor!.released()
     this.places.pump()
     this.checkIdle()
@@ -265,6 +263,7 @@ export class Dispatcher implements Admission, Tenant {
 
   free(call: Call): void {
     this.ordering.free(call)
+    call.environment.speculation?.ended(call)
   }
 
   abandon(call: Call): void {

@@ -19,6 +19,7 @@ export type Unit =
   | "% saved"
   | "hits"
   | "ms late"
+  | "ms from the wire"
   | "x"
 
 /** One value from one child process. `ideal`: what nothing could beat, where that is known. */

@@ -108,6 +108,25 @@ describe("Waterfall", () => {
       assert.strictEqual(Waterfall.plain(done, result("a")), "done        900 ms  read x2 a.ts")
     })
 
+    it("shows a call that claimed a guess: as running while that runs, as guessed where it had ended", () => {
+      const claimed = (callId: string, running: boolean): AnyPart => ({
+        type: "tool-claimed",
+        callId,
+        speculationId: "spec_1",
+        name: "read",
+        running,
+        aheadMillis: 90,
+        time: 1100
+      })
+      const waits = after([call("a"), 0], [queued("a", 1100), 0], [claimed("a", true), 0])
+      assert.deepInclude(Waterfall.rowsOf(waits)[0], { state: "running", startedAt: 1100 })
+      const afresh = after([call("a"), 0], [queued("a", 1100), 0], [claimed("a", true), 0], [started("a", 1300), 0])
+      assert.deepInclude(Waterfall.rowsOf(afresh)[0], { state: "running", startedAt: 1100 })
+      const had = after([call("a"), 0], [queued("a", 1100), 0], [claimed("a", false), 0], [result("a"), 1100])
+      assert.strictEqual(Waterfall.plain(had, result("a")), "done       guessed  read a.ts")
+      assert.match(Waterfall.render(had, 2000, frame(60, 5))[1]!, /^✓ read a\.ts +guessed +█$/)
+    })
+
     it("draws an adopted call's work once, under its new name", () => {
       const adopted: AnyPart = { type: "tool-adopted", callId: "b", name: "read", from: "a", time: 1500 }
       const state = after(

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import * as Tracer from "effect/Tracer"
-import { Orchestrator, Report, ToolPolicy } from "../../src/index.ts"
+import { Orchestrator, Predictor, Report, Speculation, ToolPolicy } from "../../src/index.ts"
 import { TestModel, ToolCall } from "../../src/testing/index.ts"
 import { aiError, scripted } from "../model.ts"
 
@@ -226,6 +226,27 @@ describe("spans", () => {
       yield* Orchestrator.run({ prompt: "go", toolkit: traced.toolkit })
       assert.isUndefined(parent)
     }).pipe(Effect.provide([traced.layer, scripted([ToolCall("work", {}, { id: "a" })], "done")]))
+  })
+
+  it.effect("have a faster model's turns and what runs on a guess below the step they foresee", () => {
+    const spans = new Spans()
+    const reads = ToolPolicy.define({ sleep: sleeper({ readonly: true }) })
+    return Effect.gen(function*() {
+      const { languageModel } = yield* TestModel.make([sleep("f", 4)], { otherwise: "Nothing." })
+      const run = Orchestrator.run({ prompt: "go", toolkit: reads.toolkit }).pipe(
+        Effect.withSpan("mine"),
+        Effect.provideService(Tracer.Tracer, spans.tracer),
+        Effect.provide([reads.layer, Speculation.layer(), Predictor.layerModel({ model: languageModel })])
+      )
+      const fiber = yield* Effect.forkChild(run)
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(fiber)
+      const parents = spans.all.map(({ name, parent }) => [name, Option.getOrUndefined(parent)])
+      const below = parents.filter(([name]) => String(name).startsWith("LanguageModel"))
+      assert.strictEqual(below.length, 3)
+      for (const [, parent] of below) assert.strictEqual((parent as Tracer.Span | undefined)?.name, "step")
+      assert.include(spans.tree, "speculate sleep < step")
+    }).pipe(Effect.provide(scripted([TestModel.wait("1 second"), sleep("a", 4)])))
   })
 })
 

@@ -22,7 +22,10 @@ describe("T12: a run of 20 calls, stopped before every step", () => {
       0.4,
       200
     ],
-    ["the first answer breaks off, time passes early", { opsBeforeYield: 16, seed: 6, breaks: true }, 0.3, 100]
+    ["the first answer breaks off, time passes early", { opsBeforeYield: 16, seed: 6, breaks: true }, 0.3, 100],
+    ["calls are foreseen", { opsBeforeYield: 2048, seed: 0, speculates: true }, 1, 200],
+    ["calls are foreseen, time passes early", { opsBeforeYield: 16, seed: 7, speculates: true }, 1, 100],
+    ["foreseen, and broken off", { opsBeforeYield: 2048, seed: 0, breaks: true, speculates: true }, 1, 150]
   ]
   for (const [name, pace, sample, least] of paces) {
     it(`holds laws 1, 2, 3, 5 and 6: ${name}`, async () => {

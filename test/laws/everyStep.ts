@@ -139,6 +139,16 @@ const nothingIsLeft = (world: World) => {
   assert.strictEqual(world.watch.overlaps, 0, "writers of one file overlap")
 }
 
+/** Every guess that started came to one thing. */
+const everyGuessIsSettled = ({ parts }: World) => {
+  for (const part of parts) {
+    if (part.type !== "run-finish") continue
+    for (const { failed, hit, lateHit, miss, preempted, started } of part.report.speculation?.entries ?? []) {
+      assert.strictEqual(started, hit + lateHit + miss + failed + preempted, "guesses that came to nothing")
+    }
+  }
+}
+
 /** Law 5, and 6. */
 const nothingStartsAfterwards = ({ at, begun, startsBefore, world }: Seen, { kind, pace }: Case) => {
   const { starts, startsBeforeInterrupt } = world.watch
@@ -162,8 +172,10 @@ const nothingStartsAfterwards = ({ at, begun, startsBefore, world }: Seen, { kin
   for (const id of ids) {
     const starts = world.watch.startsOf(id)
     const again = pace.breaks === true ? 2 : 1
+    // Foreseen in both turns.
+    const guesses = pace.speculates === true ? 2 : 0
     const most = { flaky: 3 * again, hedged: 2 * again, both: 6 * again, success: again }[toolOf(id)] ?? 1
-    assert.isAtMost(starts, most, `${id} (${toolOf(id)}) started ${starts} times`)
+    assert.isAtMost(starts, most + guesses, `${id} (${toolOf(id)}) started ${starts} times`)
   }
   const over = new Set<string>()
   for (const [i, part] of world.parts.entries()) {
@@ -195,6 +207,7 @@ const judge = (seen: Seen, one: Case, peace: ReadonlyMap<string, string>) => {
   const { kind } = one
   assert.isDefined(world.exit, "the run did not end")
   nothingIsLeft(world)
+  everyGuessIsSettled(world)
   nothingStartsAfterwards(seen, one)
   if (kind === "interrupt") {
     assert.isAtMost(world.parts.length, seen.partsBefore, "parts after the reader had gone")
@@ -226,13 +239,23 @@ export const everywhere = async (pace: Pace, where: "step" | "event", sample: nu
   await undisturbed.finish()
   assert.isTrue(undisturbed.exit !== undefined && Exit.isSuccess(undisturbed.exit), String(undisturbed.exit))
   everyCallIsAnswered(undisturbed)
+  everyGuessIsSettled(undisturbed)
   nothingIsLeft(undisturbed)
   const peace = outcomesOf(undisturbed.parts)
   assert.strictEqual(peace.size, pace.breaks === true ? 14 + ids.length : ids.length)
   const count = (wanted: (part: AnyPart) => boolean) => undisturbed.parts.filter(wanted).length
-  assert.isAtLeast(count((part) => part.type === "tool-retry"), 4, "retries")
+  if (pace.speculates === true) {
+    for (const type of ["tool-speculated", "tool-claimed", "tool-discarded"]) {
+      assert.isAtLeast(count((part) => part.type === type), 3, type)
+    }
+    const plain = new World({ ...pace, speculates: undefined as never }, `plain_${++runs}`)
+    await plain.finish()
+    for (const [id, outcome] of outcomesOf(plain.parts)) {
+      if (!isInGroup(id)) assert.strictEqual(peace.get(id), outcome, `outcome of ${id} without guesses`)
+    }
+  } else assert.isAtLeast(count((part) => part.type === "tool-retry"), 4, "retries")
   // Where time is lost, so is the room for a hedge.
-  if (pace.seed === 0) {
+  if (pace.seed === 0 && pace.speculates !== true) {
     assert.isAtLeast(count((part) => part.type === "tool-started" && part.hedge === true), 1, "hedges")
   }
   assert.isAtLeast(count((part) => part.type === "tool-adopted"), pace.breaks === true ? 5 : 0, "adopted calls")

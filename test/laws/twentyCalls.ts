@@ -16,8 +16,9 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { AnyPart } from "../../src/domain/ToolEvent.ts"
 import * as Branch from "../../src/engine/Branch.ts"
+import type { Call } from "../../src/engine/internal/Call.ts"
 import { compile } from "../../src/engine/internal/CompiledTool.ts"
-import { CancelReason, Executor, Orchestrator, ToolPolicy } from "../../src/index.ts"
+import { CancelReason, Executor, Orchestrator, Predictor, Speculation, ToolPolicy } from "../../src/index.ts"
 import * as Breaker from "../../src/policy/Breaker.ts"
 import * as Limiter from "../../src/policy/Limiter.ts"
 import { layerMemory, LimiterStore } from "../../src/policy/LimiterStore.ts"
@@ -37,6 +38,8 @@ export interface Pace {
   readonly opsBeforeYield: number
   readonly seed: number
   readonly breaks?: true
+  /** Calls are foreseen, rightly and wrongly; all but the writes may start on a guess. */
+  readonly speculates?: true
 }
 
 interface Start {
@@ -90,7 +93,7 @@ class Watch {
 
 type Body = (params: Params, attempt: number) => Effect.Effect<string, typeof Failure.Type>
 
-const toolsOf = (watch: Watch, steps: Steps) => {
+const toolsOf = (watch: Watch, steps: Steps, speculates: boolean) => {
   const watched = (tool: string, body: Body) =>
   (
     params: Params,
@@ -122,16 +125,20 @@ const toolsOf = (watch: Watch, steps: Steps) => {
   const rest = ({ id, millis }: Params) => Effect.as(Effect.sleep(millis), id)
   const tool = (
     name: string,
-    annotations: ToolPolicy.Annotations<Params, string>,
+    given: ToolPolicy.Annotations<Params, string>,
     body: Body = rest
-  ) =>
-    ToolPolicy.tool({
+  ) => {
+    const annotations = speculates && given.resources === undefined
+      ? { ...given, readonly: true, resources: ({ id }: Params) => [{ read: id }] }
+      : given
+    return ToolPolicy.tool({
       parameters: Params,
       success: Schema.String,
       failure: Failure,
       annotations: { grace: "1 minute", ...annotations },
       handler: watched(name, body)
     })
+  }
   const write = (params: Params) =>
     Effect.acquireUseRelease(
       Effect.sync(() => {
@@ -265,6 +272,23 @@ export const isInGroup = (id: string): boolean => toolOf(id) === "raced" || tool
 
 const best = Branch.best<string>({ score: (id) => Number(id.slice(1)) })
 
+const keen: Speculation.Options = { confidenceThreshold: 0.1, maxConcurrent: 6, budget: { calls: 1000 } }
+
+/** Most of the calls, some of them late, and as many that are never made. */
+const predictor = Predictor.make({
+  predict: ({ speculable }) =>
+    Stream.fromIterable(planned.flatMap(([tool, millis], i) =>
+      speculable.has(tool) && i % 5 !== 1
+        ? [
+          { tool, params: { id: `c${i}`, millis }, confidence: 0.9 },
+          { tool, params: { id: `x${i}`, millis: 25 }, confidence: 0.4 }
+        ]
+        : []
+    )).pipe(
+      Stream.mapEffect((guess, i) => i % 6 === 5 ? Effect.as(Effect.sleep(1), guess) : Effect.succeed(guess))
+    )
+})
+
 const limits: Limiter.Options = {
   global: Limiter.permits(14),
   services: {
@@ -323,7 +347,7 @@ export class World {
       singly: true,
       hurries: pace.seed === 0 ? undefined : (millis) => millis <= 20 && chance(0.2)
     })
-    this.tools = toolsOf(this.watch, this.steps)
+    this.tools = toolsOf(this.watch, this.steps, pace.speculates === true)
     const scope = Scope.makeUnsafe()
     const built = this.sync(
       Effect.gen(function*() {
@@ -335,7 +359,10 @@ export class World {
         const breaker = yield* Layer.buildWithScope(Breaker.layer({ failures: 30 }), scope)
         const retry = yield* Layer.buildWithScope(Retry.layer({ base: "4 millis" }), scope)
         const registry = yield* Layer.buildWithScope(Orchestrator.layerRuns(), scope)
-        return { store, limiter, policies: Context.merge(breaker, retry), registry }
+        const guessing = pace.speculates === true
+          ? yield* Layer.buildWithScope(Layer.merge(Speculation.layer(keen), predictor), scope)
+          : Context.empty()
+        return { store, limiter, policies: Context.mergeAll(breaker, retry, guessing), registry }
       }).pipe(Effect.orDie)
     )
     this.store = built.store
@@ -355,7 +382,11 @@ export class World {
   /** Calls that have started and whose handlers have not taken their first step. */
   begun(): ReadonlyArray<string> {
     const run = Context.get(this.registry, Orchestrator.Runs).get(this.runId)
-    const running = [...run?.dispatcher.unanswered() ?? []].filter(({ governor, state }) =>
+    const guesses = run?.speculation as unknown as
+      | { readonly unanswered: Iterable<{ readonly call: Call }> }
+      | undefined
+    const guessed = Array.from(guesses?.unanswered ?? [], ({ call }) => call)
+    const running = [...run?.dispatcher.unanswered() ?? [], ...guessed].filter(({ governor, state }) =>
       state === "running" && governor === undefined
     )
     return running.flatMap(({ id }) => this.watch.isAtWork(id) ? [] : [id])

@@ -4,10 +4,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import { KeyValueStore } from "effect/persistence"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { Predictor } from "../../src/index.ts"
-import { TestPredictor, ToolCall } from "../../src/testing/index.ts"
+import { TestModel, TestPredictor, ToolCall } from "../../src/testing/index.ts"
 import { settle } from "../stage.ts"
 import { ask, question, tell, words } from "./predictors.ts"
 
@@ -159,4 +160,97 @@ describe("merge", () => {
       assert.deepStrictEqual(yield* ask(), [])
       assert.deepStrictEqual((yield* Predictor.Predictor).names, [])
     }).pipe(Effect.provide(Predictor.merge())))
+})
+
+describe("options that make no sense", () => {
+  const model = TestModel.script([])
+  const predict = () => Stream.empty
+  const wrong: ReadonlyArray<readonly [what: string, make: () => unknown, message: string]> = [
+    [
+      "make: none",
+      () => Predictor.make(undefined as never),
+      "make: the value given is undefined; it must be an object"
+    ],
+    ["make: no predict", () => Predictor.make({} as never), "make: predict is undefined; it must be a function"],
+    ["make: an empty name", () => Predictor.make({ name: "", predict }), "make: name is ; it must be a text that is"],
+    ["make: judged", () => Predictor.make({ predict, judged: 1 as never }), "make: judged is 1; it must be a function"],
+    ["make: learn", () => Predictor.make({ predict, learn: {} as never }), "make: learn is {}; it must be a function"],
+    [
+      "make: misspelt",
+      () => Predictor.make({ predict, lern: 1 } as never),
+      "make: an option is lern; it must be one of"
+    ],
+    [
+      "model: none",
+      () => Predictor.layerModel({} as never),
+      "layerModel: model is undefined; it must be a LanguageModel"
+    ],
+    ["model: name", () => Predictor.layerModel({ model, name: 5 as never }), "layerModel: name is 5"],
+    [
+      "model: calls",
+      () => Predictor.layerModel({ model, maxCalls: 0 }),
+      "layerModel: maxCalls is 0; it must be an integer"
+    ],
+    [
+      "model: a threshold that only looks like a number",
+      () => Predictor.layerModel({ model, confidenceThreshold: true as never }),
+      "layerModel: confidenceThreshold is true; it must be a number from 0 to 1"
+    ],
+    ["model: null", () => Predictor.layerModel({ model, maxCalls: null as never }), "layerModel: maxCalls is null"],
+    [
+      "model: prior",
+      () => Predictor.layerModel({ model, prior: 0.5 as never }),
+      "layerModel: prior is 0.5; it must be an"
+    ],
+    [
+      "model: prior's confidence",
+      () => Predictor.layerModel({ model, prior: { confidence: Number.NaN } }),
+      "layerModel: prior.confidence is NaN; it must be a number from 0 to 1"
+    ],
+    [
+      "model: prior's weight",
+      () => Predictor.layerModel({ model, prior: { weight: 0 } }),
+      "layerModel: prior.weight is 0; it must be a number above 0"
+    ],
+    [
+      "model: prior misspelt",
+      () => Predictor.layerModel({ model, prior: { wait: 1 } as never }),
+      "layerModel: an option of prior is wait; it must be one of confidence, weight"
+    ],
+    [
+      "model: misspelt",
+      () => Predictor.layerModel({ model, treshold: 1 } as never),
+      "layerModel: an option is treshold; it must be one of model, confidenceThreshold"
+    ],
+    [
+      "history: a Layer as store",
+      () => Predictor.layerHistory({ store: KeyValueStore.layerMemory as never }),
+      "it must be a KeyValueStore (the service, not its Layer)"
+    ],
+    [
+      "history: keepValues",
+      () => Predictor.layerHistory({ keepValues: "false" as never }),
+      "layerHistory: keepValues is false; it must be true or false"
+    ],
+    [
+      "history: learn",
+      () => Predictor.layerHistory({ learn: 0 as never }),
+      "layerHistory: learn is 0; it must be true"
+    ],
+    ["history: name", () => Predictor.layerHistory({ name: "" }), "layerHistory: name is ; it must be a text"],
+    [
+      "history: misspelt",
+      () => Predictor.layerHistory({ keepValue: false } as never),
+      "layerHistory: an option is keepValue; it must be one of store, learn, keepValues, name"
+    ]
+  ]
+  it.each(wrong)("die where they are given, named: %s", (_, make, message) => {
+    assert.throws(make, RangeError, message)
+  })
+
+  it("are not those left undefined", () => {
+    Predictor.make({ name: undefined, predict, judged: undefined, learn: undefined })
+    Predictor.layerModel({ model, confidenceThreshold: undefined, prior: { weight: undefined } })
+    Predictor.layerHistory({ store: undefined, learn: undefined, keepValues: undefined, name: undefined })
+  })
 })

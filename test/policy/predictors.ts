@@ -1,8 +1,6 @@
 /** Questions for predictors, and ways to ask them without the engine. */
 import { Tool } from "effect/ai"
 import * as Prompt from "effect/ai/Prompt"
-import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Predictor } from "../../src/index.ts"
@@ -39,9 +37,3 @@ export const tell = (tool: string, right: boolean, times = 1, predictor?: string
 
 export const words = (guesses: ReadonlyArray<Predictor.Guess>): ReadonlyArray<string> =>
   guesses.map(({ predictor, tool }) => `${predictor}: ${tool}`)
-
-/** Runs a test with a predictor of its own. */
-export const using = <A, E, R, E2, R2>(
-  effect: Effect.Effect<A, E, R>,
-  layer: Layer.Layer<Predictor.Predictor, E2, R2>
-) => Effect.provide(effect, layer)

@@ -42,6 +42,7 @@ export class Earlier {
     for (const made of this.made) made.adopted = false
     for (const call of calls) {
       const part = partOf.get(call.id)
+      // One that waits for its guess has begun on its own account.
       const follows = call.adopted !== undefined && call.adopted.guess === undefined
       if (follows || part === undefined) this.gone.push(call)
       else this.made.push({ call, part, adopted: false, madeAgain: false })
@@ -151,11 +152,11 @@ export const answerFollowers = (call: Call, outcome: Outcome): void => {
   for (const follower of followers) answer(follower, outcome)
 }
 
-// A failure of ours names its call.
-const answer = (call: Call, outcome: Outcome): void => {
-  if (outcome.status === "success" || outcome.status === "failure" || outcome.status === "denied") {
-    return settle(call, outcome)
-  }
+const answer = (call: Call, outcome: Outcome): void => settle(call, outcomeFor(call, outcome))
+
+/** An outcome as that of another call: a failure of ours names its call. */
+export const outcomeFor = (call: Call, outcome: Outcome): Outcome => {
+  if (outcome.status === "success" || outcome.status === "failure" || outcome.status === "denied") return outcome
   const failure = { ...outcome.result as object, callId: call.id }
-  settle(call, { ...outcome, result: failure, encodedResult: failure })
+  return { ...outcome, result: failure, encodedResult: failure }
 }

@@ -17,6 +17,9 @@ import type { Appraiser, Host } from "./speculating.ts"
 /** How many guesses of one predictor are read in a turn. */
 const mostGuesses = 64
 
+/** What is longer, as JSON, is nobody's guess. */
+const mostCharacters = 65_536
+
 /** How long the end of a run waits for predictors that were told to stop. */
 const graceMillis = 250
 
@@ -34,6 +37,8 @@ export class Foresight {
   private readonly predictors: ReadonlyArray<Predictor.PredictorService>
   private readonly from: number
   private readonly fibers = new Set<Fiber.Fiber<void>>()
+  /** How often it was told to stop: who does not stop says nothing of the next turn. */
+  private stopped = 0
 
   constructor(host: Host, appraiser: Appraiser, predictor: Predictor.PredictorService | undefined) {
     this.host = host
@@ -44,19 +49,27 @@ export class Foresight {
 
   ask(step: number, foreseen: (foreseen: Foreseen) => void): void {
     const now = this.host.settings.timers.now()
+    const { stopped } = this
+    const { context, tracing } = this.host.settings
+    const parent = tracing?.parent
+    const heard = (each: Foreseen) => {
+      if (this.stopped === stopped) foreseen(each)
+    }
     for (const predictor of this.predictors) {
       const name = nameOf(predictor)
       if (!this.appraiser.listens(name, now)) continue
       this.appraiser.asked(name)
       // The model first: it has been waiting for longer.
-      const read = Effect.andThen(Effect.yieldNow, this.read(predictor, name, step, foreseen))
-      const fiber = Effect.runForkWith(this.host.settings.context)(read)
+      const read = Effect.andThen(Effect.yieldNow, this.read(predictor, name, step, heard))
+      const traced = parent === undefined ? read : Effect.withParentSpan(read, parent)
+      const fiber = Effect.runForkWith(context)(traced)
       this.fibers.add(fiber)
       fiber.addObserver(() => this.fibers.delete(fiber))
     }
   }
 
   stop(): void {
+    this.stopped++
     for (const fiber of this.fibers) fiber.interruptUnsafe()
   }
 
@@ -109,7 +122,7 @@ export class Foresight {
   // A guess is anything at all: its getters may throw.
   private look(guess: Predictor.Guess, name: string, foreseen: (foreseen: Foreseen) => void): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const copy: Predictor.Guess = { ...guess, predictor: name }
+      const copy: Predictor.Guess = { ...guess, predictor: name, params: jsonOf(guess.params) }
       const tool = this.host.settings.tools.get(copy.tool)
       if (tool === undefined || !tool.compiled.policies.speculate || !isProbability(copy.confidence)) {
         return Effect.sync(() => this.appraiser.ignored(name))
@@ -123,6 +136,12 @@ export class Foresight {
       )
     )
   }
+}
+
+// A handler may change what its schema hands on as it is: it is no longer the predictor's.
+const jsonOf = (params: unknown): unknown => {
+  const text = JSON.stringify(params) ?? "null"
+  return text.length > mostCharacters ? null : JSON.parse(text)
 }
 
 const isProbability = (value: unknown): boolean => typeof value === "number" && value >= 0 && value <= 1

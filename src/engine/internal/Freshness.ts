@@ -4,7 +4,6 @@
  */
 import * as Tool from "effect/ai/Tool"
 import * as Context from "effect/Context"
-import type { Resource } from "../../domain/ToolPolicy.ts"
 import type { Call } from "./Call.ts"
 import type { CompiledTool } from "./CompiledTool.ts"
 import type { Epochs } from "./Epochs.ts"
@@ -17,9 +16,9 @@ export interface Mark {
   readonly declared: boolean
 }
 
-/** Whether calls of a tool may write. */
+/** Whether calls of a tool may write. Whose calls may start on a guess writes nothing but what it says. */
 export const mayWrite = ({ policies, tool }: CompiledTool): boolean =>
-  !Context.get(tool.annotations, Tool.Readonly) || policies.resources !== undefined
+  policies.resources !== undefined || !(policies.speculate || Context.get(tool.annotations, Tool.Readonly))
 
 export class Freshness {
   private readonly epochs: Epochs
@@ -34,70 +33,65 @@ export class Freshness {
     this.epochs = epochs
   }
 
-  /** A call that may write goes on its way. */
-  begin(call: Call): void {
+  /** A call that may write goes on its way; whether it does. */
+  begin(call: Call): boolean {
     const { compiled } = call.tool
-    if (!mayWrite(compiled)) return
-    const resources = resourcesOf(compiled, call.decoded)
-    const slots = resources === undefined ? undefined : this.epochs.slotsOf(resources, "write")
-    if (slots?.length === 0) return
+    if (!mayWrite(compiled)) return false
+    const slots = this.slotsOf(compiled, call.decoded, "write")
+    if (slots?.length === 0) return false
     this.written.set(call, slots ?? [])
     this.epochs.begin(slots ?? [])
     this.any++
     this.anyWriting++
-    if (slots !== undefined) return
+    if (slots !== undefined) return true
     this.undeclared++
     this.undeclaredWriting++
+    return true
   }
 
-  /** It is answered. One that was left to itself may still write: nothing of the run is fresh any more. */
+  /** It has really ended, or never began. One that never ends keeps what it writes from being guessed about. */
   end(call: Call): void {
     const slots = this.written.get(call)
     if (slots === undefined) return
     this.written.delete(call)
     this.epochs.end(slots)
     this.any++
-    const undeclared = slots.length === 0
-    if (undeclared) this.undeclared++
-    if (isLeft(call)) this.undeclaredWriting += undeclared ? 0 : 1
-    else {
-      this.anyWriting--
-      if (undeclared) this.undeclaredWriting--
-    }
+    this.anyWriting--
+    if (slots.length > 0) return
+    this.undeclared++
+    this.undeclaredWriting--
   }
 
-  /** The mark of a guess that starts now; `undefined` where what it reads is being written. */
+  /** The mark of a guess that starts now; `undefined` where it says that it writes, or what it reads is being written. */
   mark(tool: CompiledTool, decoded: unknown): Mark | undefined {
-    const resources = resourcesOf(tool, decoded)
-    const declared = resources !== undefined
-    const slots = declared ? this.epochs.slotsOf(resources, "read") : []
+    const written = this.slotsOf(tool, decoded, "write")
+    if (written !== undefined && written.length > 0) return undefined
+    const slots = this.slotsOf(tool, decoded, "read")
+    const declared = slots !== undefined
     const writing = declared
       ? this.undeclaredWriting > 0 || slots.some((slot) => this.epochs.isWriting(slot))
       : this.anyWriting > 0
     if (writing) return undefined
     return {
-      reads: slots.map((slot) => ({ slot, epoch: this.epochs.at(slot) })),
+      reads: (slots ?? []).map((slot) => ({ slot, epoch: this.epochs.at(slot) })),
       run: declared ? this.undeclared : this.any,
       declared
     }
+  }
+
+  // Of a tool that says nothing, or whose function fails: `undefined`.
+  private slotsOf(
+    { policies: { resources } }: CompiledTool,
+    decoded: unknown,
+    kind: "read" | "write"
+  ): ReadonlyArray<number> | undefined {
+    return resources === undefined
+      ? undefined
+      : orElse(() => this.epochs.slotsOf(resources(decoded as never), kind), undefined)
   }
 
   isFresh({ declared, reads, run }: Mark): boolean {
     return run === (declared ? this.undeclared : this.any) &&
       reads.every(({ epoch, slot }) => epoch === this.epochs.at(slot))
   }
-
-  /** The run is over: what it was writing it writes no more, or it was left to itself. */
-  close(): void {
-    for (const call of this.written.keys()) this.end(call)
-  }
 }
-
-const isLeft = (call: Call): boolean => call.abandoned || call.governor?.abandoned !== undefined
-
-// Of a tool that says nothing, or whose function fails: `undefined`.
-const resourcesOf = (
-  { policies: { resources } }: CompiledTool,
-  decoded: unknown
-): ReadonlyArray<Resource> | undefined =>
-  resources === undefined ? undefined : orElse(() => resources(decoded as never), undefined)

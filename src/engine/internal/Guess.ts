@@ -9,6 +9,7 @@ import type { Call, Guessed, Outcome, Runner } from "./Call.ts"
 import type { Mark } from "./Freshness.ts"
 import type { Same } from "./sameParameters.ts"
 import type { Candidate } from "./speculating.ts"
+import type { Timer } from "./Timers.ts"
 
 export type Why = ToolDiscarded["why"]
 
@@ -28,6 +29,8 @@ export interface GuessOwner {
 export class Guess implements Guessed {
   state: "running" | "finished" | "over" = "running"
   claim: Claim | undefined = undefined
+  /** When a call that has joined it waits no longer. */
+  patience: Timer | undefined = undefined
   outcome: Outcome | undefined = undefined
   /** What it came to is in the ledger. */
   settled = false
@@ -72,14 +75,19 @@ export class Guess implements Guessed {
   /** Nobody will ask for it. */
   discard(why: Why): void {
     if (this.state === "over" || this.claim !== undefined) return
-    const { state } = this
+    const { call, state } = this
     this.state = "over"
     this.owner.discarded(this, why)
-    if (state === "running") stop(this.call, CancelReason.misspeculated)
+    if (state === "running") return stop(call, CancelReason.misspeculated)
+    // Promises that a handler has left behind hold its place.
+    for (const promise of call.controllers ?? []) promise.abort(CancelReason.misspeculated)
   }
 
   giveWay(): boolean {
-    if (this.state !== "running" || this.claim !== undefined) return false
+    const { call, state } = this
+    if (this.claim !== undefined) return false
+    if (state === "over") return call.state !== "answered"
+    if (state === "finished" && !call.isActive) return false
     this.discard("preempted")
     return true
   }

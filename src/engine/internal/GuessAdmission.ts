@@ -8,20 +8,16 @@ import { settle } from "./Attempt.ts"
 import { fault } from "./Call.ts"
 import type { Admission, Call, Runner } from "./Call.ts"
 
-export interface GuessAdmissionOwner {
-  /** The handler of a guess has really ended. */
-  readonly released: (call: Call) => void
-  /** As of {@link Admission}. */
-  readonly outlived: () => () => void
-}
-
 export class GuessAdmission implements Admission {
   private readonly dispatcher: Dispatcher
-  private readonly owner: GuessAdmissionOwner
+  private readonly released: (call: Call) => void
+  readonly outlived: () => () => void
 
-  constructor(dispatcher: Dispatcher, owner: GuessAdmissionOwner) {
+  /** `released`: told when the handler of a guess has really ended; `outlived`: when calls it made go on beyond that. */
+  constructor(dispatcher: Dispatcher, released: (call: Call) => void, outlived: () => () => void) {
     this.dispatcher = dispatcher
-    this.owner = owner
+    this.released = released
+    this.outlived = outlived
   }
 
   order(call: Call, next: Runner): void {
@@ -44,7 +40,7 @@ export class GuessAdmission implements Admission {
 
   release(call: Call): void {
     // The call that joined it is answered before others get its place: nothing is over before.
-    this.dispatcher.releaseGuess(call, this.owner.released)
+    this.dispatcher.releaseGuess(call, this.released)
   }
 
   abandon(call: Call): void {
@@ -54,10 +50,6 @@ export class GuessAdmission implements Admission {
   attempting(): void {}
 
   attempted(): void {}
-
-  outlived(): () => void {
-    return this.owner.outlived()
-  }
 
   free(): void {}
 }

@@ -6,24 +6,29 @@
  * says; what a guess goes through is the pipeline's.
  */
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
-import { signalOf } from "../../policy/Limiter.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
+import { outcomeFor } from "./Adoption.ts"
 import { ArgumentText } from "./ArgumentText.ts"
 import * as Attempt from "./Attempt.ts"
 import { Call } from "./Call.ts"
-import type { BoundTool, Environment, Listener, Outcome, Runner } from "./Call.ts"
+import type { BoundTool, Environment, Outcome, Runner, Speculating } from "./Call.ts"
 import type { Epochs } from "./Epochs.ts"
-import { exitOf } from "./exitOf.ts"
+import { evaluate, exitOf } from "./exitOf.ts"
+import { Foreseeing } from "./Foreseeing.ts"
 import { Foresight } from "./Foresight.ts"
 import type { Foreseen } from "./Foresight.ts"
 import { Freshness } from "./Freshness.ts"
 import { Guess } from "./Guess.ts"
 import type { GuessOwner, Why } from "./Guess.ts"
 import { GuessAdmission } from "./GuessAdmission.ts"
+import { GuessesAtWork } from "./GuessesAtWork.ts"
+import { guessListener } from "./guessListener.ts"
+import { answers, argumentsName, runMillisOf, settledOf } from "./guessOutcome.ts"
 import type { Learning } from "./Learning.ts"
-import { orElse } from "./orElse.ts"
+import { Lessons } from "./Lessons.ts"
 import { decodeGuess } from "./sameParameters.ts"
 import type { Same } from "./sameParameters.ts"
 import type { Appraiser, Candidate, Host, RunSpeculation, Settled } from "./speculating.ts"
@@ -45,18 +50,8 @@ export interface Shared {
 /** Finished guesses that nobody has asked for yet are kept, so many a run. */
 const mostKept = 16
 
-/** The name under which arguments that look complete stand in the ledger, and how sure one is of them. */
-const argumentsName = "arguments"
+/** How sure one is of arguments that look complete. */
 const argumentsConfidence = 0.99
-
-/** What was foreseen of a turn, started or not. */
-interface Considered {
-  readonly guess: Predictor.Guess
-  readonly candidate: Candidate
-  readonly same: Same
-  right: boolean
-  started: boolean
-}
 
 export const makeGuesses = (host: Host, shared: Shared): RunSpeculation => new Guesses(host, shared)
 
@@ -69,32 +64,37 @@ class Guesses implements RunSpeculation, GuessOwner {
   private readonly environment: Environment
   /** Those that a call may still claim, and those that a call has joined. */
   private readonly live = new Set<Guess>()
-  /** Those whose call is not answered. */
-  private readonly unanswered = new Set<Guess>()
-  private considered: Array<Considered> = []
-  /** What the model has asked for in this turn. */
-  private made: Array<Call> = []
+  private readonly lessons: Lessons
+  private readonly atWork = new GuessesAtWork()
+  private readonly foreseeing = new Foreseeing()
+  /** Handlers that outlived their grace, and were no call's by then. */
+  readonly abandoned: Array<Abandoned> = []
+  readonly nested: Speculating = {
+    made: () => {},
+    claim: (call, next) => this.goOn(call, next),
+    ended: (call) => this.ended(call),
+    get nested() {
+      return this
+    }
+  }
   private turn: Turn | undefined = undefined
   private askedAt = 0
   private started = 0
   private isReading = false
   private isClosed = false
   private ids = 0
-  /** Those not answered, and what calls under them have left to end. */
-  private outstanding = 0
-  private idle: (() => void) | undefined = undefined
-  readonly abandoned: Array<Abandoned> = []
 
   constructor(host: Host, shared: Shared) {
     this.host = host
     this.shared = shared
     this.foresight = new Foresight(host, shared.appraiser, shared.predictor)
+    this.lessons = new Lessons(shared)
     this.freshness = new Freshness(shared.epochs)
     const { parent, runId, timers, tracing } = host.settings
     this.environment = {
       timers,
-      admission: new GuessAdmission(host.dispatcher, this),
-      listener: this.listener,
+      admission: new GuessAdmission(host.dispatcher, this.released, this.atWork.outlived),
+      listener: guessListener(host, shared.deaf, this.abandoned),
       tracing,
       parent,
       runId
@@ -118,8 +118,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     // A turn that is asked again is foreseen already.
     if (this.turn === turn) return
     this.turn = turn
-    this.considered = []
-    this.made = []
+    this.foreseeing.begin()
     this.started = 0
     this.sweep()
     this.foresight.ask(turn.step, (foreseen) => this.consider(foreseen))
@@ -133,7 +132,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     const complete = this.writing.grew(id, delta)
     if (complete === undefined) return
     const { params, tool } = complete
-    const decoded = exitOf(decodeGuess(tool, params))
+    const decoded = exitOf(evaluate(() => decodeGuess(tool, params)))
     if (decoded?._tag !== "Success") return
     const guess = { tool: tool.compiled.tool.name, params, confidence: argumentsConfidence, predictor: argumentsName }
     this.writing.guessed(id, this.consider({ predictor: argumentsName, guess, tool, decoded: decoded.value }))
@@ -154,22 +153,9 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (broken) return
     const { appraiser } = this.shared
     appraiser.modelTook(this.service, endedAt - startedAt)
-    for (const { candidate, right, started } of this.considered) appraiser.judged(candidate, right, started, this.now)
-    this.tell(this.considered)
-  }
-
-  private tell(considered: ReadonlyArray<Considered>): void {
-    const { learning, predictor } = this.shared
-    if (predictor === undefined) return
-    const verdicts = considered.flatMap(({ candidate, guess, right }) =>
-      candidate.predictor === argumentsName ? [] : [{ guess, right }]
-    )
-    if (verdicts.length > 0) this.lesson(learning, () => predictor.judged(verdicts), predictor)
-  }
-
-  private lesson(learning: Learning, learn: () => Effect.Effect<void, unknown>, { names }: Predictor.PredictorService) {
-    const { appraiser } = this.shared
-    learning.offer({ learn, failed: () => appraiser.failed(names[0] ?? "custom") })
+    const considered = this.foreseeing.take()
+    for (const { candidate, right, started } of considered) appraiser.judged(candidate, right, started, this.now)
+    this.lessons.tell(considered.filter(({ candidate }) => candidate.predictor !== argumentsName))
   }
 
   // ---- starting -------------------------------------------------------------------------------------------------------
@@ -177,15 +163,15 @@ class Guesses implements RunSpeculation, GuessOwner {
   private consider({ decoded: { decoded, same }, guess, predictor, tool }: Foreseen): Guess | undefined {
     if (!this.isReading) return undefined
     const candidate: Candidate = { predictor, tool, stated: guess.confidence, decoded }
-    const right = this.made.some((call) => call.tool === tool && same(call.decoded))
-    const isSaid = this.considered.some(({ candidate: said, same }) =>
-      said.predictor === predictor && said.tool === tool && same(decoded)
-    )
-    if (isSaid && predictor !== argumentsName) return void this.shared.appraiser.ignored(predictor)
+    const right = this.foreseeing.isMade(candidate, same)
+    if (predictor !== argumentsName && this.foreseeing.isSaid(candidate)) {
+      this.shared.appraiser.ignored(predictor)
+      return undefined
+    }
     const considered = { guess, candidate, same, right, started: false }
     const isForeseen = !right && this.isForeseen(candidate, decoded)
     // What the model is about to confirm is no further guess.
-    if (predictor !== argumentsName || !isForeseen) this.considered.push(considered)
+    if (predictor !== argumentsName || !isForeseen) this.foreseeing.add(considered)
     if (right || isForeseen) return undefined
     const started = this.tryStart(candidate, guess.params, same)
     considered.started = started !== undefined
@@ -233,8 +219,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     call.decoded = guess.candidate.decoded
     call.state = "waiting"
     this.live.add(guess)
-    this.unanswered.add(guess)
-    this.outstanding++
+    this.atWork.started(guess)
     call.span = openCall(call)
     tool.guess!(call)
     return guess
@@ -242,18 +227,25 @@ class Guesses implements RunSpeculation, GuessOwner {
 
   // ---- claiming -------------------------------------------------------------------------------------------------------
 
+  made(call: Call): void {
+    this.foreseeing.make(call)
+  }
+
   claim(call: Call, next: Runner): void {
-    this.made.push(call)
-    for (const each of this.considered) {
-      if (!each.right && each.candidate.tool === call.tool && each.same(call.decoded)) each.right = true
-    }
-    const guess = this.matching(call)
+    // Told to stop in the step in which it got its turn: it only waits for its answer.
+    if (call.reason !== undefined) return next(call)
+    const guess = call.tool.guess === undefined ? undefined : this.matching(call)
     // Its own arguments say nothing for what was guessed of them before.
     if (guess === undefined || guess.candidate.predictor === argumentsName) this.refuteOnly(call)
-    this.freshness.begin(call)
-    if (guess === undefined) return next(call)
-    const now = this.now
-    call.claimed = { speculationId: guess.id, aheadMillis: now - guess.startedAt, runMillis: 0 }
+    if (guess === undefined) this.goOn(call, next)
+    else this.take(guess, call, next)
+  }
+
+  private take(guess: Guess, call: Call, next: Runner): void {
+    const { now } = this
+    const joined = guess.state === "running"
+    const aheadMillis = now - guess.startedAt
+    call.claimed = { speculationId: guess.id, aheadMillis, runMillis: 0 }
     call.attempts = 1
     call.startedAt = now
     this.host.emit({
@@ -261,13 +253,29 @@ class Guesses implements RunSpeculation, GuessOwner {
       callId: call.id,
       speculationId: guess.id,
       name: call.name,
-      running: guess.state === "running",
-      aheadMillis: call.claimed.aheadMillis,
+      running: joined,
+      aheadMillis,
       time: this.host.time
     })
-    guess.claim = { call, next, joined: guess.state === "running" }
-    if (!guess.claim.joined) return this.conclude(guess)
+    guess.claim = { call, next, joined }
+    if (!joined) return this.conclude(guess)
     call.adopted = guess.call
+    const patience = call.tool.compiled.hedging?.afterMillis()
+    if (patience === undefined) return
+    guess.patience = call.environment.timers.addOnce(patience, () => this.leave(guess))
+  }
+
+  // As slow as an attempt that would get another beside it: its call waits no longer.
+  private leave(guess: Guess): void {
+    const { call, next } = guess.claim!
+    guess.patience = undefined
+    if (call.reason !== undefined || this.host.isEnding) return
+    guess.state = "over"
+    guess.claim = undefined
+    call.adopted = undefined
+    this.discarded(guess, "failed")
+    Attempt.stop(guess.call, CancelReason.misspeculated)
+    this.afresh(call, next)
   }
 
   // The one a call may have; those of them that do not stand are thrown away.
@@ -291,6 +299,12 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (about.length === 1 && only!.state === "running" && only!.claim === undefined) only!.discard("refuted")
   }
 
+  // What it writes is stale from here on; a guess that reads it is stopped, and reads no half of it.
+  private goOn(call: Call, next: Runner): void {
+    if (this.freshness.begin(call)) this.sweep()
+    next(call)
+  }
+
   // The guess that a call has claimed has ended, or is left to itself.
   private conclude(guess: Guess): void {
     const { call, next } = guess.claim!
@@ -298,39 +312,40 @@ class Guesses implements RunSpeculation, GuessOwner {
     guess.state = "over"
     this.live.delete(guess)
     call.adopted = undefined
-    if (call.state === "answered") return this.settle(guess, "miss")
+    if (guess.patience !== undefined) call.environment.timers.remove(guess.patience)
     if (call.reason !== undefined) {
       this.settle(guess, "miss")
       call.abandoned = guess.call.abandoned
-      return this.answer(call, Attempt.stopped(call, call.reason))
+      call.brokenCleanUp = guess.call.brokenCleanUp
+      return this.answer(call, Attempt.stopped(call, call.reason), call.brokenCleanUp)
     }
-    if (outcome?.status !== "success") return this.afresh(guess, call, next)
-    call.claimed!.runMillis = guess.call.answeredAt - guess.startedAt
+    if (!answers(guess)) {
+      this.discarded(guess, "failed")
+      return this.afresh(call, next)
+    }
+    call.claimed!.runMillis = runMillisOf(guess, this.now)
     this.settle(guess, guess.claim!.joined ? "lateHit" : "hit")
-    this.answer(call, outcome)
+    this.answer(call, outcomeFor(call, outcome!), guess.call.exit)
   }
 
-  // What it touches is free again, in this run, also where the handler of its guess is left to itself.
-  private answer(call: Call, outcome: Outcome): void {
+  private answer(call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, unknown>): void {
     call.released = true
-    Attempt.settle(call, outcome)
+    Attempt.settle(call, outcome, exit)
     call.environment.admission.free(call)
   }
 
-  private afresh(guess: Guess, call: Call, next: Runner): void {
-    this.discarded(guess, "failed")
+  private afresh(call: Call, next: Runner): void {
     call.claimed = undefined
     call.attempts = 0
     call.startedAt = Number.NaN
     if (this.host.isEnding) return this.answer(call, Attempt.stopped(call, CancelReason.shutdown))
-    next(call)
+    this.goOn(call, next)
   }
 
   // ---- what guesses come to -------------------------------------------------------------------------------------------
 
   private readonly done = (call: Call, outcome: Outcome): void => {
     const guess = call.guess as Guess
-    this.unanswered.delete(guess)
     guess.outcome = outcome
     if (call.attempts === 0) this.shared.appraiser.ended(guess.candidate)
     if (guess.claim !== undefined) {
@@ -346,10 +361,10 @@ class Guesses implements RunSpeculation, GuessOwner {
     if (outcome.status === "success") {
       this.shared.appraiser.toolTook(call.tool, call.answeredAt - call.startedAt)
     }
-    this.over()
+    this.atWork.answered(guess)
   }
 
-  readonly released = (call: Call): void => {
+  private readonly released = (call: Call): void => {
     const guess = call.guess as Guess
     this.shared.appraiser.ended(guess.candidate)
     if (guess.claim !== undefined && guess.state !== "over") this.conclude(guess)
@@ -364,36 +379,27 @@ class Guesses implements RunSpeculation, GuessOwner {
       speculationId: guess.id,
       name: guess.call.name,
       why,
-      runMillis: this.runMillis(guess),
+      runMillis: runMillisOf(guess, this.now),
       time: this.host.time
     })
-  }
-
-  private runMillis({ call }: Guess): number {
-    if (call.attempts === 0) return 0
-    return (call.state === "answered" ? call.answeredAt : this.now) - call.startedAt
   }
 
   private settle(guess: Guess, outcome: Settled["outcome"]): void {
     if (guess.settled) return
     guess.settled = true
-    const isHit = outcome === "hit" || outcome === "lateHit"
-    const runMillis = this.runMillis(guess)
-    const claimedAt = guess.claim?.call.startedAt ?? this.now
-    this.shared.appraiser.settled(guess.candidate, {
-      // A guess that no room was found for has not failed.
-      outcome: outcome === "failed" && !guess.hasStarted ? "preempted" : outcome,
-      savedMillis: isHit ? Math.min(claimedAt - guess.startedAt, runMillis) : 0,
-      wastedMillis: isHit ? 0 : runMillis,
-      wastedTokens: isHit || !guess.hasStarted ? 0 : tokensOf(guess),
-      rateLimited: outcome === "failed" && isRateLimited(guess)
-    }, this.now)
+    const { now } = this
+    this.shared.appraiser.settled(guess.candidate, settledOf(guess, outcome, now), now)
   }
 
   answered(call: Call, { status }: Outcome): void {
-    this.freshness.end(call)
+    // What has begun may write until it has really ended.
+    if (call.attempts === 0) this.freshness.end(call)
     if (status !== "success" || call.attempts === 0 || call.claimed !== undefined || call.adopted !== undefined) return
     this.shared.appraiser.toolTook(call.tool, call.answeredAt - call.startedAt)
+  }
+
+  ended(call: Call): void {
+    this.freshness.end(call)
   }
 
   private sweep(): void {
@@ -406,7 +412,7 @@ class Guesses implements RunSpeculation, GuessOwner {
   }
 
   abandonAll(): void {
-    for (const { call } of this.unanswered) if (call.reason !== undefined) Attempt.abandon(call)
+    this.atWork.abandonAll()
   }
 
   close(): Effect.Effect<void> {
@@ -414,77 +420,8 @@ class Guesses implements RunSpeculation, GuessOwner {
       this.isClosed = true
       this.finished()
       this.report()
-      this.learn()
+      this.lessons.learn(this.host, this.foresight.tools)
     }
-    return this.ended
-  }
-
-  private readonly ended: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    if (this.outstanding === 0) return resume(Effect.void)
-    this.idle = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.idle = undefined
-    })
-  }).pipe(
-    Effect.andThen(Effect.suspend(() => this.foresight.ended)),
-    // The calls of the run are answered by now.
-    Effect.andThen(Effect.sync(() => this.freshness.close()))
-  )
-
-  readonly outlived = (): () => void => {
-    this.outstanding++
-    return () => this.over()
-  }
-
-  private over(): void {
-    if (--this.outstanding === 0) this.idle?.()
-  }
-
-  private learn(): void {
-    const { learning, predictor } = this.shared
-    const { prompt, settings: { prompt: { content }, runId } } = this.host
-    if (predictor === undefined || prompt.content.length <= content.length) return
-    const run = { runId, prompt, from: content.length, tools: this.foresight.tools }
-    this.lesson(learning, () => predictor.learn(run), predictor)
-  }
-
-  // ---- what the guesses' handlers say ---------------------------------------------------------------------------------
-
-  private readonly listener: Listener = {
-    started: (call) => {
-      const guess = call.guess as Guess
-      this.host.emit({
-        type: "tool-speculated",
-        speculationId: guess.id,
-        name: call.name,
-        params: guess.params,
-        predictor: guess.candidate.predictor,
-        confidence: guess.confidence,
-        step: guess.step,
-        time: this.host.time
-      })
-    },
-    progress: ({ guess }, result, encodedResult) => {
-      const claim = (guess as Guess).claim?.call
-      if (claim?.state === "waiting") claim.environment.listener?.progress(claim, result, encodedResult)
-    },
-    cancelled: () => {},
-    abandoned: ({ guess, tool }, reason) => {
-      this.shared.deaf.add(tool.compiled.tool)
-      const claim = (guess as Guess).claim?.call
-      if (claim?.reason !== undefined) claim.environment.listener?.abandoned(claim, reason)
-      else this.abandoned.push({ callId: (guess as Guess).id, name: tool.compiled.tool.name, reason })
-    },
-    retried: () => {}
+    return Effect.andThen(this.atWork.awaitEnded, Effect.suspend(() => this.foresight.ended))
   }
 }
-
-const tokensOf = ({ call: { decoded, tool } }: Guess): number => {
-  const estimate = tool.compiled.policies.cost?.estimate
-  const tokens = estimate === undefined ? 0 : orElse((): unknown => estimate(decoded as never), 0)
-  return Number.isFinite(tokens) ? tokens as number : 0
-}
-
-// A service says so in the failure; our own limits refuse a guess for its slack, which is no refusal of the service's.
-const isRateLimited = ({ call: { exit, outcome } }: Guess): boolean =>
-  signalOf(exit ?? outcome?.result, 0)?.congested === true

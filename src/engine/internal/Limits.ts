@@ -18,7 +18,17 @@ import * as Limiter from "../../policy/Limiter.ts"
 import * as Attempt from "./Attempt.ts"
 import type { Admitted, Call, Runner } from "./Call.ts"
 import { orElse } from "./orElse.ts"
-import { Flow, giveBack, isStuck, mayTake, tryTakeBeside, tryTakeIdle, wake, watchPermits } from "./ToolPermits.ts"
+import {
+  Flow,
+  giveBack,
+  isStuck,
+  makeWay,
+  mayTake,
+  tryTakeBeside,
+  tryTakeIdle,
+  wake,
+  watchPermits
+} from "./ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./ToolPermits.ts"
 
 /** The share of every limit that a guess leaves free. */
@@ -326,12 +336,20 @@ class LimitedCall implements Limiter.Gate, Admitted, Waiter {
     if (!this.mayStart && this.fiber !== undefined) this.whenLeft = wake
     else if (!places.hasPlace) places.watch(wake)
     else if (permits === undefined || mayTake(permits, call)) places.soon(wake)
-    else watchPermits(permits, { wake, nested: call.parent !== undefined })
+    else {
+      watchPermits(permits, { wake, nested: call.parent !== undefined })
+      // Later, since the limiter may be in the middle of its own queue.
+      if (permits.spares.size > 0) places.soon(() => makeWay(permits))
+    }
   }
 
   // ---- as a waiter for the tool's permit, to be answered when none will come ------------------------------------------
 
   canStart(): boolean {
+    return false
+  }
+
+  makesRoom(): boolean {
     return false
   }
 

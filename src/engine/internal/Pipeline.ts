@@ -30,7 +30,7 @@ import { mayWrite } from "./Freshness.ts"
 import { isOrdered } from "./Ordering.ts"
 
 /** What the steps of a tool are built from: the tool, and the policies of the caller's context. */
-interface Binding extends Omit<BoundTool, "run" | "guess"> {
+interface Binding extends Omit<BoundTool, "run" | "guess" | "isRepeated"> {
   readonly retry: Retry["Service"] | undefined
   readonly breaker: Breaker["Service"] | undefined
   /** The program speculates, and the tool's calls may start on a guess, or make one stale. */
@@ -41,8 +41,10 @@ type Step = (tool: Binding, next: Runner) => Runner
 
 /** Outermost first. One line per policy. From `attempts` on a step is passed once per attempt. */
 const order: ReadonlyArray<Step> = [
+  (tool, next) => mayClaim(tool) ? (call) => made(call, next) : next,
   ({ compiled }, next) => deadline(compiled.policies.deadlineMillis, next),
   (tool, next) => isOrdered(tool) ? (call) => call.environment.admission.order(call, next) : next,
+  // Behind the order: a call that waits for its guess holds what it reads, and what was written before it has made the guess stale.
   (tool, next) => tool.speculates ? (call) => claim(call, next) : next,
   (tool, next) => attempts(tool, next),
   (tool, next) => guarded(tool, next),
@@ -59,6 +61,13 @@ const guessOrder: ReadonlyArray<Step> = [
   (_, next) => (call) => call.environment.admission.admit(call, next),
   () => Attempt.start
 ]
+
+const mayClaim = ({ compiled, speculates }: Binding): boolean => speculates && compiled.policies.speculate
+
+const made = (call: Call, next: Runner): void => {
+  call.environment.speculation?.made(call)
+  next(call)
+}
 
 const claim = (call: Call, next: Runner): void => {
   const { speculation } = call.environment
@@ -121,7 +130,8 @@ export const bind = (
   return {
     ...bound,
     run: chain(order),
-    guess: bound.speculates && compiled.policies.speculate ? chain(guessOrder) : undefined
+    guess: bound.speculates && compiled.policies.speculate ? chain(guessOrder) : undefined,
+    isRepeated: attempts(bound, Attempt.start) !== Attempt.start
   }
 }
 

@@ -7,7 +7,17 @@ import type * as Scheduler from "effect/Scheduler"
 import * as ToolFailure from "../../domain/ToolFailure.ts"
 import type { Call, Runner } from "./Call.ts"
 import * as Limits from "./Limits.ts"
-import { Flow, isIdle, rejectStuck, release as releasePermit, tryTake, tryTakeIdle, wait, wake } from "./ToolPermits.ts"
+import {
+  Flow,
+  isIdle,
+  makeWay,
+  rejectStuck,
+  release as releasePermit,
+  tryTake,
+  tryTakeIdle,
+  wait,
+  wake
+} from "./ToolPermits.ts"
 import type { ToolPermits, Waiter } from "./ToolPermits.ts"
 
 /** How many handlers are started in one go before the event loop gets its turn. */
@@ -34,6 +44,9 @@ class WaitingCall implements Waiter {
   }
   canStart(): boolean {
     return this.places.hasPlace
+  }
+  makesRoom(): boolean {
+    return this.places.makesRoom()
   }
   start(): void {
     this.places.enter(this.call, this.next)
@@ -66,6 +79,8 @@ export class PlaceQueue implements Limits.Places {
   /** Guesses that hold a place, and those that were told to give theirs up and have not ended. */
   private readonly spares = new Set<Call>()
   private readonly yielding = new Set<Call>()
+  /** Guesses that outlived their grace: nobody asked for them, so they cost the run no place. */
+  private readonly strays = new Set<Call>()
   private readonly concurrency: number
   private readonly scheduler: Scheduler.SchedulerDispatcher
   private readonly tenant: Tenant
@@ -118,40 +133,72 @@ export class PlaceQueue implements Limits.Places {
     call.permits?.spares.add(call)
   }
 
-  // As many guesses give way as calls wait for a place; those that do already count.
-  private yieldPlaces(waiting: number): void {
+  // As many guesses give way as calls wait for a place; those that do already count. Looked up each time: one that ends at once
+  // has made room, and somebody has taken it.
+  private yieldPlaces(): void {
     for (const call of this.spares) {
-      if (waiting <= this.yielding.size) return
-      this.spares.delete(call)
-      // Noted before: it may end at once.
-      this.yielding.add(call)
-      if (!call.guess!.giveWay()) this.yielding.delete(call)
+      if (this.isFree || !this.waitMoreThan(this.yielding.size)) return
+      this.yieldPlace(call)
     }
+  }
+
+  private yieldPlace(call: Call): boolean {
+    this.spares.delete(call)
+    // Noted before: it may end at once.
+    this.yielding.add(call)
+    if (call.guess!.giveWay()) return true
+    this.yielding.delete(call)
+    return false
+  }
+
+  private waitMoreThan(count: number): boolean {
+    let waiting = this.watchers.length
+    for (let i = this.head; waiting <= count && i < this.queue.length; i++) {
+      if (this.queue[i]!.call.state !== "answered") waiting++
+    }
+    return waiting > count
+  }
+
+  /** For a call that stepped aside and could have its permit now: whether there is a place, if need be a guess's. */
+  makesRoom(): boolean {
+    if (this.hasPlace || this.isFree || this.stopping > 0 || this.yielding.size > 0) return this.hasPlace
+    for (const call of this.spares) if (this.yieldPlace(call)) break
+    return this.hasPlace
   }
 
   /** The handler of an admitted call has really ended; to be followed by {@link pump}. */
   release(call: Call): void {
-    this.running--
-    if (call.guess !== undefined) {
+    if (call.guess === undefined) {
+      this.running--
+      if (call.abandoned) this.abandoned--
+    } else {
       this.spares.delete(call)
       this.yielding.delete(call)
+      if (!this.strays.delete(call)) this.running--
     }
-    if (call.abandoned) this.abandoned--
     const { permits } = call
     if (permits !== undefined) releasePermit(permits, call)
     call.limited?.end()
   }
 
-  /** The handler outlived its grace; place and permit stay with it. */
+  /**
+   * The handler outlived its grace; place and permit stay with it. A guess's place is given back, and a call waits for the permit
+   * until it has really ended: no call is refused for it.
+   */
   abandon(call: Call): void {
-    this.abandoned++
-    this.yielding.delete(call)
-    const permits = call.holdsToolPermit ? call.permits : undefined
+    if (call.guess === undefined) this.abandoned++
+    else {
+      this.strays.add(call)
+      this.spares.delete(call)
+      this.yielding.delete(call)
+      this.running--
+    }
+    const permits = call.holdsToolPermit && call.guess === undefined ? call.permits : undefined
     if (permits !== undefined) permits.abandoned++
     if (permits !== undefined && permits.abandoned >= permits.limit) {
       rejectStuck(permits, Limits.allStuck(permits, call.name))
     }
-    if (this.abandoned >= this.concurrency) this.pump()
+    if (this.abandoned >= this.concurrency || call.guess !== undefined) this.pump()
   }
 
   refuse(call: Call, failure: ToolFailure.ToolFailure): void {
@@ -176,9 +223,7 @@ export class PlaceQueue implements Limits.Places {
       this.head = 0
     }
     this.pumping = false
-    if (this.spares.size > 0 && this.head < this.queue.length && !this.isFree) {
-      this.yieldPlaces(this.queue.length - this.head)
-    }
+    if (this.spares.size > 0 && this.head < this.queue.length && !this.isFree) this.yieldPlaces()
     if (this.blockedTools.size > 0 && this.hasPlace) this.wakeBlocked()
     if (this.watchers.length > 0 && this.hasPlace) this.wakeWatchers()
   }
@@ -207,6 +252,7 @@ export class PlaceQueue implements Limits.Places {
     }
     wait(permits, waiting.call, waiting)
     this.blockedTools.add(permits)
+    makeWay(permits)
   }
 
   private get isFree(): boolean {
@@ -276,7 +322,8 @@ export class PlaceQueue implements Limits.Places {
 
   watch(wake: () => void): void {
     this.watchers.push(wake)
-    if (this.spares.size > 0 && !this.isFree) this.yieldPlaces(this.watchers.length)
+    // Later, since the limiter may be in the middle of its own queue.
+    if (this.spares.size > 0) this.soon(() => this.yieldPlaces())
   }
 
   soon(wake: () => void): void {

@@ -121,6 +121,7 @@ export class Run implements Listener {
     if (this.isShuttingDown) return
     this.isShuttingDown = true
     this.dispatcher.retire(CancelReason.shutdown)
+    this.speculation?.finished()
     const waitsToAsk = Number.isNaN(this.turn.endedAt) && !this.turn.isAsked
     if (waitsToAsk) this.fail(shutDown, "broken", CancelReason.shutdown)
   }

@@ -16,6 +16,8 @@ export interface Holder {
   /** Who uses its permit while it waits for them. */
   borrower: Holder | undefined
   readonly abandoned: boolean
+  /** Nobody has asked for it: no call is refused for the permit it keeps. */
+  readonly guess: { giveWay(): boolean } | undefined
   /** The call whose handler made this one, if any, and the permits of its tool. */
   readonly parent: Holder | undefined
   readonly permits: ToolPermits | undefined
@@ -24,6 +26,8 @@ export interface Holder {
 export interface Waiter {
   /** Whether its run has a free place now. */
   canStart(): boolean
+  /** Whether it has one after a call on a guess was asked to give its place up. */
+  makesRoom(): boolean
   /** Starts the call, which has its permit. */
   start(): void
   /** Answers the call `Rejected` if it still waits. */
@@ -66,10 +70,15 @@ export interface ToolPermits {
   /** Told once, when a permit may be free. */
   watchers: Array<Watcher>
   /** Calls on a guess that hold one, to be asked to give it up. */
-  readonly spares: Set<Holder & { readonly guess: { giveWay(): boolean } | undefined }>
+  readonly spares: Set<Spare>
+  /** Those that were asked and have not ended. */
+  readonly yielding: Set<Holder>
   waking: boolean
   wakeAgain: boolean
 }
+
+/** A holder that nobody has asked for. */
+export type Spare = Holder
 
 /** A flow of a limiter that this cap holds up. */
 export interface Watcher {
@@ -88,6 +97,7 @@ export const makePermits = (limit: number): ToolPermits => ({
   flow: new Flow(),
   watchers: [],
   spares: new Set(),
+  yielding: new Set(),
   waking: false,
   wakeAgain: false
 })
@@ -131,18 +141,21 @@ export const tryTakeIdle = (permits: ToolPermits, call: Holder): boolean => isId
 export const isIdle = (permits: ToolPermits): boolean =>
   permits.used < permits.limit && permits.waiters.size === 0 && permits.watchers.length === 0
 
-// A call waits for a permit that a guess holds: one guess gives way for each.
-const yieldOne = (permits: ToolPermits): void => {
-  for (const spare of permits.spares) {
-    permits.spares.delete(spare)
-    if (spare.guess!.giveWay()) return
+/** As many guesses give their permits up as calls wait for one; those that do already count. */
+export const makeWay = (permits: ToolPermits): void => {
+  const { spares, waiters, yielding } = permits
+  for (const spare of spares) {
+    if (permits.used < permits.limit || waiters.size + permits.watchers.length <= yielding.size) return
+    spares.delete(spare)
+    // Noted before: it may end at once.
+    yielding.add(spare)
+    if (!spare.guess!.giveWay()) yielding.delete(spare)
   }
 }
 
 /** A flow of a limiter waits for a permit. */
 export const watchPermits = (permits: ToolPermits, watcher: Watcher): void => {
   permits.watchers.push(watcher)
-  yieldOne(permits)
 }
 
 /** Whether {@link tryTakeBeside} would say yes. */
@@ -199,7 +212,7 @@ const wakeWatchers = (permits: ToolPermits): void => {
 const wakeWaiters = (permits: ToolPermits): void => {
   for (const [call, waiter] of permits.waiters) {
     if (permits.used >= permits.limit) break
-    if (waiter.canStart() && takeFree(permits, call)) startNext(permits, call, waiter)
+    if ((waiter.canStart() || waiter.makesRoom()) && takeFree(permits, call)) startNext(permits, call, waiter)
   }
   for (const call of permits.nested) {
     const waiter = permits.waiters.get(call)!
@@ -216,7 +229,6 @@ const startNext = (permits: ToolPermits, call: Holder, waiter: Waiter): void => 
 export const wait = (permits: ToolPermits, call: Holder, waiter: Waiter): void => {
   permits.waiters.set(call, waiter)
   if (call.parent !== undefined) permits.nested.add(call)
-  yieldOne(permits)
 }
 
 /** Leaves the line. */
@@ -235,11 +247,14 @@ export const release = (permits: ToolPermits, call: Holder): void => {
 /** As {@link release}, and tells nobody. */
 export const giveBack = (permits: ToolPermits, call: Holder): void => {
   const { borrower, holdsToolPermit, lender } = call
-  if (permits.spares.size > 0) permits.spares.delete(call as never)
+  if (permits.spares.size + permits.yielding.size > 0) {
+    permits.spares.delete(call as Spare)
+    permits.yielding.delete(call)
+  }
   call.holdsToolPermit = false
   call.lender = undefined
   call.borrower = undefined
-  if (holdsToolPermit && call.abandoned) permits.abandoned--
+  if (holdsToolPermit && call.abandoned && call.guess === undefined) permits.abandoned--
   if (lender !== undefined) lender.borrower = borrower
   if (borrower !== undefined) {
     borrower.holdsToolPermit = holdsToolPermit

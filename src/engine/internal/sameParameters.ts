@@ -42,10 +42,10 @@ export const decodeGuess = ({ compiled, context }: BoundTool, params: unknown): 
       return Exit.succeed({ decoded: own, same: (other: unknown) => orElse(() => canonical(other) === text, false) })
     })
   }
-  // A schema may hand parts on as they are.
-  const [one, other] = [orElse(() => copyOf(params), undefined), orElse(() => copyOf(params), undefined)]
-  const twice = Effect.flatMapEager(decode(one), (decoded) =>
-    Effect.flatMapEager(decode(other), (kept) => {
+  // What a schema hands on as it is must not be shared with the handler.
+  const own = copyOf(params)
+  const twice = Effect.flatMapEager(decode(params), (decoded) =>
+    Effect.flatMapEager(decode(own), (kept) => {
       const equal = orElse(() => equivalenceOf(tool), undefined)
       if (equal === undefined) return Exit.fail("not comparable")
       return Exit.succeed({ decoded, same: (other: unknown) => orElse(() => equal(kept, other), false) })

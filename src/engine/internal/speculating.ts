@@ -7,10 +7,9 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
-import type * as Predictor from "../../policy/Predictor.ts"
 import type { Dispatcher } from "../Dispatcher.ts"
 import { speculationKey } from "./Call.ts"
-import type { BoundTool, Call, Outcome, Runner } from "./Call.ts"
+import type { BoundTool, Call, Outcome, Runner, Speculating } from "./Call.ts"
 import type { RunSettings } from "./runSettings.ts"
 import type { Turn } from "./Turn.ts"
 
@@ -37,17 +36,23 @@ export interface RunSpeculation {
    * noted where it may write.
    */
   claim(call: Call, next: Runner): void
+  /** A call has its parameters, and goes on to whatever it waits for before it may claim a guess. */
+  made(call: Call): void
+  /** A call and all its attempts have really ended: it writes no more. */
+  ended(call: Call): void
+  /** Of the calls that handlers of the run's calls make. */
+  readonly nested: Speculating
   /** A call of the run is answered: its time, and what it wrote. */
   answered(call: Call, outcome: Outcome): void
   /** The model has finished its answer: what it did not ask for is ruled out. */
   finished(): void
   /** Its stream has ended: guesses are judged. `broken`: nobody knows what it would have asked for. */
   endReading(turn: Turn, broken: boolean): void
-  /** Of this run so far. */
+  /** Of this run, which starts no more. */
   report(): SpeculationReport
-  /** Handlers of guesses that were still running when their grace was over. */
+  /** Guesses whose handlers did not end in their grace, and were no call's by then. */
   readonly abandoned: ReadonlyArray<Abandoned>
-  /** Waits no longer for the grace of guesses that were told to stop. */
+  /** The grace of what was told to stop is over now. */
   abandonAll(): void
   /** Stops everything; ends when it has ended or its grace is over. Learning goes on without the run. Idempotent. */
   close(): Effect.Effect<void>
@@ -120,6 +125,3 @@ export interface SpeculationService {
 export class Speculation extends Context.Service<Speculation, SpeculationService>()(
   speculationKey
 ) {}
-
-/** What `learn` and `predict` get of the tools. */
-export type Tools = Predictor.Question["tools"]

@@ -38,9 +38,9 @@ const [share, count, countOrMore] = [
 ]
 
 export const settings = (given: Given): Settings => {
-  refuseOther("an option", given, names)
+  refuseOther("the value given", "an option", given, names)
   const { budget = {}, confidenceThreshold = 0.3, maxAge = 10_000, maxConcurrent = 4, maxPerTurn = Infinity } = given
-  refuseOther("budget's option", budget, ["calls", "window"])
+  refuseOther("budget", "budget's option", budget, ["calls", "window"])
   const { calls = 60, window = 60_000 } = budget
   return {
     confidenceThreshold: checked("confidenceThreshold", confidenceThreshold, isShare, share),
@@ -69,8 +69,8 @@ const millis = (name: string, input: Duration.Input, fits: (millis: number) => b
 }
 
 // A misspelt `budget` would silently not hold.
-const refuseOther = (what: string, given: object, known: ReadonlyArray<string>): void => {
-  if (typeof given !== "object" || given === null) return die(what, given, "in an object")
+const refuseOther = (whole: string, what: string, given: object, known: ReadonlyArray<string>): void => {
+  if (typeof given !== "object" || given === null) return die(whole, given, "an object of options")
   const other = Object.keys(given).find((name) => !known.includes(name))
   if (other !== undefined) die(what, other, `one of ${known.join(", ")}`)
 }

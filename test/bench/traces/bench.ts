@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { dirname } from "node:path"
-import type { Predictor } from "../../../src/policy/Predictor.ts"
+import * as Predictor from "../../../src/policy/Predictor.ts"
 import * as Baseline from "./baseline.ts"
 import { learn, predictorOf, type Progress, test, timed } from "./contest.ts"
 import type { Conversation } from "./conversation.ts"
@@ -35,10 +35,11 @@ export interface Output {
 export interface Contestant {
   readonly name: string
   /** Made anew for each fold. */
-  readonly make: () => Layer.Layer<Predictor>
+  readonly make: () => Layer.Layer<Predictor.Predictor>
 }
 
 export const contestants: ReadonlyArray<Contestant> = [
+  { name: "history", make: () => Predictor.layerHistory() },
   { name: "baseline", make: () => Baseline.layer() },
   {
     name: "baseline-unrepeated",

@@ -113,6 +113,13 @@ describe("bench:traces", () => {
     })
   }
 
+  it("says with --help how it is used, and measures nothing", { timeout }, async () => {
+    const { code, stderr, stdout } = await run(["--help"], { TOOLFORMER_DATA: "/does/not/exist" })
+    assert.deepStrictEqual([code, stderr], [0, ""])
+    assert.match(stdout, /^usage: npm run bench:traces -- /)
+    for (const name of ["data", "train", "set", "json"]) assert.include(stdout, `\n  --${name} `)
+  })
+
   it("says which set there is no other of, and what is damaged", { timeout }, async () => {
     using data = folder([1, 2])
     using other = folder([1], "tau-theirs")

@@ -5,6 +5,7 @@
  *   --train DIR   learn on these traces only, and test on those of --data; without it half of the tasks each way
  *   --set NAME    one set (a file's name without .jsonl)
  *   --json        one object a line (set and predictor) on standard output, and no time replay
+ *   --help        says this
  *
  * Exit code 0: measured; 1: traces that cannot be read or replayed; 2: bad usage; 130: stopped.
  */
@@ -18,7 +19,14 @@ import { TracesError, usage } from "./TracesError.ts"
 
 const root = resolve(import.meta.dirname, "..", "..", "..")
 
-const read = (args: ReadonlyArray<string>): Effect.Effect<Options, TracesError> =>
+const help = `usage: npm run bench:traces -- [--train DIR] [--data DIR] [--set NAME] [--json]
+  --data DIR    the recorded data, or a folder of traces (*.jsonl); default $TOOLFORMER_DATA, else ../shared/data
+  --train DIR   learn on these traces only, and test on those of --data; without it half of the tasks each way
+  --set NAME    one set (a file's name without .jsonl)
+  --json        one object a line (set and predictor) on standard output, and no time replay
+`
+
+const read = (args: ReadonlyArray<string>): Effect.Effect<Options | undefined, TracesError> =>
   Effect.try({
     try: () => {
       const { values } = parseArgs({
@@ -27,9 +35,11 @@ const read = (args: ReadonlyArray<string>): Effect.Effect<Options, TracesError> 
           data: { type: "string" },
           train: { type: "string" },
           set: { type: "string" },
-          json: { type: "boolean", default: false }
+          json: { type: "boolean", default: false },
+          help: { type: "boolean", default: false }
         }
       })
+      if (values.help) return undefined
       const shared = resolve(root, process.env["TOOLFORMER_DATA"] ?? "../shared/data")
       return {
         data: values.data === undefined ? shared : resolve(values.data),
@@ -51,12 +61,15 @@ const complain = (cause: Cause.Cause<TracesError>): number => {
 
 const isTerminal = process.stderr.isTTY
 
-const program = Effect.flatMap(read(process.argv.slice(2)), (options) =>
-  bench(options, {
-    print: (text) => void process.stdout.write(`${text}\n`),
-    say: (text) => void process.stderr.write(`${isTerminal ? "\r\u001b[K" : ""}bench:traces: ${text}\n`),
-    progress: isTerminal ? (text) => void process.stderr.write(`\r\u001b[K${text}`) : () => {}
-  }))
+const program = Effect.flatMap(
+  read(process.argv.slice(2)),
+  (options) =>
+    options === undefined ? Effect.sync(() => void process.stdout.write(help)) : bench(options, {
+      print: (text) => void process.stdout.write(`${text}\n`),
+      say: (text) => void process.stderr.write(`${isTerminal ? "\r\u001b[K" : ""}bench:traces: ${text}\n`),
+      progress: isTerminal ? (text) => void process.stderr.write(`\r\u001b[K${text}`) : () => {}
+    })
+)
 
 const fiber = Effect.runFork(program)
 process.once("SIGINT", () => fiber.interruptUnsafe())
