@@ -1,11 +1,15 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodePath from "@effect/platform-node/NodePath"
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as KeyValueStore from "effect/persistence/KeyValueStore"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as Predictor from "../../src/policy/Predictor.ts"
@@ -125,15 +129,6 @@ describe("Predictor.layerHistory", () => {
             const hearing = new Hearing()
             yield* liveMany(predictor, sourceOf(11), { runs: 2000, hearing })
             const about = `seed 11: ${hearing.confidence.toString()} | if calling: ${hearing.ifCalling.toString()}`
-            if (process.env["SHOW"]) {
-              console.log(
-                about,
-                "ECE",
-                hearing.best.error(),
-                hearing.bestIfCalling.error(),
-                hearing.hits / hearing.calling
-              )
-            }
             assert.isAtLeast(hearing.confidence.full().length, 6, about)
             assert.isAtMost(hearing.confidence.worst(), 0.1, about)
             assert.isAtMost(hearing.ifCalling.worst(), 0.1, about)
@@ -155,15 +150,6 @@ describe("Predictor.layerHistory", () => {
           const later = new Hearing()
           yield* liveMany(predictor, next, { runs: 300, by: otherHabits, hearing: later })
           const about = `seed 12: ${later.confidence.toString()}`
-          if (process.env["SHOW"]) {
-            console.log(
-              about,
-              atFirst.hits / atFirst.calling,
-              later.hits / later.calling,
-              atFirst.best.error(),
-              later.best.error()
-            )
-          }
           assert.isAbove(later.hits / later.calling, atFirst.hits / atFirst.calling + 0.05, about)
           assert.isAtMost(later.confidence.worst(), 0.1, about)
           assert.isAtMost(later.best.error(), 0.06, about)
@@ -185,7 +171,7 @@ describe("Predictor.layerHistory", () => {
   })
 
   describe("guesses", () => {
-    it.effect("come with the likeliest first, of tools that may start on a guess, none under 0.01 or twice", () =>
+    it.effect("come with the likeliest first, of tools that may start on a guess, none under 0.001 or twice", () =>
       withPredictor({}, (predictor) =>
         Effect.gen(function*() {
           const next = sourceOf(14)
@@ -198,7 +184,9 @@ describe("Predictor.layerHistory", () => {
               seen += guesses.length
               guesses.forEach((guess, i) => {
                 assert.isTrue(speculable.has(guess.tool))
-                assert.isTrue(guess.confidence >= 0.01 && guess.confidence <= guess.ifCalling! && guess.ifCalling! <= 1)
+                assert.isTrue(
+                  guess.confidence >= 0.001 && guess.confidence <= guess.ifCalling! && guess.ifCalling! <= 1
+                )
                 if (i > 0) assert.isAtMost(guess.confidence, guesses[i - 1]!.confidence)
               })
               assert.strictEqual(new Set(guesses.map(keyOf)).size, guesses.length)
@@ -396,10 +384,37 @@ describe("Predictor.layerHistory", () => {
         const inner = yield* memoryStore
         const store: KeyValueStore.KeyValueStore = { ...inner, set: () => Effect.never }
         const next = sourceOf(27)
-        const all = withPredictor({ store }, (predictor) => liveMany(predictor, next, { runs: 10 }))
-        const fiber = yield* Effect.forkChild(all)
-        yield* TestClock.adjust("5 seconds")
-        assert.isDefined(fiber.pollUnsafe())
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(Layer.fresh(Predictor.layerHistory({ store })), scope)
+        const predictor = Context.get(context, Predictor.Predictor)
+        // The clock stands still: nothing of this has waited for the store.
+        yield* liveMany(predictor, next, { runs: 10 })
+        assert.isAbove((yield* guessesOf(predictor, next())).length, 0)
+        const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+        yield* TestClock.adjust("4999 millis")
+        assert.isUndefined(closing.pollUnsafe())
+        yield* TestClock.adjust("1 millis")
+        assert.isDefined(closing.pollUnsafe())
+      }))
+
+    it.effect("that does not answer is one warning after 5 seconds, and nothing known", () =>
+      Effect.gen(function*() {
+        const inner = yield* memoryStore
+        const store: KeyValueStore.KeyValueStore = { ...inner, get: () => Effect.never }
+        const next = sourceOf(29)
+        let opened = false
+        const all = warningsOf(withPredictor({ store, learn: false }, (predictor) =>
+          Effect.gen(function*() {
+            opened = true
+            assert.deepStrictEqual(yield* guessesOf(predictor, next()), [])
+          })))
+        const fiber = yield* Effect.forkChild(all, { startImmediately: true })
+        yield* TestClock.adjust("4999 millis")
+        assert.isFalse(opened)
+        yield* TestClock.adjust("1 millis")
+        const warnings = yield* Fiber.join(fiber)
+        assert.strictEqual(warnings.length, 1)
+        assert.match(warnings[0]!, /cannot be read/)
       }))
 
     it.effect("of two processes has what the last one wrote, whole", () =>
@@ -439,7 +454,6 @@ describe("Predictor.layerHistory", () => {
         yield* sizeAfter(300)
         const some = yield* sizeAfter(100)
         const more = yield* sizeAfter(600)
-        if (process.env["SHOW"]) console.log("store", some, more)
         assert.isAtMost(more, 8_000_000)
         assert.isAtMost(more, 1.6 * some)
       }), 60_000)

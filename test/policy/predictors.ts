@@ -1,8 +1,6 @@
 /** Questions for predictors, and ways to ask them without the engine. */
 import { Tool } from "effect/ai"
 import * as Prompt from "effect/ai/Prompt"
-import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Predictor } from "../../src/index.ts"

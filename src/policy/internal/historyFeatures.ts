@@ -65,6 +65,10 @@ export const choiceNames: ReadonlyArray<string> = [
   "made by another",
   "tool's calls",
   "tool again",
+  "kept",
+  "happenings",
+  "mentioned",
+  "fresh",
   ...turnNames
 ]
 
@@ -193,6 +197,7 @@ export interface ToolFeatures {
   readonly likely: ReadonlyArray<number>
   readonly shared: ReadonlyArray<number>
   readonly calls: number
+  readonly last: Event | undefined
 }
 
 /** The features that all choices of a tool share. */
@@ -206,7 +211,8 @@ export const toolFeatures = (counts: Counts, moment: Moment, words: SeenWords, t
       ...wordsFor(counts, words.said, tool, likely[1]!),
       ...wordsFor(counts, words.all, tool, likely[0]!)
     ],
-    calls: moment.calls.filter((event) => event.toolKey === tool).length
+    calls: moment.calls.filter((event) => event.toolKey === tool).length,
+    last: moment.calls.findLast((event) => event.toolKey === tool)
   }
 }
 
@@ -229,6 +235,20 @@ const has = (bits: number) => (value: ArgumentValue): number => (value.status & 
 const madeByAnother = (moment: Moment, one: Combination, tool: string): boolean => {
   const params = one.call.slice(tool.length)
   return moment.calls.some((event) => event.tool !== tool && event.call.slice(event.tool.length) === params)
+}
+
+const share = (values: ReadonlyArray<ArgumentValue>, of: (value: ArgumentValue) => number): number =>
+  values.length === 0 ? 0 : values.reduce((sum, value) => sum + of(value), 0) / values.length
+
+/** How many of the arguments are as in the last call of the tool. */
+const keptOf = (moment: Moment, last: Event | undefined, one: Combination): number => {
+  if (last === undefined || one.values.length === 0) return -1
+  let kept = 0
+  one.names.forEach((name, at) => {
+    const id = last.params.get(name)
+    if (id !== undefined && moment.view.values[id]!.text === one.values[at]!.text) kept++
+  })
+  return kept / one.values.length
 }
 
 /** The features of one choice; `rank` and `share` among those of its tool. */
@@ -269,6 +289,10 @@ export const choiceFeatures = (
     bit(madeByAnother(moment, one, tool)),
     Math.min(2, of.calls),
     bit(moment.lastCall?.tool === tool),
+    keptOf(moment, of.last, one),
+    new Set(values.map((value) => value.event)).size,
+    share(values, has(status.mentioned)),
+    share(values, has(status.fresh)),
     ...turn
   ])
 }

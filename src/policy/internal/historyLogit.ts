@@ -33,16 +33,17 @@ export const blank = (width: number): Model => ({
   none: 1
 })
 
-/** Writes the standardised features of all choices to `into`. */
-const standardise = (model: Model, features: Float32Array, into: Float64Array): void => {
-  const { deviation, mean } = model
+/** The standardised features of all choices. */
+const standardised = ({ deviation, mean }: Model, features: Float32Array): Float32Array => {
   const width = mean.length
+  const result = new Float32Array(features.length)
   for (let start = 0; start < features.length; start += width) {
     for (let at = 0; at < width; at++) {
       const value = (features[start + at]! - mean[at]!) / deviation[at]!
-      into[start + at] = value > cut ? cut : value < -cut ? -cut : value
+      result[start + at] = value > cut ? cut : value < -cut ? -cut : value
     }
   }
+  return result
 }
 
 /** Turns the scores of `count` choices, and that of none of them behind, into probabilities. */
@@ -57,7 +58,7 @@ const soften = (scores: Float64Array, count: number): void => {
 const score = (
   weights: Float64Array,
   none: number,
-  standard: Float64Array,
+  standard: Float32Array,
   count: number,
   into: Float64Array
 ): void => {
@@ -74,10 +75,8 @@ const score = (
 /** The probability of each choice; what is missing to 1 is that of none of them. */
 export const probabilities = (model: Model, features: Float32Array): Float64Array => {
   const count = features.length / Math.max(1, model.weights.length)
-  const standard = new Float64Array(features.length)
-  standardise(model, features, standard)
   const result = new Float64Array(count + 1)
-  score(model.weights, model.none, standard, count, result)
+  score(model.weights, model.none, standardised(model, features), count, result)
   return result.subarray(0, count)
 }
 
@@ -119,17 +118,31 @@ export function* rebased(model: Model, examples: ReadonlyArray<Example>): Genera
   return { mean, deviation, weights, none }
 }
 
+/** The same examples, standardised. */
+function* standardising(model: Model, examples: ReadonlyArray<Example>): Generator<void, Array<Example>> {
+  const result: Array<Example> = []
+  let work = 0
+  for (const example of examples) {
+    result.push({ ...example, features: standardised(model, example.features) })
+    work += 3 * example.features.length
+    if (work > slice) {
+      work = 0
+      yield
+    }
+  }
+  return result
+}
+
 /** The numbers of a fit under way; the last of each array is the score of "none". */
 interface Fit {
   readonly weights: Float64Array
   readonly squares: Float64Array
   readonly sums: Float64Array
   readonly gradient: Float64Array
-  standard: Float64Array
-  scores: Float64Array
+  readonly scores: Float64Array
 }
 
-const begin = (model: Model): Fit => {
+const begin = (model: Model, most: number): Fit => {
   const width = model.weights.length
   const weights = new Float64Array(width + 1)
   weights.set(model.weights)
@@ -139,28 +152,22 @@ const begin = (model: Model): Fit => {
     squares: new Float64Array(width + 1).fill(1e-3),
     sums: new Float64Array(width + 1),
     gradient: new Float64Array(width + 1),
-    standard: new Float64Array(0),
-    scores: new Float64Array(0)
+    scores: new Float64Array(most + 1)
   }
 }
 
-const makeRoom = (fit: Fit, example: Example): void => {
-  if (fit.standard.length < example.features.length) fit.standard = new Float64Array(example.features.length)
-  if (fit.scores.length <= example.count) fit.scores = new Float64Array(example.count + 1)
-}
-
-const step = (fit: Fit, model: Model, example: Example): void => {
-  const width = model.weights.length
-  const { gradient, scores, squares, standard, weights } = fit
-  standardise(model, example.features, standard)
-  score(weights.subarray(0, width), weights[width]!, standard, example.count, scores)
+/** `features`: standardised. */
+const step = (fit: Fit, { count, features, shares }: Example): void => {
+  const { gradient, scores, squares, weights } = fit
+  const width = weights.length - 1
+  score(weights.subarray(0, width), weights[width]!, features, count, scores)
   gradient.fill(0)
-  for (let choice = 0; choice < example.count; choice++) {
-    const error = scores[choice]! - example.shares[choice]!
-    if (Math.abs(error) < 1e-4) continue
-    for (let at = 0, i = choice * width; at < width; at++, i++) gradient[at]! += error * standard[i]!
+  for (let choice = 0; choice < count; choice++) {
+    const error = scores[choice]! - shares[choice]!
+    if (Math.abs(error) < 1e-3) continue
+    for (let at = 0, i = choice * width; at < width; at++, i++) gradient[at]! += error * features[i]!
   }
-  gradient[width] = scores[example.count]! - example.shares[example.count]!
+  gradient[width] = scores[count]! - shares[count]!
   for (let at = 0; at <= width; at++) {
     const slope = gradient[at]! + (at < width ? pull * weights[at]! : 0)
     squares[at]! += slope * slope
@@ -182,15 +189,15 @@ export function* fitting(before: Model, examples: ReadonlyArray<Example>, rounds
   const used = examples.filter((example) => example.count > 0)
   if (used.length === 0) return before
   const model = yield* rebased(before, used)
-  const fit = begin(model)
+  const standard = yield* standardising(model, used)
+  const fit = begin(model, used.reduce((most, { count }) => Math.max(most, count), 0))
   const next = scattered(used.length)
   const steps = rounds * used.length
   const half = Math.floor(steps / 2)
   let work = 0
   for (let done = 0; done < steps; done++) {
-    const example = used[next()]!
-    makeRoom(fit, example)
-    step(fit, model, example)
+    const example = standard[next()]!
+    step(fit, example)
     if (done >= half) { for (let at = 0; at < fit.sums.length; at++) fit.sums[at]! += fit.weights[at]! }
     work += 3 * example.features.length
     if (work > slice) {

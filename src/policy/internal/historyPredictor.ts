@@ -31,6 +31,7 @@ export interface Settings {
 
 const leastStated = 0.001
 const writeEvery = "10 seconds"
+const openWithin = "5 seconds"
 const closeWithin = "5 seconds"
 const viewsKept = 256
 
@@ -145,6 +146,7 @@ class HistoryPredictor implements PredictorService {
 /** Reads what was kept; whatever is wrong with it is a warning, and nothing known. */
 const knowledgeIn = Effect.fnUntraced(function*(pages: PageStore, keepValues: boolean) {
   const found = yield* pages.read.pipe(
+    Effect.timeout(openWithin),
     Effect.catch((error): Effect.Effect<Found> =>
       Effect.succeed({ _tag: "unusable", why: `cannot be read (${error.message})` })
     )

@@ -35,7 +35,7 @@ const enoughRuns = 20
 const enoughTurns = 200
 const firstFit = 24
 const roundsAtFirst = 16
-const rounds = 6
+const rounds = 3
 /** Turns after which a prediction weighs half as much in the calibration. */
 const halfLife = 256
 const toolsKept = 256

@@ -304,7 +304,7 @@ describe("a predictor that does not stop", () => {
         predict: ({ step }) =>
           step === 1
             ? Stream.fromEffect(
-              Effect.uninterruptible(Effect.delay(Effect.succeed(guess("look", { key: "a" })), "1 second"))
+              Effect.uninterruptible(Effect.delay(Effect.succeed(guess("look", { key: "a" })), "2 seconds"))
             )
             : Stream.empty
       })
