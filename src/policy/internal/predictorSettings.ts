@@ -71,11 +71,11 @@ export const customName = (given: GivenCustom): string => {
 
 // ---- checks
 
-const aName = "a text that is not empty"
+const aName = "a text that is not empty, nor \"arguments\", which is the engine's"
 const aProbability = "a number from 0 to 1"
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
-const isName = (value: unknown): boolean => typeof value === "string" && value !== ""
+const isName = (value: unknown): boolean => typeof value === "string" && value !== "" && value !== "arguments"
 const isProbability = (value: unknown): boolean => typeof value === "number" && value >= 0 && value <= 1
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 1
 const isPositive = (value: unknown): boolean => typeof value === "number" && value > 0 && value < Infinity
