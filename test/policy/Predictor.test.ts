@@ -190,6 +190,11 @@ describe("options that make no sense", () => {
       () => Predictor.layerModel({} as never),
       "layerModel: model is undefined; it must be a LanguageModel"
     ],
+    [
+      "model: another thing",
+      () => Predictor.layerModel({ model: {} as never }),
+      "model is {}; it must be a LanguageModel or its Layer"
+    ],
     ["model: name", () => Predictor.layerModel({ model, name: 5 as never }), "layerModel: name is 5"],
     [
       "model: calls",
