@@ -314,6 +314,7 @@ const environmentOf =
     admission: dispatcher,
     listener,
     tracing: undefined,
+    speculation: Context.get(context, CurrentCall)?.environment.speculation?.nested,
     parent: Context.get(context, CurrentCall),
     runId: Context.get(context, CurrentCall)?.environment.runId
   })
@@ -339,6 +340,7 @@ const submit = (
   const environment = environmentFor(dispatcher)
   const call = new Call(id, name, params, 0, tool, environment, (call, outcome) => {
     dispatcher.answered(call)
+    if (call.attempts === 0) environment.speculation?.ended(call)
     if (dispatcher.outstanding > 0) over = call.parent?.environment.admission.outlived()
     onOutcome(outcome)
   })

@@ -216,8 +216,8 @@ export const merge = <const Layers extends ReadonlyArray<Layer.Layer<Predictor, 
  * - `store`: where what it learned is kept between processes; default: in memory only.
  * - `learn`: false: it says what it knows and learns nothing, neither from runs nor from verdicts, and writes nothing. To measure,
  *   or to serve what was learned elsewhere. Default true.
- * - `keepValues`: false: values of arguments that many runs share (a currency, a country) are forgotten with the process, and
- *   neither kept nor written. Default true.
+ * - `keepValues`: false: values of arguments that recur in several runs (a currency, a country; also an id that one user names again
+ *   and again) are neither kept nor written, and so never guessed in another run. Default true.
  * - `name`: its name in the ledger; default `"history"`.
  *
  * @category models
@@ -243,7 +243,9 @@ export interface HistoryOptions {
  * the predictor starts knowing nothing; one that cannot be written is one warning, and what is learned is kept in memory.
  *
  * **Gotchas** Of two processes with one store the last writer wins: what the other learned since it started is not in the store
- * then. Give each its own, or let one learn. What is kept comes from the runs: see `keepValues`.
+ * then. Give each its own, or let one learn. What is kept comes from the runs, and a value that one user often names may be guessed
+ * in another's run: the tool is called with it, and `tool-speculated` shows it. Where that must not be, give each tenant a predictor
+ * of its own, or set `keepValues` to false.
  *
  * **Example** (Keeping what was learned, in the KeyValueStore of the program)
  *

@@ -152,11 +152,11 @@ export const answerFollowers = (call: Call, outcome: Outcome): void => {
   for (const follower of followers) answer(follower, outcome)
 }
 
-// A failure of ours names its call.
-const answer = (call: Call, outcome: Outcome): void => {
-  if (outcome.status === "success" || outcome.status === "failure" || outcome.status === "denied") {
-    return settle(call, outcome)
-  }
+const answer = (call: Call, outcome: Outcome): void => settle(call, outcomeFor(call, outcome))
+
+/** An outcome as that of another call: a failure of ours names its call. */
+export const outcomeFor = (call: Call, outcome: Outcome): Outcome => {
+  if (outcome.status === "success" || outcome.status === "failure" || outcome.status === "denied") return outcome
   const failure = { ...outcome.result as object, callId: call.id }
-  settle(call, { ...outcome, result: failure, encodedResult: failure })
+  return { ...outcome, result: failure, encodedResult: failure }
 }

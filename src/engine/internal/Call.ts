@@ -49,6 +49,8 @@ export interface BoundTool {
   readonly run: Runner
   /** The way of a call on a guess, where there may be one. */
   readonly guess: Runner | undefined
+  /** A call of it may have more than one attempt. */
+  readonly isRepeated: boolean
 }
 
 /** Who lets a call start. What is said of a call holds for one attempt of a call that has several. */
@@ -151,6 +153,8 @@ export interface Speculating {
   claim(call: Call, next: Runner): void
   /** The call and all its attempts have really ended. */
   ended(call: Call): void
+  /** The same for calls that handlers of these make: they claim nothing, and what they write is written. */
+  readonly nested: Speculating
 }
 
 /** What the calls of one owner share. */

@@ -17,6 +17,9 @@ import type { Appraiser, Host } from "./speculating.ts"
 /** How many guesses of one predictor are read in a turn. */
 const mostGuesses = 64
 
+/** What is longer, as JSON, is nobody's guess. */
+const mostCharacters = 65_536
+
 /** How long the end of a run waits for predictors that were told to stop. */
 const graceMillis = 250
 
@@ -136,7 +139,10 @@ export class Foresight {
 }
 
 // A handler may change what its schema hands on as it is: it is no longer the predictor's.
-const jsonOf = (params: unknown): unknown => JSON.parse(JSON.stringify(params) ?? "null")
+const jsonOf = (params: unknown): unknown => {
+  const text = JSON.stringify(params) ?? "null"
+  return text.length > mostCharacters ? null : JSON.parse(text)
+}
 
 const isProbability = (value: unknown): boolean => typeof value === "number" && value >= 0 && value <= 1
 

@@ -62,8 +62,10 @@ export class Freshness {
     this.undeclaredWriting--
   }
 
-  /** The mark of a guess that starts now; `undefined` where what it reads is being written. */
+  /** The mark of a guess that starts now; `undefined` where it says that it writes, or what it reads is being written. */
   mark(tool: CompiledTool, decoded: unknown): Mark | undefined {
+    const written = this.slotsOf(tool, decoded, "write")
+    if (written !== undefined && written.length > 0) return undefined
     const slots = this.slotsOf(tool, decoded, "read")
     const declared = slots !== undefined
     const writing = declared

@@ -9,6 +9,7 @@ import type { Call, Guessed, Outcome, Runner } from "./Call.ts"
 import type { Mark } from "./Freshness.ts"
 import type { Same } from "./sameParameters.ts"
 import type { Candidate } from "./speculating.ts"
+import type { Timer } from "./Timers.ts"
 
 export type Why = ToolDiscarded["why"]
 
@@ -28,6 +29,8 @@ export interface GuessOwner {
 export class Guess implements Guessed {
   state: "running" | "finished" | "over" = "running"
   claim: Claim | undefined = undefined
+  /** When a call that has joined it waits no longer. */
+  patience: Timer | undefined = undefined
   outcome: Outcome | undefined = undefined
   /** What it came to is in the ledger. */
   settled = false

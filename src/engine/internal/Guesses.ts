@@ -10,10 +10,11 @@ import type * as Exit from "effect/Exit"
 import * as CancelReason from "../../domain/CancelReason.ts"
 import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
 import type * as Predictor from "../../policy/Predictor.ts"
+import { outcomeFor } from "./Adoption.ts"
 import { ArgumentText } from "./ArgumentText.ts"
 import * as Attempt from "./Attempt.ts"
 import { Call } from "./Call.ts"
-import type { BoundTool, Environment, Outcome, Runner } from "./Call.ts"
+import type { BoundTool, Environment, Outcome, Runner, Speculating } from "./Call.ts"
 import type { Epochs } from "./Epochs.ts"
 import { evaluate, exitOf } from "./exitOf.ts"
 import { Foreseeing } from "./Foreseeing.ts"
@@ -25,7 +26,7 @@ import type { GuessOwner, Why } from "./Guess.ts"
 import { GuessAdmission } from "./GuessAdmission.ts"
 import { GuessesAtWork } from "./GuessesAtWork.ts"
 import { guessListener } from "./guessListener.ts"
-import { runMillisOf, settledOf } from "./guessOutcome.ts"
+import { answers, argumentsName, runMillisOf, settledOf } from "./guessOutcome.ts"
 import type { Learning } from "./Learning.ts"
 import { Lessons } from "./Lessons.ts"
 import { decodeGuess } from "./sameParameters.ts"
@@ -49,8 +50,7 @@ export interface Shared {
 /** Finished guesses that nobody has asked for yet are kept, so many a run. */
 const mostKept = 16
 
-/** The name under which arguments that look complete stand in the ledger, and how sure one is of them. */
-const argumentsName = "arguments"
+/** How sure one is of arguments that look complete. */
 const argumentsConfidence = 0.99
 
 export const makeGuesses = (host: Host, shared: Shared): RunSpeculation => new Guesses(host, shared)
@@ -69,6 +69,14 @@ class Guesses implements RunSpeculation, GuessOwner {
   private readonly foreseeing = new Foreseeing()
   /** Handlers that outlived their grace, and were no call's by then. */
   readonly abandoned: Array<Abandoned> = []
+  readonly nested: Speculating = {
+    made: () => {},
+    claim: (call, next) => this.goOn(call, next),
+    ended: (call) => this.ended(call),
+    get nested() {
+      return this
+    }
+  }
   private turn: Turn | undefined = undefined
   private askedAt = 0
   private started = 0
@@ -250,8 +258,24 @@ class Guesses implements RunSpeculation, GuessOwner {
       time: this.host.time
     })
     guess.claim = { call, next, joined }
-    if (joined) call.adopted = guess.call
-    else this.conclude(guess)
+    if (!joined) return this.conclude(guess)
+    call.adopted = guess.call
+    const patience = call.tool.compiled.hedging?.afterMillis()
+    if (patience === undefined) return
+    guess.patience = call.environment.timers.addOnce(patience, () => this.leave(guess))
+  }
+
+  // As slow as an attempt that would get another beside it: its call waits no longer.
+  private leave(guess: Guess): void {
+    const { call, next } = guess.claim!
+    guess.patience = undefined
+    if (call.reason !== undefined || this.host.isEnding) return
+    guess.state = "over"
+    guess.claim = undefined
+    call.adopted = undefined
+    this.discarded(guess, "failed")
+    Attempt.stop(guess.call, CancelReason.misspeculated)
+    this.afresh(call, next)
   }
 
   // The one a call may have; those of them that do not stand are thrown away.
@@ -288,16 +312,20 @@ class Guesses implements RunSpeculation, GuessOwner {
     guess.state = "over"
     this.live.delete(guess)
     call.adopted = undefined
+    if (guess.patience !== undefined) call.environment.timers.remove(guess.patience)
     if (call.reason !== undefined) {
       this.settle(guess, "miss")
       call.abandoned = guess.call.abandoned
       call.brokenCleanUp = guess.call.brokenCleanUp
       return this.answer(call, Attempt.stopped(call, call.reason), call.brokenCleanUp)
     }
-    if (outcome?.status !== "success") return this.afresh(guess, call, next)
+    if (!answers(guess)) {
+      this.discarded(guess, "failed")
+      return this.afresh(call, next)
+    }
     call.claimed!.runMillis = runMillisOf(guess, this.now)
     this.settle(guess, guess.claim!.joined ? "lateHit" : "hit")
-    this.answer(call, outcome)
+    this.answer(call, outcomeFor(call, outcome!), guess.call.exit)
   }
 
   private answer(call: Call, outcome: Outcome, exit?: Exit.Exit<unknown, unknown>): void {
@@ -306,8 +334,7 @@ class Guesses implements RunSpeculation, GuessOwner {
     call.environment.admission.free(call)
   }
 
-  private afresh(guess: Guess, call: Call, next: Runner): void {
-    this.discarded(guess, "failed")
+  private afresh(call: Call, next: Runner): void {
     call.claimed = undefined
     call.attempts = 0
     call.startedAt = Number.NaN

@@ -30,7 +30,7 @@ import { mayWrite } from "./Freshness.ts"
 import { isOrdered } from "./Ordering.ts"
 
 /** What the steps of a tool are built from: the tool, and the policies of the caller's context. */
-interface Binding extends Omit<BoundTool, "run" | "guess"> {
+interface Binding extends Omit<BoundTool, "run" | "guess" | "isRepeated"> {
   readonly retry: Retry["Service"] | undefined
   readonly breaker: Breaker["Service"] | undefined
   /** The program speculates, and the tool's calls may start on a guess, or make one stale. */
@@ -130,7 +130,8 @@ export const bind = (
   return {
     ...bound,
     run: chain(order),
-    guess: bound.speculates && compiled.policies.speculate ? chain(guessOrder) : undefined
+    guess: bound.speculates && compiled.policies.speculate ? chain(guessOrder) : undefined,
+    isRepeated: attempts(bound, Attempt.start) !== Attempt.start
   }
 }
 

@@ -181,7 +181,10 @@ export class PlaceQueue implements Limits.Places {
     call.limited?.end()
   }
 
-  /** The handler outlived its grace; place and permit stay with it. A guess's place is given back: no call is refused for it. */
+  /**
+   * The handler outlived its grace; place and permit stay with it. A guess's place is given back, and a call waits for the permit
+   * until it has really ended: no call is refused for it.
+   */
   abandon(call: Call): void {
     if (call.guess === undefined) this.abandoned++
     else {
@@ -190,7 +193,7 @@ export class PlaceQueue implements Limits.Places {
       this.yielding.delete(call)
       this.running--
     }
-    const permits = call.holdsToolPermit ? call.permits : undefined
+    const permits = call.holdsToolPermit && call.guess === undefined ? call.permits : undefined
     if (permits !== undefined) permits.abandoned++
     if (permits !== undefined && permits.abandoned >= permits.limit) {
       rejectStuck(permits, Limits.allStuck(permits, call.name))

@@ -16,6 +16,8 @@ export interface Holder {
   /** Who uses its permit while it waits for them. */
   borrower: Holder | undefined
   readonly abandoned: boolean
+  /** Nobody has asked for it: no call is refused for the permit it keeps. */
+  readonly guess: { giveWay(): boolean } | undefined
   /** The call whose handler made this one, if any, and the permits of its tool. */
   readonly parent: Holder | undefined
   readonly permits: ToolPermits | undefined
@@ -76,9 +78,7 @@ export interface ToolPermits {
 }
 
 /** A holder that nobody has asked for. */
-export interface Spare extends Holder {
-  readonly guess: { giveWay(): boolean } | undefined
-}
+export type Spare = Holder
 
 /** A flow of a limiter that this cap holds up. */
 export interface Watcher {
@@ -254,7 +254,7 @@ export const giveBack = (permits: ToolPermits, call: Holder): void => {
   call.holdsToolPermit = false
   call.lender = undefined
   call.borrower = undefined
-  if (holdsToolPermit && call.abandoned) permits.abandoned--
+  if (holdsToolPermit && call.abandoned && call.guess === undefined) permits.abandoned--
   if (lender !== undefined) lender.borrower = borrower
   if (borrower !== undefined) {
     borrower.holdsToolPermit = holdsToolPermit

@@ -4,6 +4,19 @@ import type { Guess } from "./Guess.ts"
 import { orElse } from "./orElse.ts"
 import type { Settled } from "./speculating.ts"
 
+/** The name under which arguments that look complete stand in the ledger. */
+export const argumentsName = "arguments"
+
+/**
+ * Whether what the guess ended with is the answer of the call that claimed it: a success, always; a failure where the model itself had
+ * written these arguments, so that the guess was this very call, begun a little earlier. One that may be attempted again is.
+ */
+export const answers = ({ call: { outcome, tool }, candidate }: Guess): boolean =>
+  outcome?.status === "success" ||
+  (candidate.predictor === argumentsName && !tool.isRepeated && outcome !== undefined && isOwn(outcome.status))
+
+const isOwn = (status: string): boolean => status !== "Cancelled" && status !== "Rejected" && status !== "NotStarted"
+
 /** How long its handler has run by now. */
 export const runMillisOf = ({ call }: Guess, now: number): number =>
   call.attempts === 0 ? 0 : (call.state === "answered" ? call.answeredAt : now) - call.startedAt

@@ -9,7 +9,7 @@ import type { Abandoned, SpeculationReport } from "../../domain/Report.ts"
 import type { AnyPart } from "../../domain/ToolEvent.ts"
 import type { Dispatcher } from "../Dispatcher.ts"
 import { speculationKey } from "./Call.ts"
-import type { BoundTool, Call, Outcome, Runner } from "./Call.ts"
+import type { BoundTool, Call, Outcome, Runner, Speculating } from "./Call.ts"
 import type { RunSettings } from "./runSettings.ts"
 import type { Turn } from "./Turn.ts"
 
@@ -40,6 +40,8 @@ export interface RunSpeculation {
   made(call: Call): void
   /** A call and all its attempts have really ended: it writes no more. */
   ended(call: Call): void
+  /** Of the calls that handlers of the run's calls make. */
+  readonly nested: Speculating
   /** A call of the run is answered: its time, and what it wrote. */
   answered(call: Call, outcome: Outcome): void
   /** The model has finished its answer: what it did not ask for is ruled out. */

@@ -4,9 +4,11 @@
  * closes. What it says of a turn never waits for either.
  */
 import type * as Prompt from "effect/ai/Prompt"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
 import type * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
@@ -31,8 +33,9 @@ export interface Settings {
 
 const leastStated = 0.001
 const writeEvery = "10 seconds"
-const openWithin = "5 seconds"
 const closeWithin = "5 seconds"
+/** A store that does not answer keeps no program from starting. */
+const readWithin = "5 seconds"
 const viewsKept = 256
 
 const widths: Widths = { choice: Memory.choiceFeatures, turn: Memory.turnFeatures }
@@ -145,10 +148,12 @@ class HistoryPredictor implements PredictorService {
 
 /** Reads what was kept; whatever is wrong with it is a warning, and nothing known. */
 const knowledgeIn = Effect.fnUntraced(function*(pages: PageStore, keepValues: boolean) {
-  const found = yield* pages.read.pipe(
-    Effect.timeout(openWithin),
-    Effect.catch((error): Effect.Effect<Found> =>
-      Effect.succeed({ _tag: "unusable", why: `cannot be read (${error.message})` })
+  const found = yield* Effect.timeoutOption(pages.read, readWithin).pipe(
+    Effect.map(Option.getOrElse((): Found => ({ _tag: "unusable", why: "does not answer" }))),
+    Effect.catchCause((cause): Effect.Effect<Found> =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.interrupt
+        : Effect.succeed({ _tag: "unusable", why: `cannot be read (${Cause.pretty(cause).split("\n")[0]})` })
     )
   )
   if (found._tag === "nothing") return Knowledge.empty(keepValues)
