@@ -2,6 +2,7 @@
  * Asks the predictors about a turn, beside the model: each on a fiber of its own that ends with the model's answer. Whatever one
  * does wrong is a number, and nothing else comes of it.
  */
+import * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -105,7 +106,7 @@ export class Foresight {
     return {
       runId,
       step,
-      prompt,
+      prompt: copyOf(prompt),
       from: this.from,
       tools: this.tools,
       speculable: new Set([...tools].flatMap(([name, { compiled }]) => compiled.policies.speculate ? [name] : [])),
@@ -137,6 +138,9 @@ export class Foresight {
     )
   }
 }
+
+/** The prompt, as a predictor gets it: the list of messages is the run's. */
+export const copyOf = ({ content }: Prompt.Prompt): Prompt.Prompt => Prompt.fromMessages([...content])
 
 // A handler may change what its schema hands on as it is: it is no longer the predictor's.
 const jsonOf = (params: unknown): unknown => {

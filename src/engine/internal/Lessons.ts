@@ -2,6 +2,7 @@
 import type * as Effect from "effect/Effect"
 import type * as Predictor from "../../policy/Predictor.ts"
 import type { Considered } from "./Foreseeing.ts"
+import { copyOf } from "./Foresight.ts"
 import type { Learning } from "./Learning.ts"
 import type { Appraiser, Host } from "./speculating.ts"
 
@@ -27,7 +28,7 @@ export class Lessons {
   /** How the run went, where anything happened in it. */
   learn({ prompt, settings: { prompt: { content }, runId } }: Host, tools: Predictor.FinishedRun["tools"]): void {
     if (prompt.content.length <= content.length) return
-    this.offer((predictor) => predictor.learn({ runId, prompt, from: content.length, tools }))
+    this.offer((predictor) => predictor.learn({ runId, prompt: copyOf(prompt), from: content.length, tools }))
   }
 
   private offer(learn: (predictor: Predictor.PredictorService) => Effect.Effect<void, unknown>): void {

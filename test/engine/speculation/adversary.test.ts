@@ -8,9 +8,10 @@ import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import { Executor, Orchestrator, Predictor, Speculation, ToolPolicy } from "../../../src/index.ts"
+import { Executor, Orchestrator, Predictor, Retry, Speculation, ToolPolicy } from "../../../src/index.ts"
 import { TestModel, TestTools } from "../../../src/testing/index.ts"
 import { both, guess, ledgerOf, made, played, seen, type Setting } from "../../faults/guessing.ts"
+import { aiError } from "../../model.ts"
 
 const Params = Schema.Struct({ key: Schema.String })
 type Params = typeof Params.Type
@@ -95,6 +96,43 @@ describe("a write", () => {
       })
       assert.strictEqual(seen(run), seen(plain))
       assert.strictEqual(ledgerOf(run).miss, 1)
+    }))
+
+  it.effect("of a handler's call that never began keeps nobody from guessing", () =>
+    Effect.gen(function*() {
+      const inner = ToolPolicy.define({
+        put: ToolPolicy.tool({
+          parameters: Params,
+          success: Schema.String,
+          annotations: { concurrency: 1, resources: writes },
+          handler: () => Effect.delay(Effect.succeed("written"), "2 seconds")
+        })
+      })
+      const flowing = () =>
+        ToolPolicy.define({
+          look: ToolPolicy.tool({
+            parameters: Params,
+            success: Schema.String,
+            annotations: { readonly: true, resources: ({ key }) => [{ read: key }] },
+            handler: () => Effect.succeed("found")
+          }),
+          flow: ToolPolicy.tool({
+            parameters: Params,
+            success: Schema.String,
+            annotations: { resources: () => [], timeout: "500 millis" },
+            handler: (params) =>
+              Effect.orDie(Effect.provide(Executor.call(inner.toolkit.tools.put, params), inner.layer))
+          })
+        })
+      const run = yield* played({
+        kit: flowing,
+        turns: [
+          at(500, made("flow", { key: "a" }, "w1"), made("flow", { key: "a" }, "w2")),
+          at(1000, made("look", { key: "a" }, "read"))
+        ],
+        guesses: ({ step }) => step === 2 ? [guess("look", { key: "a" })] : []
+      })
+      assert.strictEqual(ledgerOf(run).hit, 1)
     }))
 })
 
@@ -207,6 +245,37 @@ describe("a guess", () => {
       const { runId: _plain, ...expected } = plain.finish.report
       assert.deepStrictEqual(report, expected)
       assert.strictEqual(speculation?.entries[0]?.miss, 1)
+    }))
+})
+
+describe("a predictor", () => {
+  it.effect("that changes the list of messages it is given changes no history", () =>
+    Effect.gen(function*() {
+      const setting: Setting = {
+        kit: oneTool({ readonly: true }, () => TestTools.succeed("found")),
+        turns: [at(1000, made("look", { key: "a" }, "c1")), at(1000, made("look", { key: "b" }, "c2"))]
+      }
+      const spoil = ({ prompt }: { readonly prompt: { readonly content: ReadonlyArray<unknown> } }) =>
+        (prompt.content as Array<unknown>).splice(0, 1)
+      const spoiling = Predictor.make({
+        predict: (question) => Stream.suspend(() => (spoil(question), Stream.empty)),
+        learn: (run) => Effect.sync(() => spoil(run))
+      })
+      const plain = yield* played(setting)
+      const policies = Layer.merge(Speculation.layer(), spoiling) as Layer.Layer<never>
+      assert.strictEqual(seen(yield* played({ ...setting, policies })), seen(plain))
+    }))
+
+  it.effect("is asked once about a turn that is asked twice", () =>
+    Effect.gen(function*() {
+      const run = yield* played({
+        kit: oneTool({ readonly: true }, () => TestTools.succeed("found")),
+        turns: [at(1000, TestModel.fail(aiError)), at(1000, made("look", { key: "a" }, "c"))],
+        guesses: () => [guess("look", { key: "b" })],
+        policies: Retry.layer()
+      })
+      assert.strictEqual(run.finish.report.steps.length, 2)
+      assert.strictEqual(run.finish.report.speculation?.predictors[0]?.asked, 2)
     }))
 })
 

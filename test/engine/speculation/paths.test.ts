@@ -135,6 +135,16 @@ describe("a call that has joined its guess", () => {
       assert.strictEqual(parts.find((part) => part.type === "tool-result")?.result, "found")
     }).pipe(Effect.provide(Orchestrator.layerRuns())))
 
+  it.effect("is done to its end when the process goes down, though it would be hedged", () =>
+    Effect.gen(function*() {
+      const kit = kitOf(second, { hedge: { after: "100 millis" } })
+      const { fiber, parts } = yield* underWay({ kit, turns: joined, guesses: foreseen }, 240)
+      yield* Effect.forkChild(Orchestrator.drain({ grace: "1 minute" }))
+      yield* TestClock.adjust("1 minute")
+      assert.isDefined(fiber.pollUnsafe())
+      assert.strictEqual(parts.find((part) => part.type === "tool-result")?.result, "found")
+    }).pipe(Effect.provide(Orchestrator.layerRuns())))
+
   it.effect("does not run afresh when the process goes down", () =>
     Effect.gen(function*() {
       const dying = () => TestTools.die(new Error("bug"), { after: "1 second" })
