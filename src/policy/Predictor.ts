@@ -216,8 +216,9 @@ export const merge = <const Layers extends ReadonlyArray<Layer.Layer<Predictor, 
  * - `store`: where what it learned is kept between processes; default: in memory only.
  * - `learn`: false: it says what it knows and learns nothing, neither from runs nor from verdicts, and writes nothing. To measure,
  *   or to serve what was learned elsewhere. Default true.
- * - `keepValues`: false: values of arguments that recur in several runs (a currency, a country; also an id that one user names again
- *   and again) are neither kept nor written, and so never guessed in another run. Default true.
+ * - `keepValues`: false: values of arguments are not kept as they are, but only how often what stood where, under hashes; a value that
+ *   stands nowhere in the conversation (a currency, a country) is then not guessed. Default true: short values are kept and written,
+ *   also those of a single run.
  * - `name`: its name in the ledger; default `"history"`.
  *
  * @category models
@@ -234,10 +235,10 @@ export interface HistoryOptions {
  * Makes a predictor that learns from finished runs: what followed what, and for each argument where its value was copied from.
  *
  * **Shape** Online and in bounded memory. What it states is calibrated on what it stated before: of all it gives 0.8, four in five
- * come true. The likeliest guess first, none under 0.01. It says little before it has seen about 20 runs and 200 turns.
+ * come true. The likeliest guess first, none under 0.001. It says little before it has seen about 20 runs and 200 turns.
  *
  * **Units** A guess takes no I/O. What was learned is written at most once in 10 seconds, and when the layer closes (at most
- * 5 seconds are waited for it then).
+ * 5 seconds are waited for it then, and for what was kept when it opens).
  *
  * **Errors** Options that make no sense die here, naming them. Else none: a store that holds something else (another version, damage) or cannot be read is one warning in the log, and
  * the predictor starts knowing nothing; one that cannot be written is one warning, and what is learned is kept in memory.

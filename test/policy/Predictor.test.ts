@@ -173,6 +173,11 @@ describe("options that make no sense", () => {
     ],
     ["make: no predict", () => Predictor.make({} as never), "make: predict is undefined; it must be a function"],
     ["make: an empty name", () => Predictor.make({ name: "", predict }), "make: name is ; it must be a text that is"],
+    [
+      "make: the engine's name",
+      () => Predictor.make({ name: "arguments", predict }),
+      "make: name is arguments; it must be"
+    ],
     ["make: judged", () => Predictor.make({ predict, judged: 1 as never }), "make: judged is 1; it must be a function"],
     ["make: learn", () => Predictor.make({ predict, learn: {} as never }), "make: learn is {}; it must be a function"],
     [
@@ -184,6 +189,11 @@ describe("options that make no sense", () => {
       "model: none",
       () => Predictor.layerModel({} as never),
       "layerModel: model is undefined; it must be a LanguageModel"
+    ],
+    [
+      "model: another thing",
+      () => Predictor.layerModel({ model: {} as never }),
+      "model is {}; it must be a LanguageModel or its Layer"
     ],
     ["model: name", () => Predictor.layerModel({ model, name: 5 as never }), "layerModel: name is 5"],
     [

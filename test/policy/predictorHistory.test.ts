@@ -12,6 +12,7 @@ import * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
+import { PageStore } from "../../src/policy/internal/historyStore.ts"
 import * as Predictor from "../../src/policy/Predictor.ts"
 import {
   type Call,
@@ -229,6 +230,51 @@ describe("Predictor.layerHistory", () => {
         })))
   })
 
+  describe("verdicts", () => {
+    /** What is guessed of a probe after 60 runs, and then 30 more whose verdicts come as `as` makes them. */
+    const after = (as: (guess: Predictor.Guess) => Predictor.Guess) =>
+      withPredictor({}, (predictor) =>
+        Effect.gen(function*() {
+          const next = sourceOf(17)
+          yield* liveMany(predictor, next, { runs: 60 })
+          for (let i = 0; i < 30; i++) {
+            const conversation = next()
+            for (let step = 0; step < conversation.turns.length; step++) {
+              const guesses = yield* ask(predictor, `more${i}`, conversation, step)
+              yield* predictor.judged(guesses.map((guess) => ({ guess: as(guess), right: false })))
+            }
+          }
+          return yield* guessesOf(predictor, next())
+        }))
+
+    it.effect("count by what was stated, whatever confidence the guess comes back with", () =>
+      Effect.gen(function*() {
+        const untouched = yield* after((guess) => guess)
+        assert.isAbove(untouched.length, 0)
+        const shrunk = (guess: Predictor.Guess) => ({ ...guess, confidence: guess.confidence / 3, predictor: "x" })
+        assert.deepStrictEqual(yield* after(shrunk), untouched)
+        // A guess whose parameters are not the ones that were given is taken by its own word.
+        const other = (guess: Predictor.Guess) => ({ ...shrunk(guess), params: { ...guess.params as object } })
+        assert.notDeepEqual(yield* after(other), untouched)
+      }))
+
+    it.effect("of guesses of anybody's break nothing", () =>
+      withPredictor({}, (predictor) =>
+        Effect.gen(function*() {
+          const next = sourceOf(18)
+          for (const params of [undefined, null, "text", 7, []]) {
+            for (const confidence of [0, 1, -3, 2]) {
+              const guess = { tool: "get_order", params, confidence, predictor: "x" }
+              yield* predictor.judged([{ guess, right: true }, { guess, right: false }])
+            }
+          }
+          yield* liveMany(predictor, next, { runs: 60 })
+          const hearing = new Hearing()
+          yield* liveMany(predictor, next, { runs: 100, hearing })
+          assert.isAbove(hearing.hits / hearing.calling, 0.5)
+        })))
+  })
+
   describe("store", () => {
     it.effect("keeps what was learned over a restart", () =>
       Effect.gen(function*() {
@@ -326,6 +372,35 @@ describe("Predictor.layerHistory", () => {
         }
       }))
 
+    it.effect("whose pages are whole but make no sense is a warning and nothing known", () =>
+      Effect.gen(function*() {
+        const next = sourceOf(30)
+        const probe = next()
+        const store = yield* memoryStore
+        yield* withPredictor({ store }, (predictor) => liveMany(predictor, next, { runs: 30 }))
+        const { features } = JSON.parse((yield* store.get("predictor/v1/meta"))!)
+        const found = yield* new PageStore(store, features, "test").read
+        assert.strictEqual(found._tag, "pages")
+        const whole = found._tag === "pages" ? found.pages : new Map<string, string>()
+        for (const page of ["counts/3", "tools", "names", "ranker", "rows/0"]) {
+          for (const wrong of ["{", "[1]", undefined]) {
+            const pages = new Map(whole)
+            assert.isTrue(
+              wrong === undefined ? pages.delete(page) : pages.has(page) && pages.set(page, wrong).has(page)
+            )
+            const damaged = yield* memoryStore
+            yield* new PageStore(damaged, features, "test").write(new Map(), () => pages)
+            const warnings = yield* warningsOf(
+              withPredictor({ store: damaged }, (predictor) =>
+                Effect.map(guessesOf(predictor, probe), (guesses) => assert.deepStrictEqual(guesses, [])))
+            )
+            assert.deepStrictEqual(warnings, [
+              "The store of the history predictor is damaged: it starts knowing nothing."
+            ], `${page} as ${wrong}`)
+          }
+        }
+      }))
+
     it.effect("that fails is one warning, and runs are learned from all the same", () =>
       Effect.gen(function*() {
         const failure = new KeyValueStore.KeyValueStoreError({ message: "the disk is gone", method: "any" })
@@ -414,7 +489,7 @@ describe("Predictor.layerHistory", () => {
         yield* TestClock.adjust("1 millis")
         const warnings = yield* Fiber.join(fiber)
         assert.strictEqual(warnings.length, 1)
-        assert.match(warnings[0]!, /cannot be read/)
+        assert.match(warnings[0]!, /does not answer/)
       }))
 
     it.effect("of two processes has what the last one wrote, whole", () =>
@@ -461,13 +536,24 @@ describe("Predictor.layerHistory", () => {
     it.effect("keep no values of the users where they are not wanted", () =>
       Effect.gen(function*() {
         const store = yield* memoryStore
+        const wordsKept = Effect.gen(function*() {
+          // A page has two places: what is in force is what counts.
+          const { pages } = JSON.parse((yield* store.get("predictor/v1/meta"))!)
+          let all = ""
+          for (const name of Object.keys(pages)) all += yield* store.get(`predictor/v1/${name}.${pages[name][0]}`)
+          return ["Paris", "Oslo", "Lima", "Rome", "chair", "packed"].filter((word) => all.includes(word))
+        })
         const next = sourceOf(32)
-        yield* withPredictor({ store, keepValues: false }, (predictor) => liveMany(predictor, next, { runs: 60 }))
-        const kept: Array<string> = []
-        for (const key of yield* store.keys) kept.push((yield* store.get(key))!)
-        for (const word of ["Paris", "Oslo", "Lima", "Rome", "chair", "packed"]) {
-          assert.isFalse(kept.some((text) => text.includes(word)), word)
-        }
+        const runs = (keepValues: boolean, count: number) =>
+          withPredictor({ store, keepValues }, (predictor) =>
+            Effect.andThen(liveMany(predictor, next, { runs: count }), guessesOf(predictor, next())))
+        assert.isAbove((yield* runs(false, 60)).length, 0)
+        assert.deepStrictEqual(yield* wordsKept, [])
+        // Where they are wanted, they are kept; and forgotten as soon as they no longer are.
+        yield* runs(true, 60)
+        assert.isAbove((yield* wordsKept).length, 1)
+        yield* runs(false, 1)
+        assert.deepStrictEqual(yield* wordsKept, [])
       }))
   })
 })

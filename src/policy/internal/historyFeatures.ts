@@ -231,6 +231,11 @@ const largest = (values: ReadonlyArray<ArgumentValue>, of: (value: ArgumentValue
 }
 
 const has = (bits: number) => (value: ArgumentValue): number => (value.status & bits) === 0 ? 0 : 1
+const mentioned = has(status.mentioned)
+const fresh = has(status.fresh)
+const first = has(status.first)
+const next = has(status.next)
+const elsewhere = has(status.elsewhere)
 
 const madeByAnother = (moment: Moment, one: Combination, tool: string): boolean => {
   const params = one.call.slice(tool.length)
@@ -271,11 +276,11 @@ export const choiceFeatures = (
     one.joint,
     smallest(values, (value) => value.likely),
     odds(one.frame),
-    largest(values, has(status.mentioned)),
-    smallest(values, has(status.mentioned)),
-    largest(values, has(status.fresh)),
-    smallest(values, has(status.first)),
-    largest(values, has(status.next)),
+    largest(values, mentioned),
+    smallest(values, mentioned),
+    largest(values, fresh),
+    smallest(values, first),
+    largest(values, next),
     Math.min(3, smallest(values, (value) => value.left)),
     Math.min(3, largest(values, (value) => value.left)),
     Math.min(2, smallest(values, (value) => value.used)),
@@ -284,15 +289,15 @@ export const choiceFeatures = (
     largest(values, (value) => value.age),
     smallest(values, (value) => moment.end - 1 - value.last),
     largest(values, (value) => Math.min(value.times, 6)),
-    largest(values, has(status.elsewhere)),
+    largest(values, elsewhere),
     Math.min(2, moment.done.get(one.call) ?? 0),
     bit(madeByAnother(moment, one, tool)),
     Math.min(2, of.calls),
     bit(moment.lastCall?.tool === tool),
     keptOf(moment, of.last, one),
     new Set(values.map((value) => value.event)).size,
-    share(values, has(status.mentioned)),
-    share(values, has(status.fresh)),
+    share(values, mentioned),
+    share(values, fresh),
     ...turn
   ])
 }

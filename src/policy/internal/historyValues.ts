@@ -65,6 +65,11 @@ const usesOf = (moment: Moment, tool: number, name: string): Use => {
   return { times, last }
 }
 
+const isElsewhere = (value: Value, places: ReadonlyMap<number, number>): boolean => {
+  for (const place of value.places) if (!places.has(place)) return true
+  return false
+}
+
 const standingsOf = (
   moment: Moment,
   places: ReadonlyMap<number, number>,
@@ -92,7 +97,7 @@ const standingsOf = (
       | (first === offer.value ? status.first : 0)
       | (at > 0 && group[at - 1]!.value === use.last ? status.next : 0)
       | (group.length === 1 ? status.single : 0)
-      | (value.places.some((place) => !places.has(place)) ? status.elsewhere : 0)
+      | (isElsewhere(value, places) ? status.elsewhere : 0)
     take({ offer, status: bits, used, left })
   }
 }
@@ -233,7 +238,8 @@ export const valuesOf = (
     const likely = likelyOf(standing)
     if (likely > (best.get(id)?.[1] ?? 0)) best.set(id, [standing, likely])
   })
-  const values = [...best.values()].map(([standing, likely]) => valueOf(moment, standing, likely))
+  const values = [...best.values()].sort((a, b) => b[1] - a[1]).slice(0, valuesLimit)
+    .map(([standing, likely]) => valueOf(moment, standing, likely))
   const all = counts.get(mix(known, argument.key))
   for (const [text, runs] of argument.constants) {
     const id = moment.view.idOf(text)

@@ -1,4 +1,5 @@
 /** The options of predictors, checked where they are made: what makes no sense dies there, by name. */
+import * as Layer from "effect/Layer"
 import type * as KeyValueStore from "effect/persistence/KeyValueStore"
 import { describe } from "../../domain/ToolFailure.ts"
 import type { Settings as HistorySettings } from "./historyPredictor.ts"
@@ -32,7 +33,7 @@ export const modelSettings = (given: GivenModel): ModelSettings => {
   const { confidenceThreshold = 0.3, maxCalls = 8, model, name = "model", prior = {} } = given
   check.options("prior", prior, ["confidence", "weight"])
   const { confidence = 0.7, weight = 4 } = prior
-  check.that("model", model, isObject, "a LanguageModel or its Layer")
+  check.that("model", model, isModel, "a LanguageModel or its Layer")
   return {
     name: check.that("name", name, isName, aName),
     confidenceThreshold: check.that("confidenceThreshold", confidenceThreshold, isProbability, aProbability),
@@ -71,17 +72,19 @@ export const customName = (given: GivenCustom): string => {
 
 // ---- checks
 
-const aName = "a text that is not empty"
+const aName = "a text that is not empty, nor \"arguments\", which is the engine's"
 const aProbability = "a number from 0 to 1"
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
-const isName = (value: unknown): boolean => typeof value === "string" && value !== ""
+const isName = (value: unknown): boolean => typeof value === "string" && value !== "" && value !== "arguments"
 const isProbability = (value: unknown): boolean => typeof value === "number" && value >= 0 && value <= 1
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 1
 const isPositive = (value: unknown): boolean => typeof value === "number" && value > 0 && value < Infinity
 const isBoolean = (value: unknown): boolean => typeof value === "boolean"
 const isFunction = (value: unknown): boolean => typeof value === "function"
 const isFunctionOrNone = (value: unknown): boolean => value === undefined || isFunction(value)
+const isModel = (value: unknown): boolean =>
+  Layer.isLayer(value) || (isObject(value) && "streamText" in value && isFunction(value.streamText))
 const isStore = (value: unknown): boolean =>
   value === undefined || (isObject(value) && "get" in value && isFunction(value.get))
 

@@ -367,7 +367,7 @@ describe("the history predictor", () => {
         Predictor.layerHistory({ keepValues })
       )
       const fiber = yield* Effect.forkChild(
-        Effect.provide(Effect.orDie(all as unknown as Effect.Effect<ReadonlyArray<unknown>, unknown>), speculation)
+        Effect.provide(Effect.orDie(all) as unknown as Effect.Effect<ReadonlyArray<unknown>>, speculation)
       )
       yield* TestClock.adjust("3 hours")
       return yield* Fiber.join(fiber)

@@ -120,8 +120,9 @@ describe("what a memory learns", () => {
       const [name, code] = chance.pick(Object.entries(codes))
       return talk(said(`We serve ${name} (${code}).`), user(`To ${name}!`), call("search", { city: code }, "none"))
     })
+    const back = Memory.fromPages(memory.pages())!
     for (const [name, city] of Object.entries(codes)) {
-      assert.deepStrictEqual(firstOf(memory, talk(user(`To ${name}!`)), "search"), { tool: "search", params: { city } })
+      assert.deepStrictEqual(firstOf(back, talk(user(`To ${name}!`)), "search"), { tool: "search", params: { city } })
     }
   })
 
@@ -166,6 +167,22 @@ describe("what a memory learns", () => {
       .turn[reply]!
     assert.isBelow(before, -2)
     assert.isAbove(after, 2)
+  })
+
+  it("weighs what stays as in the last call of the tool", () => {
+    const route = (from: string, to: string, day: number) => call("search", { from, to, day }, "none")
+    const memory = taught((chance) => {
+      const [one, two, day] = [depot(chance), depot(chance), chance.int(10, 28)]
+      return talk(user(`${one} to ${two} on ${day} or 9?`), route(one, two, day), route(one, two, 9))
+    })
+    const kept = Memory.featureNames.indexOf("kept")
+    const asked = user("D111Q to D222Q on 12 or 9?")
+    const before = situation(memory, talk(asked), "search").choices
+    assert.deepStrictEqual(new Set(before.map(({ features }) => features[kept])), new Set([-1]))
+    for (const { features, params } of situation(memory, talk(asked, route("D111Q", "D222Q", 12)), "search").choices) {
+      const same = [params["from"] === "D111Q", params["to"] === "D222Q", params["day"] === 12].filter((one) => one)
+      assert.strictEqual(features[kept], same.length / 3)
+    }
   })
 
   it("is told before it is learned: the rows of a run know nothing of it", () => {
@@ -323,6 +340,16 @@ describe("pages that are damaged", () => {
     }
   })
 
+  it("are nothing, where a whole call lacks a place for one of its arguments", () => {
+    const [first, ...rest] = JSON.parse(pages.get("tools")!) as ReadonlyArray<object>
+    const pagesWith = (places: ReadonlyArray<number>) => {
+      const frames = [{ tool: 1, back: 0, names: ["a", "b"], places, times: 9 }]
+      return new Map([...pages, ["tools", JSON.stringify([{ ...first, frames }, ...rest])]])
+    }
+    assert.isDefined(Memory.fromPages(pagesWith([1, 2])))
+    assert.isUndefined(Memory.fromPages(pagesWith([1])))
+  })
+
   it("never harm: cut or changed anywhere they are nothing, or a memory that can be asked", () => {
     const chance = random(seed)
     const { turns } = next()
@@ -405,6 +432,10 @@ const many = (times: number) =>
 
 describe("whatever comes", () => {
   const size = (memory: Memory) => [...memory.pages().values()].reduce((sum, page) => sum + page.length, 0)
+  const toolsOf = (memory: Memory) =>
+    JSON.parse(memory.pages().get("tools")!) as ReadonlyArray<{
+      readonly arguments: ReadonlyArray<{ readonly places: ReadonlyArray<unknown> }>
+    }>
   const odd: ReadonlyArray<readonly [string, unknown]> = [
     ["megabytes of one letter", "a".repeat(3_000_000)],
     ["megabytes of words", "Mia Li-PX-12345 \"May 5th\" (OSL) 2031-05-05 ".repeat(60_000)],
@@ -455,8 +486,27 @@ describe("whatever comes", () => {
       const back = Memory.fromPages(memory.pages())!
       assert.deepStrictEqual(pagesOf(back), pagesOf(memory))
       assert.isAtMost(size(memory), 600_000)
+      for (const { arguments: all } of toolsOf(memory)) {
+        assert.isAtMost(all.length, 64)
+        assert.isTrue(all.every(({ places }) => places.length <= 64))
+      }
     })
   }
+
+  it("an argument remembers at most sixty-four kinds of places", () => {
+    const chance = random(seed)
+    const memory = new Memory()
+    for (let n = 0; n < 100; n++) {
+      const id = parcel(chance)
+      memory.learn(
+        talk(user("All!"), call("find", {}, { [`field ${"x".repeat(n)}`]: id }), call("get", { id }, "sent")),
+        0
+      )
+    }
+    const [most] = toolsOf(memory).flatMap((tool) => tool.arguments.map(({ places }) => places.length))
+      .sort((a, b) => b - a)
+    assert.strictEqual(most, 64)
+  })
 
   it("arguments named like prototypes are arguments", () => {
     const params = (id: string) => JSON.parse(`{"__proto__":${JSON.stringify(id)},"constructor":"c"}`) as unknown
