@@ -123,6 +123,40 @@ describe("a write", () => {
       assert.deepStrictEqual(discarded, [["stale", 1000], ["refuted", 2000]])
     }))
 
+  it.effect("that never began keeps nobody from guessing", () =>
+    Effect.gen(function*() {
+      const run = yield* played({
+        kit: () =>
+          ToolPolicy.define({
+            look: ToolPolicy.tool({
+              parameters: Params,
+              success: Schema.String,
+              annotations: { readonly: true, resources: ({ key }) => [{ read: key }] },
+              handler: () => Effect.succeed("found")
+            }),
+            put: ToolPolicy.tool({
+              parameters: Params,
+              success: Schema.String,
+              annotations: { resources: writes, deadline: "2 seconds" },
+              handler: () => Effect.succeed("written")
+            }),
+            hold: ToolPolicy.tool({
+              parameters: Params,
+              success: Schema.String,
+              annotations: { readonly: true },
+              handler: () => Effect.delay(Effect.succeed("held"), "5 seconds")
+            })
+          }),
+        turns: [
+          at(500, made("hold", { key: "b" }, "h"), made("put", a, "w"), TestModel.wait(10)),
+          at(1000, made("look", a, "read"))
+        ],
+        guesses: ({ step }) => step === 2 ? [guess("look", a)] : [],
+        run: { toolCallConcurrency: 1 }
+      })
+      assert.strictEqual(ledgerOf(run).hit, 1)
+    }))
+
   it.effect("of a handler's call that never began keeps nobody from guessing", () =>
     Effect.gen(function*() {
       const inner = ToolPolicy.define({
