@@ -20,10 +20,9 @@ export { Speculation } from "./internal/speculating.ts"
  * - `confidenceThreshold`: guesses believed less are not started; from 0 to 1, default 0.3.
  * - `maxConcurrent`: guesses at work at once in this process, over all runs; default 4. 0: none is started, and the ledger shows
  *   which would have been right.
- * - `maxPerTurn`: guesses started in one turn; default unlimited. Those about arguments that look complete do not count here, but
- *   do in `budget`.
- * - `budget`: guesses started in any `window` (default 1 minute), over all runs, at most `calls` (default 60). A refusal for the rate
- *   (429) halves it; it recovers as guesses get through again.
+ * - `maxPerTurn`: guesses started in one turn; default unlimited. Those about arguments that look complete do not count.
+ * - `budget`: guesses in vain: of those started in any `window` (default 1 minute), over all runs, at most `calls` (default 60) that no
+ *   call has claimed. A refusal for the rate (429) halves it; it recovers as guesses get through again.
  * - `maxAge`: how old a guess may be, from its start, when its call is made; default 10 seconds.
  *
  * @category models

@@ -152,6 +152,7 @@ export class Appraisal implements Appraiser {
   private adjustBudget({ outcome, rateLimited }: Settled, startedAt: number, now: number): void {
     if (rateLimited) this.budget.refused(startedAt, now)
     else if (outcome !== "preempted") this.budget.gotThrough()
+    if (outcome === "hit" || outcome === "lateHit") this.budget.claimed(startedAt)
   }
 
   private sampleOf({ outcome, savedMillis, wastedMillis }: Settled, price: number): Sample {

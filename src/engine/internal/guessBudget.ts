@@ -1,5 +1,5 @@
 /**
- * How many guesses may start: in any window, however it lies, at most so many. Who refuses one for the rate halves that, and it
+ * How many guesses may be in vain: in any window, however it lies, at most so many start that nobody claims. Who refuses one for the rate halves that, and it
  * comes back slowly, by guesses that got through.
  */
 
@@ -29,6 +29,12 @@ export class GuessBudget {
   /** One starts. */
   take(now: number): void {
     this.starts.push(now)
+  }
+
+  /** The one that started then was asked for: the call it was made for needs none of its own. */
+  claimed(startedAt: number): void {
+    const at = this.starts.lastIndexOf(startedAt)
+    if (at >= this.head) this.starts.splice(at, 1)
   }
 
   /** One that started at `startedAt` was refused for the rate. Those that were under way together lower the budget once. */

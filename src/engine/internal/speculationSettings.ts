@@ -55,7 +55,7 @@ export const settings = (given: Given): Settings => {
         "a finite duration above 0"
       )
     },
-    maxAgeMillis: millis("maxAge", maxAge, (value) => value >= 0, "a duration of at least 0")
+    maxAgeMillis: millis("maxAge", maxAge, (value) => value > 0, "a duration above 0")
   }
 }
 

@@ -14,7 +14,6 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import * as ToolPolicy from "../../domain/ToolPolicy.ts"
 import { rankerFrom, rankerPages } from "./historyKeeping.ts"
 import { Memory, View } from "./historyMemory.ts"
 import { Ranker } from "./historyRanker.ts"
@@ -139,7 +138,7 @@ class HistoryPredictor implements PredictorService {
   #learned(run: FinishedRun): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { memory, ranker } = this.#knowledge
-      ranker.take(memory.learn(run.prompt, run.from, guessableOf(run.tools)))
+      ranker.take(memory.learn(run.prompt, run.from))
       // What is written while it fits is the state before: the end of the fit is a change of its own.
       return Effect.ensuring(ranker.due ? ranker.fit : Effect.void, Effect.sync(this.#changed))
     })
@@ -238,9 +237,3 @@ export const makeHistory = Effect.fnUntraced(
     return new HistoryPredictor(knowledge, settings, changed)
   }
 )
-
-// What never starts on a guess is followed, and not filled in. Of a tool that the run did not have nobody says so.
-const guessableOf = (tools: FinishedRun["tools"]): (name: string) => boolean => {
-  const never = new Set(Object.values(tools).flatMap((tool) => ToolPolicy.read(tool).speculate ? [] : [tool.name]))
-  return (name) => !never.has(name)
-}

@@ -28,14 +28,14 @@ describe("Speculation.layer", () => {
       maxConcurrent: 0,
       maxPerTurn: 0,
       budget: { calls: 0, window: 1 },
-      maxAge: 0
+      maxAge: 1
     }
     assert.deepStrictEqual(settings(least), {
       confidenceThreshold: 0,
       maxConcurrent: 0,
       maxPerTurn: 0,
       budget: { calls: 0, windowMillis: 1 },
-      maxAgeMillis: 0
+      maxAgeMillis: 1
     })
     const most = settings({ confidenceThreshold: 1, maxConcurrent: Infinity, maxAge: "Infinity" })
     assert.deepStrictEqual([most.confidenceThreshold, most.maxConcurrent, most.maxAgeMillis], [1, Infinity, Infinity])
@@ -50,7 +50,7 @@ describe("Speculation.layer", () => {
     ["maxConcurrent", -1, "maxConcurrent is -1"],
     ["maxConcurrent", null, "maxConcurrent is null"],
     ["maxPerTurn", Number.NaN, "maxPerTurn is NaN"],
-    ["maxAge", "soon", "maxAge is soon; it must be a duration of at least 0"],
+    ["maxAge", "soon", "maxAge is soon; it must be a duration above 0"],
     ["maxAge", -1, "maxAge is -1"],
     ["maxAge", Number.NaN, "maxAge is NaN"],
     ["budget", 60, "budget is 60; it must be an object of options"],

@@ -158,6 +158,18 @@ describe("the budget", () => {
     }
   })
 
+  it("gets back what a claimed guess took, once", () => {
+    const budget = new GuessBudget(2, 1000)
+    budget.take(0)
+    budget.take(10)
+    assert.isFalse(budget.hasRoom(20))
+    budget.claimed(10)
+    assert.isTrue(budget.hasRoom(20))
+    budget.claimed(10)
+    budget.take(30)
+    assert.isFalse(budget.hasRoom(30))
+  })
+
   it("has room as soon as the first of a window has left it", () => {
     const budget = new GuessBudget(2, 1000)
     budget.take(0)
@@ -287,12 +299,12 @@ describe("admission", () => {
     assert.deepStrictEqual([entry?.started, entry?.passed, entry?.right], [0, 2, 1])
   })
 
-  it("starts at most the budget in a window, and half of it after a refusal for the rate", () => {
+  it("starts at most the budget in a window that nobody claims, and half of it after a refusal for the rate", () => {
     const appraiser = appraisal({ budget: { calls: 8, window: "1 minute" } })
     const starts = (from: number): number =>
-      Array.from({ length: 50 }, (_, i) => turn(appraiser, candidate(0.9), true, from + i)).filter((refusal) =>
-        refusal === undefined
-      ).length
+      Array.from({ length: 50 }, (_, i) => turn(appraiser, candidate(0.9), true, from + i, came("miss"))).filter((
+        refusal
+      ) => refusal === undefined).length
     assert.strictEqual(starts(0), 8)
     assert.strictEqual(starts(59_000), 0)
     assert.strictEqual(starts(2 * minute), 8)
@@ -300,6 +312,11 @@ describe("admission", () => {
     assert.isUndefined(turn(appraiser, candidate(0.9), true, 4 * minute, limited))
     // The one that was refused, and three that got through.
     assert.strictEqual(starts(4 * minute + 1), 3)
+  })
+
+  it("spends no budget on guesses that are claimed", () => {
+    const appraiser = appraisal({ budget: { calls: 8, window: "1 minute" } })
+    for (let i = 0; i < 50; i++) assert.isUndefined(turn(appraiser, candidate(0.9), true, i))
   })
 })
 
