@@ -71,13 +71,14 @@ const program = Effect.flatMap(
     })
 )
 
-const fiber = Effect.runFork(program)
-process.once("SIGINT", () => fiber.interruptUnsafe())
-process.once("SIGTERM", () => fiber.interruptUnsafe())
+// Before anything runs: what it prints first may be answered with Ctrl-C.
+const stopped = new AbortController()
+process.once("SIGINT", () => stopped.abort())
+process.once("SIGTERM", () => stopped.abort())
 // A reader that has gone wants no more.
 process.stdout.on("error", () => process.exit(0))
 
-fiber.addObserver((exit) => {
+Effect.runFork(program, { signal: stopped.signal }).addObserver((exit) => {
   if (isTerminal) process.stderr.write("\r\u001b[K")
   process.exitCode = Exit.isSuccess(exit) ? 0 : complain(exit.cause)
 })
