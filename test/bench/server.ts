@@ -29,16 +29,17 @@ export interface Server {
   readonly close: () => void
 }
 
-type Send = (event: { readonly type: string; readonly [key: string]: unknown }) => void
+export type Send = (event: { readonly type: string; readonly [key: string]: unknown }) => void
 
-const sender = (response: ServerResponse): Send => {
+/** Writes the events of one answer, numbered. */
+export const sender = (response: ServerResponse): Send => {
   let sequence = 0
   return (event) => {
     response.write(`event: ${event.type}\ndata: ${JSON.stringify({ ...event, sequence_number: sequence++ })}\n\n`)
   }
 }
 
-const responseBody = (status: string, output: ReadonlyArray<unknown>) => ({
+export const responseBody = (status: string, output: ReadonlyArray<unknown>) => ({
   id: "resp_bench",
   object: "response",
   created_at: 1_780_000_000,
@@ -61,11 +62,11 @@ const responseBody = (status: string, output: ReadonlyArray<unknown>) => ({
     : null
 })
 
-const functionCall = (index: number, status: string, text: string) => ({
+export const functionCall = (index: number, status: string, text: string, name = "work") => ({
   type: "function_call",
   id: `fc_${index}`,
   call_id: `call_${index}`,
-  name: "work",
+  name,
   arguments: text,
   status
 })

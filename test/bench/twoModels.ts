@@ -6,6 +6,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { sleep } from "./measure.ts"
+import { functionCall, responseBody, sender } from "./server.ts"
 
 /** `guessed`: what the faster model calls in each step. All times are multiplied by `pace`. */
 export interface Script {
@@ -33,56 +34,23 @@ const bodyOf = async (
   return JSON.parse(Buffer.concat(pieces).toString("utf8")) as never
 }
 
-const response = (status: string, output: ReadonlyArray<unknown>) => ({
-  id: "resp_bench",
-  object: "response",
-  created_at: 1_780_000_000,
-  status,
-  error: null,
-  incomplete_details: null,
-  model: "gpt-5.4",
-  output,
-  parallel_tool_calls: true,
-  tool_choice: "auto",
-  tools: [],
-  usage: status === "completed"
-    ? {
-      input_tokens: 100,
-      input_tokens_details: { cached_tokens: 0 },
-      output_tokens: 20,
-      output_tokens_details: { reasoning_tokens: 0 },
-      total_tokens: 120
-    }
-    : null
-})
-
-const functionCall = (step: number, status: string, text: string) => ({
-  type: "function_call",
-  id: `fc_${step}`,
-  call_id: `call_${step}`,
-  name: "look",
-  arguments: text,
-  status
-})
+const lookCall = (step: number, status: string, text: string) => functionCall(step, status, text, "look")
 
 // The call is sealed at the end of the model's time, and its answer ends with it. True: it was written.
 const answer = async (out: ServerResponse, step: number, page: number, millis: number): Promise<boolean> => {
-  let sequence = 0
-  const send = (event: { readonly type: string; readonly [key: string]: unknown }): void => {
-    out.write(`event: ${event.type}\ndata: ${JSON.stringify({ ...event, sequence_number: sequence++ })}\n\n`)
-  }
+  const send = sender(out)
   out.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache" })
-  send({ type: "response.created", response: response("in_progress", []) })
+  send({ type: "response.created", response: responseBody("in_progress", []) })
   await sleep(millis)
   if (out.destroyed) return false
   const text = JSON.stringify({ page })
   const place = { item_id: `fc_${step}`, output_index: 0 }
-  const item = functionCall(step, "completed", text)
-  send({ type: "response.output_item.added", output_index: 0, item: functionCall(step, "in_progress", "") })
+  const item = lookCall(step, "completed", text)
+  send({ type: "response.output_item.added", output_index: 0, item: lookCall(step, "in_progress", "") })
   send({ type: "response.function_call_arguments.delta", ...place, delta: text })
   send({ type: "response.function_call_arguments.done", ...place, name: "look", arguments: text })
   send({ type: "response.output_item.done", output_index: 0, item })
-  send({ type: "response.completed", response: response("completed", [item]) })
+  send({ type: "response.completed", response: responseBody("completed", [item]) })
   out.end()
   return true
 }
